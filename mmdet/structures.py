@@ -1,0 +1,97 @@
+"""What travels between data, models, evaluation and the API.
+
+Shapes: T frames of a clip (key frame first), K boxes of a frame, N detections.
+Boxes are float32 xyxy, without any +1: pixels of the resized, unpadded image inside a model,
+pixels of the original image in results.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Frame:
+    """One frame on its way from the dataset to the model.
+
+    The dataset fills the identity; `LoadFrames` the image; the transforms keep `image`,
+    `img_shape`, `scale_factor`, `flip` and the boxes consistent. Shapes are (height, width).
+    """
+
+    path: str
+    image_id: int = -1
+    video_id: int = -1
+    frame_id: int = 0
+    video_length: int = 1
+    image: np.ndarray | None = None  # [H, W, 3] uint8 BGR, None once packed
+    ori_shape: tuple[int, int] = (0, 0)
+    img_shape: tuple[int, int] = (0, 0)  # after the transforms, before padding
+    scale_factor: tuple[float, float] = (1.0, 1.0)  # (x, y): resized = original * factor
+    flip: bool = False
+    # ground truth in pixels of `image`; None where it was not asked for
+    boxes: np.ndarray | None = None  # [K, 4] float32
+    labels: np.ndarray | None = None  # [K] int64, 0-based class index
+    instance_ids: np.ndarray | None = None  # [K] int64
+    boxes_ignore: np.ndarray | None = None  # [K', 4] float32
+
+
+@dataclass
+class Clip:
+    """A sample: the key frame first, then its references in frame order.
+
+    `images` is [T, H, W, 3] uint8 BGR, set by the pipeline's last transform; all frames share one
+    shape. In testing, `num_left_refs` and `frame_stride` describe a sliding window of references
+    (`test_with_fix_stride`), and are None for the other samplers.
+    """
+
+    frames: list[Frame]
+    images: torch.Tensor | None = None
+    num_left_refs: int | None = None
+    frame_stride: int | None = None
+
+    @property
+    def key(self) -> Frame:
+        return self.frames[0]
+
+    @property
+    def refs(self) -> list[Frame]:
+        return self.frames[1:]
+
+    def pin_memory(self) -> 'Clip':
+        if self.images is not None:
+            self.images = self.images.pin_memory()
+        return self
+
+
+@dataclass
+class Detections:
+    """Detections of one frame, on the CPU, in pixels of the original image."""
+
+    boxes: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 4))  # [N, 4] float32 xyxy
+    scores: torch.Tensor = field(default_factory=lambda: torch.zeros(0))  # [N] float32 in 0..1
+    labels: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))  # [N]
+    image_id: int = -1
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def per_class(self, num_classes: int) -> list[np.ndarray]:
+        """A list over classes of (n, 5) float32 [x1, y1, x2, y2, score], best score first."""
+        rows = torch.cat([self.boxes, self.scores[:, None]], dim=1).numpy().astype(np.float32)
+        labels = self.labels.numpy()
+        order = np.argsort(-self.scores.numpy(), kind='stable')
+        rows, labels = rows[order], labels[order]
+        return [rows[labels == c] for c in range(num_classes)]
+
+    @classmethod
+    def from_per_class(cls, arrays: list[np.ndarray], image_id: int = -1) -> 'Detections':
+        """The inverse of `per_class`."""
+        rows = np.concatenate([np.asarray(a, np.float32).reshape(-1, 5) for a in arrays])
+        labels = np.repeat(np.arange(len(arrays)), [len(a) for a in arrays])
+        return cls(
+            boxes=torch.from_numpy(rows[:, :4].copy()),
+            scores=torch.from_numpy(rows[:, 4].copy()),
+            labels=torch.from_numpy(labels),
+            image_id=image_id,
+        )

@@ -1,0 +1,36 @@
+"""Packaging. The distribution is `vfe-pytorch`; it installs the package `mmdet` (the 1.x name)."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+setup(
+    name='vfe-pytorch',
+    version='3.0.0.dev0',
+    description='Video object detection: Faster R-CNN, SELSA, MEGA, MAMBA, STPN, TDViT, EOVOD',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['mmdet', 'mmdet.*']),
+    python_requires='>=3.10',
+    install_requires=[
+        'torch>=2.4',
+        'torchvision>=0.19',
+        'mmengine-lite>=0.10.7',
+        'opencv-python-headless>=4.8',
+        'faster-coco-eval>=1.6',
+        'scipy>=1.10',
+        'av>=12',
+        'numpy>=1.24',
+        'rich>=13',
+        # mmengine-lite imports these two without requiring them
+        'packaging',
+        'matplotlib>=3.7',
+    ],
+    extras_require={
+        'tensorboard': ['tensorboard'],
+        'dev': ['pytest>=8', 'ruff>=0.6', 'tensorboard'],
+    },
+)
