@@ -1,0 +1,242 @@
+"""One list of an annotation file as columns: the rules that an entry must obey by itself.
+
+A rule is tested on a whole column at once; only when the column breaks it are its entries tested
+one by one, to name the first offender.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+ABSENT = np.iinfo(np.int64).min  # stands for a video id that an image does not have
+REQUIRED = object()
+SINGULAR = {
+    "categories": "category",
+    "videos": "video",
+    "images": "image",
+    "annotations": "annotation",
+}
+
+
+class AnnotationError(ValueError):
+    """An annotation file that breaks a rule; names the file, the entry and the rule."""
+
+
+def fail(path: Path, entry: str, rule: str) -> NoReturn:
+    raise AnnotationError(f"{path}: {entry}: {rule}")
+
+
+# --- one column: values to an array, or None if any value breaks the rule ------------------------
+
+
+def _array(values: Sequence) -> np.ndarray:
+    try:
+        return np.array(values)
+    except (ValueError, OverflowError):  # lists of several lengths
+        return np.empty(0, object)
+
+
+def _integers(values: Sequence) -> np.ndarray | None:
+    array = _array(values)
+    if array.dtype.kind == "f" and (array == np.rint(array)).all() and abs(array).max() < 2**53:
+        array = array.astype(np.int64)  # 1280.0, as some table programs write integers
+    return array if array.ndim == 1 and array.dtype == np.int64 else None
+
+
+def _small_integers(values: Sequence) -> np.ndarray | None:
+    array = _integers(values)
+    return None if array is None or abs(array).max() > np.iinfo(np.int32).max else array
+
+
+def _sizes(values: Sequence) -> np.ndarray | None:
+    array = _small_integers(values)
+    return None if array is None or array.min() < 1 else array
+
+
+def _flags(values: Sequence) -> np.ndarray | None:
+    array = _array(values)
+    return array.astype(bool) if array.ndim == 1 and array.dtype.kind in "bi" else None
+
+
+def _areas(values: Sequence) -> np.ndarray | None:
+    """float64; NaN stands for an area that is not given."""
+    array = _array(values)
+    if array.ndim != 1 or array.dtype.kind not in "iuf" or np.isinf(array).any():
+        return None
+    return array.astype(np.float64)
+
+
+def _boxes(values: Sequence) -> np.ndarray | None:
+    if set(map(type, values)) != {list} or set(map(len, values)) != {4}:
+        return None
+    array = _array(list(chain.from_iterable(values)))
+    if array.ndim != 1 or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        return None
+    return array.astype(np.float64).reshape(-1, 4)
+
+
+def _texts(values: Sequence) -> Sequence[str] | None:
+    if set(map(type, values)) != {str} or not all(values):
+        return None
+    return values
+
+
+@dataclass(frozen=True)
+class Field:
+    """How to read a column, its rule in words, and what an absent or null value becomes."""
+
+    read: Callable[[Sequence], Sequence | None]
+    rule: str
+    default: Any = REQUIRED
+
+
+_ID = Field(_integers, "must be an integer")
+_TEXT = Field(_texts, "must be a non-empty string")
+_SIZE = Field(_sizes, "must be a positive integer, in pixels")
+_BOX = Field(_boxes, "must be four finite numbers [x, y, width, height]")
+
+FIELDS = {
+    "categories": {"id": Field(_small_integers, "must be an integer"), "name": _TEXT},
+    "videos": {"id": _ID, "name": _TEXT},
+    "images": {
+        "id": _ID,
+        "file_name": _TEXT,
+        "height": _SIZE,
+        "width": _SIZE,
+        "video_id": Field(_integers, "must be an integer", ABSENT),
+        "frame_id": Field(_small_integers, "must be an integer", -1),
+        "is_vid_train_frame": Field(_flags, "must be true or false", True),
+    },
+    "annotations": {
+        "id": _ID,
+        "image_id": _ID,
+        "category_id": Field(_small_integers, "must be an integer"),
+        "bbox": _BOX,
+        "area": Field(_areas, "must be a finite number", float("nan")),
+        "instance_id": Field(_integers, "must be an integer", -1),
+        "iscrowd": Field(_flags, "must be true or false", False),
+        "ignore": Field(_flags, "must be true or false", False),
+    },
+}
+
+
+# --- one list of the file ------------------------------------------------------------------------
+
+
+class Texts:
+    """Strings as bytes; what stands up to the last slash (a video's folder) is kept once."""
+
+    def __init__(self):
+        self._folders: dict[str, int] = {}
+        self._folder_of, self._lengths, self._tails = [], [], []
+
+    def add(self, texts: Sequence[str]) -> None:
+        known, cuts = self._folders, [text.rfind("/") + 1 for text in texts]
+        heads = [text[:cut] for text, cut in zip(texts, cuts, strict=True)]
+        tails = [_encode(text[cut:]) for text, cut in zip(texts, cuts, strict=True)]
+        self._folder_of.append(
+            np.array([known.setdefault(head, len(known)) for head in heads], np.int32)
+        )
+        self._lengths.append(np.array(list(map(len, tails)), np.int64))
+        self._tails.append(b"".join(tails))
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """`read_text` is the inverse."""
+        folders = [_encode(folder) for folder in self._folders]
+        return {
+            f"{name}_folder": _joined(self._folder_of, np.int32),
+            f"{name}_offsets": _offsets(_joined(self._lengths, np.int64)),
+            f"{name}_bytes": np.frombuffer(b"".join(self._tails), np.uint8),
+            f"{name}_folder_offsets": _offsets(np.array(list(map(len, folders)), np.int64)),
+            f"{name}_folder_bytes": np.frombuffer(b"".join(folders), np.uint8),
+        }
+
+
+def read_text(arrays: Mapping[str, np.ndarray], name: str, i: int) -> str:
+    """String `i` of the column that `Texts.arrays(name)` wrote."""
+    folder = arrays[f"{name}_folder"][i]
+    return "".join(
+        arrays[f"{column}_bytes"][slice(*arrays[f"{column}_offsets"][row : row + 2])]
+        .tobytes()
+        .decode("utf-8", "surrogatepass")
+        for column, row in ((f"{name}_folder", folder), (name, i))
+    )
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+
+
+def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+
+class Table:
+    """The columns of one list, gathered part by part, without keeping the entries."""
+
+    def __init__(self, path: Path, name: str):
+        self.path, self.name = path, name
+        self.fields = FIELDS[name]
+        self.length = 0
+        self.given = dict.fromkeys(self.fields, 0)  # entries that have the field
+        self._get = itemgetter(*self.fields)
+        self._parts: dict[str, list] = {field: [] for field in self.fields}
+        self.texts = Texts()
+
+    def add(self, entries: list) -> None:
+        try:
+            columns = list(zip(*map(self._get, entries), strict=True))
+        except (KeyError, TypeError, IndexError):
+            columns = self._columns_with_gaps(entries)
+        for (name, field), values in zip(self.fields.items(), columns, strict=True):
+            array = field.read(values)
+            if array is None:
+                values = self._with_defaults(entries, name, values)
+                array = field.read(values)
+            if array is None:
+                self._refuse_first(entries, name, values)
+            self.given[name] += len(values)
+            if field.read is _texts:
+                self.texts.add(array)
+            else:
+                self._parts[name].append(array)
+        self.length += len(entries)
+
+    def _columns_with_gaps(self, entries: list) -> list[list]:
+        for i, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                fail(self.path, f"{self.name}[{self.length + i}]", "must be an object")
+        return [[entry.get(name) for entry in entries] for name in self.fields]
+
+    def _with_defaults(self, entries: list, name: str, values: Sequence) -> list:
+        default = self.fields[name].default
+        if default is REQUIRED and None in values:
+            self._fail_at(entries, values.index(None), f"has no `{name}`")
+        self.given[name] -= values.count(None)
+        return [default if value is None else value for value in values]
+
+    def _refuse_first(self, entries: list, name: str, values: Sequence) -> NoReturn:
+        field = self.fields[name]
+        for i, value in enumerate(values):
+            if field.read((value,)) is None:
+                self._fail_at(entries, i, f"`{name}` {field.rule}, not {value!r:.100}")
+        self._fail_at(entries, 0, f"`{name}` {field.rule}, the same in every entry")
+
+    def _fail_at(self, entries: list, i: int, rule: str) -> NoReturn:
+        number = entries[i].get("id")
+        known = isinstance(number, int)
+        place = f"{self.name}[{self.length + i}]"
+        fail(self.path, f"{SINGULAR[self.name]} id {number}" if known else place, rule)
+
+    def column(self, name: str) -> np.ndarray:
+        joined = _joined(self._parts.pop(name), np.int64)
+        return joined.reshape(-1, 4) if name == "bbox" else joined
