@@ -1,0 +1,1 @@
+"""From other annotation formats to CocoVID JSON."""
