@@ -16,10 +16,10 @@ import numpy as np
 ABSENT = np.iinfo(np.int64).min  # stands for a video id that an image does not have
 REQUIRED = object()
 SINGULAR = {
-    "categories": "category",
-    "videos": "video",
-    "images": "image",
-    "annotations": "annotation",
+    'categories': 'category',
+    'videos': 'video',
+    'images': 'image',
+    'annotations': 'annotation',
 }
 
 
@@ -28,7 +28,7 @@ class AnnotationError(ValueError):
 
 
 def fail(path: Path, entry: str, rule: str) -> NoReturn:
-    raise AnnotationError(f"{path}: {entry}: {rule}")
+    raise AnnotationError(f'{path}: {entry}: {rule}')
 
 
 # --- one column: values to an array, or None if any value breaks the rule ------------------------
@@ -43,7 +43,7 @@ def _array(values: Sequence) -> np.ndarray:
 
 def _integers(values: Sequence) -> np.ndarray | None:
     array = _array(values)
-    if array.dtype.kind == "f" and (array == np.rint(array)).all() and abs(array).max() < 2**53:
+    if array.dtype.kind == 'f' and (array == np.rint(array)).all() and abs(array).max() < 2**53:
         array = array.astype(np.int64)  # 1280.0, as some table programs write integers
     return array if array.ndim == 1 and array.dtype == np.int64 else None
 
@@ -60,13 +60,13 @@ def _sizes(values: Sequence) -> np.ndarray | None:
 
 def _flags(values: Sequence) -> np.ndarray | None:
     array = _array(values)
-    return array.astype(bool) if array.ndim == 1 and array.dtype.kind in "bi" else None
+    return array.astype(bool) if array.ndim == 1 and array.dtype.kind in 'bi' else None
 
 
 def _areas(values: Sequence) -> np.ndarray | None:
     """float64; NaN stands for an area that is not given."""
     array = _array(values)
-    if array.ndim != 1 or array.dtype.kind not in "iuf" or np.isinf(array).any():
+    if array.ndim != 1 or array.dtype.kind not in 'iuf' or np.isinf(array).any():
         return None
     return array.astype(np.float64)
 
@@ -75,7 +75,7 @@ def _boxes(values: Sequence) -> np.ndarray | None:
     if set(map(type, values)) != {list} or set(map(len, values)) != {4}:
         return None
     array = _array(list(chain.from_iterable(values)))
-    if array.ndim != 1 or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+    if array.ndim != 1 or array.dtype.kind not in 'iuf' or not np.isfinite(array).all():
         return None
     return array.astype(np.float64).reshape(-1, 4)
 
@@ -95,32 +95,32 @@ class Field:
     default: Any = REQUIRED
 
 
-_ID = Field(_integers, "must be an integer")
-_TEXT = Field(_texts, "must be a non-empty string")
-_SIZE = Field(_sizes, "must be a positive integer, in pixels")
-_BOX = Field(_boxes, "must be four finite numbers [x, y, width, height]")
+_ID = Field(_integers, 'must be an integer')
+_TEXT = Field(_texts, 'must be a non-empty string')
+_SIZE = Field(_sizes, 'must be a positive integer, in pixels')
+_BOX = Field(_boxes, 'must be four finite numbers [x, y, width, height]')
 
 FIELDS = {
-    "categories": {"id": Field(_small_integers, "must be an integer"), "name": _TEXT},
-    "videos": {"id": _ID, "name": _TEXT},
-    "images": {
-        "id": _ID,
-        "file_name": _TEXT,
-        "height": _SIZE,
-        "width": _SIZE,
-        "video_id": Field(_integers, "must be an integer", ABSENT),
-        "frame_id": Field(_small_integers, "must be an integer", -1),
-        "is_vid_train_frame": Field(_flags, "must be true or false", True),
+    'categories': {'id': Field(_small_integers, 'must be an integer'), 'name': _TEXT},
+    'videos': {'id': _ID, 'name': _TEXT},
+    'images': {
+        'id': _ID,
+        'file_name': _TEXT,
+        'height': _SIZE,
+        'width': _SIZE,
+        'video_id': Field(_integers, 'must be an integer', ABSENT),
+        'frame_id': Field(_small_integers, 'must be an integer', -1),
+        'is_vid_train_frame': Field(_flags, 'must be true or false', True),
     },
-    "annotations": {
-        "id": _ID,
-        "image_id": _ID,
-        "category_id": Field(_small_integers, "must be an integer"),
-        "bbox": _BOX,
-        "area": Field(_areas, "must be a finite number", float("nan")),
-        "instance_id": Field(_integers, "must be an integer", -1),
-        "iscrowd": Field(_flags, "must be true or false", False),
-        "ignore": Field(_flags, "must be true or false", False),
+    'annotations': {
+        'id': _ID,
+        'image_id': _ID,
+        'category_id': Field(_small_integers, 'must be an integer'),
+        'bbox': _BOX,
+        'area': Field(_areas, 'must be a finite number', float('nan')),
+        'instance_id': Field(_integers, 'must be an integer', -1),
+        'iscrowd': Field(_flags, 'must be true or false', False),
+        'ignore': Field(_flags, 'must be true or false', False),
     },
 }
 
@@ -136,40 +136,40 @@ class Texts:
         self._folder_of, self._lengths, self._tails = [], [], []
 
     def add(self, texts: Sequence[str]) -> None:
-        known, cuts = self._folders, [text.rfind("/") + 1 for text in texts]
+        known, cuts = self._folders, [text.rfind('/') + 1 for text in texts]
         heads = [text[:cut] for text, cut in zip(texts, cuts, strict=True)]
         tails = [_encode(text[cut:]) for text, cut in zip(texts, cuts, strict=True)]
         self._folder_of.append(
             np.array([known.setdefault(head, len(known)) for head in heads], np.int32)
         )
         self._lengths.append(np.array(list(map(len, tails)), np.int64))
-        self._tails.append(b"".join(tails))
+        self._tails.append(b''.join(tails))
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """`read_text` is the inverse."""
         folders = [_encode(folder) for folder in self._folders]
         return {
-            f"{name}_folder": _joined(self._folder_of, np.int32),
-            f"{name}_offsets": _offsets(_joined(self._lengths, np.int64)),
-            f"{name}_bytes": np.frombuffer(b"".join(self._tails), np.uint8),
-            f"{name}_folder_offsets": _offsets(np.array(list(map(len, folders)), np.int64)),
-            f"{name}_folder_bytes": np.frombuffer(b"".join(folders), np.uint8),
+            f'{name}_folder': _joined(self._folder_of, np.int32),
+            f'{name}_offsets': _offsets(_joined(self._lengths, np.int64)),
+            f'{name}_bytes': np.frombuffer(b''.join(self._tails), np.uint8),
+            f'{name}_folder_offsets': _offsets(np.array(list(map(len, folders)), np.int64)),
+            f'{name}_folder_bytes': np.frombuffer(b''.join(folders), np.uint8),
         }
 
 
 def read_text(arrays: Mapping[str, np.ndarray], name: str, i: int) -> str:
     """String `i` of the column that `Texts.arrays(name)` wrote."""
-    folder = arrays[f"{name}_folder"][i]
-    return "".join(
-        arrays[f"{column}_bytes"][slice(*arrays[f"{column}_offsets"][row : row + 2])]
+    folder = arrays[f'{name}_folder'][i]
+    return ''.join(
+        arrays[f'{column}_bytes'][slice(*arrays[f'{column}_offsets'][row : row + 2])]
         .tobytes()
-        .decode("utf-8", "surrogatepass")
-        for column, row in ((f"{name}_folder", folder), (name, i))
+        .decode('utf-8', 'surrogatepass')
+        for column, row in ((f'{name}_folder', folder), (name, i))
     )
 
 
 def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+    return text.encode('utf-8', 'surrogatepass')
 
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
@@ -188,55 +188,65 @@ class Table:
         self.fields = FIELDS[name]
         self.length = 0
         self.given = dict.fromkeys(self.fields, 0)  # entries that have the field
-        self._get = itemgetter(*self.fields)
-        self._parts: dict[str, list] = {field: [] for field in self.fields}
         self.texts = Texts()
+        self._parts: dict[str, list] = {name: [] for name in self.fields}
 
     def add(self, entries: list) -> None:
-        try:
-            columns = list(zip(*map(self._get, entries), strict=True))
-        except (KeyError, TypeError, IndexError):
-            columns = self._columns_with_gaps(entries)
-        for (name, field), values in zip(self.fields.items(), columns, strict=True):
+        for name, values in self._columns(entries).items():
+            field = self.fields[name]
             array = field.read(values)
+            self.given[name] += len(values)
             if array is None:
                 values = self._with_defaults(entries, name, values)
                 array = field.read(values)
             if array is None:
-                self._refuse_first(entries, name, values)
-            self.given[name] += len(values)
+                array = self._read_one_by_one(entries, name, values)
             if field.read is _texts:
                 self.texts.add(array)
             else:
                 self._parts[name].append(array)
         self.length += len(entries)
 
-    def _columns_with_gaps(self, entries: list) -> list[list]:
+    def _columns(self, entries: list) -> dict[str, Sequence]:
+        """The values of every field that any entry has; fills the columns of the others."""
+        try:
+            given = [name for name in self.fields if name in entries[0].keys()]
+            others = [name for name in self.fields if name not in given]
+            rows = map(itemgetter(*given, 'id'), entries)  # two names or more: gives tuples
+            columns = dict(zip(given, zip(*rows, strict=True), strict=False))
+            if any(name in entry for entry in entries for name in others):
+                raise KeyError
+        except (AttributeError, KeyError, TypeError):
+            return self._columns_with_gaps(entries)
+        return columns | {name: [None] * len(entries) for name in others}
+
+    def _columns_with_gaps(self, entries: list) -> dict[str, list]:
         for i, entry in enumerate(entries):
             if not isinstance(entry, dict):
-                fail(self.path, f"{self.name}[{self.length + i}]", "must be an object")
-        return [[entry.get(name) for entry in entries] for name in self.fields]
+                fail(self.path, f'{self.name}[{self.length + i}]', 'must be an object')
+        return {name: [entry.get(name) for entry in entries] for name in self.fields}
 
     def _with_defaults(self, entries: list, name: str, values: Sequence) -> list:
         default = self.fields[name].default
         if default is REQUIRED and None in values:
-            self._fail_at(entries, values.index(None), f"has no `{name}`")
+            self._fail_at(entries, values.index(None), f'has no `{name}`')
         self.given[name] -= values.count(None)
         return [default if value is None else value for value in values]
 
-    def _refuse_first(self, entries: list, name: str, values: Sequence) -> NoReturn:
-        field = self.fields[name]
+    def _read_one_by_one(self, entries: list, name: str, values: Sequence) -> np.ndarray:
+        field, arrays = self.fields[name], []
         for i, value in enumerate(values):
-            if field.read((value,)) is None:
-                self._fail_at(entries, i, f"`{name}` {field.rule}, not {value!r:.100}")
-        self._fail_at(entries, 0, f"`{name}` {field.rule}, the same in every entry")
+            arrays.append(field.read((value,)))
+            if arrays[-1] is None:
+                self._fail_at(entries, i, f'`{name}` {field.rule}, not {value!r:.100}')
+        return np.concatenate(arrays)
 
     def _fail_at(self, entries: list, i: int, rule: str) -> NoReturn:
-        number = entries[i].get("id")
+        number = entries[i].get('id')
         known = isinstance(number, int)
-        place = f"{self.name}[{self.length + i}]"
-        fail(self.path, f"{SINGULAR[self.name]} id {number}" if known else place, rule)
+        place = f'{self.name}[{self.length + i}]'
+        fail(self.path, f'{SINGULAR[self.name]} id {number}' if known else place, rule)
 
     def column(self, name: str) -> np.ndarray:
         joined = _joined(self._parts.pop(name), np.int64)
-        return joined.reshape(-1, 4) if name == "bbox" else joined
+        return joined.reshape(-1, 4) if name == 'bbox' else joined

@@ -26,7 +26,7 @@ from .index_cache import (
     write_index,
 )
 
-__all__ = ["AnnotationError", "CocoVideoIndex"]
+__all__ = ['AnnotationError', 'CocoVideoIndex']
 
 
 class CocoVideoIndex:
@@ -56,26 +56,26 @@ class CocoVideoIndex:
     def __init__(self, ann_file: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]):
         self.ann_file = ann_file
         self._arrays = arrays
-        self.image_ids = arrays["image_ids"]
-        self.image_heights = arrays["image_heights"]
-        self.image_widths = arrays["image_widths"]
-        self.image_video = arrays["image_video"]
-        self.image_frame_ids = arrays["image_frame_ids"]
-        self.image_is_train_frame = arrays["image_is_train_frame"]
-        self.ann_offsets = arrays["ann_offsets"]
-        self.ann_ids = arrays["ann_ids"]
-        self.ann_boxes = arrays["ann_boxes"]
-        self.ann_categories = arrays["ann_categories"]
-        self.ann_areas = arrays["ann_areas"]
-        self.ann_instance_ids = arrays["ann_instance_ids"]
-        self.ann_iscrowd = arrays["ann_iscrowd"]
-        self.ann_ignore = arrays["ann_ignore"]
-        self.video_ids = arrays["video_ids"]
-        self.video_offsets = arrays["video_offsets"]
-        self.video_images = arrays["video_images"]
-        self.categories: list[dict] = meta["categories"]
-        self.has_track_ids: bool = meta["has_track_ids"]
-        self.has_train_flags: bool = meta["has_train_flags"]
+        self.image_ids = arrays['image_ids']
+        self.image_heights = arrays['image_heights']
+        self.image_widths = arrays['image_widths']
+        self.image_video = arrays['image_video']
+        self.image_frame_ids = arrays['image_frame_ids']
+        self.image_is_train_frame = arrays['image_is_train_frame']
+        self.ann_offsets = arrays['ann_offsets']
+        self.ann_ids = arrays['ann_ids']
+        self.ann_boxes = arrays['ann_boxes']
+        self.ann_categories = arrays['ann_categories']
+        self.ann_areas = arrays['ann_areas']
+        self.ann_instance_ids = arrays['ann_instance_ids']
+        self.ann_iscrowd = arrays['ann_iscrowd']
+        self.ann_ignore = arrays['ann_ignore']
+        self.video_ids = arrays['video_ids']
+        self.video_offsets = arrays['video_offsets']
+        self.video_images = arrays['video_images']
+        self.categories: list[dict] = meta['categories']
+        self.has_track_ids: bool = meta['has_track_ids']
+        self.has_train_flags: bool = meta['has_train_flags']
 
     @classmethod
     def open(
@@ -83,7 +83,7 @@ class CocoVideoIndex:
         ann_file: str | os.PathLike,
         cache_dir: str | os.PathLike | None = None,
         load_img_as_vid: bool = False,
-    ) -> "CocoVideoIndex":
+    ) -> 'CocoVideoIndex':
         """Map the index of an annotation file, building it first if there is none for its content.
 
         Args:
@@ -99,8 +99,8 @@ class CocoVideoIndex:
         """
         path = Path(ann_file)
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: there is no such annotation file")
-        with open(path, "rb") as file:
+            raise FileNotFoundError(f'{path}: there is no such annotation file')
+        with open(path, 'rb') as file:
             key = _key(digest_of_file(file.fileno()), load_img_as_vid)
         folders = _cache_folders(path, cache_dir)
         for folder in folders:
@@ -128,15 +128,15 @@ class CocoVideoIndex:
 
     def file_name(self, image: int) -> str:
         """Path of the image at this position, as in the file (relative to the image folder)."""
-        return read_text(self._arrays, "image_name", image)
+        return read_text(self._arrays, 'image_name', image)
 
     def video_name(self, video: int) -> str:
         """Name of the video at this position."""
-        return read_text(self._arrays, "video_name", video)
+        return read_text(self._arrays, 'video_name', video)
 
     def positions_of(self, image_ids: np.ndarray) -> np.ndarray:
         """Positions of images by id, -1 where the file has no such id."""
-        order = self._arrays["image_id_order"]
+        order = self._arrays['image_id_order']
         return find(self.image_ids, order, np.asarray(image_ids))
 
     def position_of(self, image_id: int) -> int:
@@ -147,24 +147,24 @@ class CocoVideoIndex:
         """
         position = int(self.positions_of(image_id))
         if position < 0:
-            raise KeyError(f"image id {image_id} is not in {self.ann_file}")
+            raise KeyError(f'image id {image_id} is not in {self.ann_file}')
         return position
 
 
 def _key(content: str, load_img_as_vid: bool) -> dict[str, Any]:
-    return {"version": FORMAT_VERSION, "content": content, "load_img_as_vid": load_img_as_vid}
+    return {'version': FORMAT_VERSION, 'content': content, 'load_img_as_vid': load_img_as_vid}
 
 
 def _file_name(key: dict[str, Any]) -> str:
-    kind = "images-as-videos" if key["load_img_as_vid"] else "plain"
-    return f"{key['content'][:32]}-{kind}-v{key['version']}.index"
+    kind = 'images-as-videos' if key['load_img_as_vid'] else 'plain'
+    return f'{key["content"][:32]}-{kind}-v{key["version"]}.index'
 
 
 def _cache_folders(path: Path, cache_dir: str | os.PathLike | None) -> list[Path]:
-    name = f".{path.name}.vfe-cache"
+    name = f'.{path.name}.vfe-cache'
     if cache_dir is not None:
         return [Path(cache_dir) / name]
-    shared = Path(os.environ.get("VFE_CACHE") or Path.home() / ".cache" / "vfe")
+    shared = Path(os.environ.get('VFE_CACHE') or Path.home() / '.cache' / 'vfe')
     return [path.parent / name, shared / name]
 
 
@@ -185,12 +185,12 @@ def _build(path: Path, folders: list[Path], load_img_as_vid: bool):
             return read_index(folder / _file_name(key), key)
         except (OSError, StaleCache):
             continue
-    warnings.warn(f"no index of {path} could be written to {folders}", stacklevel=3)
+    warnings.warn(f'no index of {path} could be written to {folders}', stacklevel=3)
     return arrays, meta
 
 
 def _blocks(path: Path, digests: list[bytes]) -> Iterator[bytes]:
-    with open(path, "rb") as file:
+    with open(path, 'rb') as file:
         while block := file.read(BLOCK):
             digests.append(block_digest(block))
             yield block

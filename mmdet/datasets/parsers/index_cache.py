@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 FORMAT_VERSION = 1
-BLOCK = 4 << 20  # bytes per digest: large enough for hashing to run outside the GIL
-_MAGIC = b"VFEINDEX"
+BLOCK = 1 << 20  # bytes per digest and per piece of parsing: 1 MiB parses fastest
+_MAGIC = b'VFEINDEX'
 _HEADER = 16384
 _ALIGN = 64
 
@@ -29,7 +29,7 @@ class StaleCache(Exception):
 
 def combine(digests: list[bytes]) -> str:
     """One digest from those of all blocks, as hexadecimal digits."""
-    return hashlib.sha256(b"".join(digests)).hexdigest()
+    return hashlib.sha256(b''.join(digests)).hexdigest()
 
 
 def block_digest(block: bytes) -> bytes:
@@ -58,46 +58,46 @@ def read_index(path: Path, key: dict[str, Any]) -> tuple[dict[str, np.ndarray], 
         StaleCache: the file is missing, damaged, or of another key.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, 'rb') as file:
             header = _read_header(file.fileno())
-            if header["key"] != key:
-                raise StaleCache(f"{path} belongs to {header['key']}")
-            if digest_of_file(file.fileno(), _HEADER) != header["digest"]:
-                raise StaleCache(f"{path} is damaged")
+            if header['key'] != key:
+                raise StaleCache(f'{path} belongs to {header["key"]}')
+            if digest_of_file(file.fileno(), _HEADER) != header['digest']:
+                raise StaleCache(f'{path} is damaged')
             return _map(file, header)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StaleCache(f"{path}: {error}") from error
+        raise StaleCache(f'{path}: {error}') from error
 
 
 def _read_header(file: int) -> dict[str, Any]:
     head = os.pread(file, _HEADER, 0)
-    length = int.from_bytes(head[8:16], "little")
+    length = int.from_bytes(head[8:16], 'little')
     text = head[48 : 48 + length]
     if head[:8] != _MAGIC or hashlib.sha256(text).digest() != head[16:48]:
-        raise StaleCache("not an index file")
+        raise StaleCache('not an index file')
     header = json.loads(text)
-    if os.fstat(file).st_size != header["size"]:
-        raise StaleCache("cut short")
+    if os.fstat(file).st_size != header['size']:
+        raise StaleCache('cut short')
     return header
 
 
 def _map(file, header: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    whole = np.memmap(file, np.uint8, "r")
+    whole = np.memmap(file, np.uint8, 'r')
     arrays = {}
-    for name, (dtype, shape, start) in header["arrays"].items():
+    for name, (dtype, shape, start) in header['arrays'].items():
         count = int(np.prod(shape)) * np.dtype(dtype).itemsize
         arrays[name] = np.asarray(whole[start : start + count]).view(dtype).reshape(shape)
-    return arrays, json.loads(arrays.pop("meta").tobytes())
+    return arrays, json.loads(arrays.pop('meta').tobytes())
 
 
 def write_index(
     path: Path, key: dict[str, Any], arrays: dict[str, np.ndarray], meta: dict[str, Any]
 ) -> None:
     """Write an index file under a temporary name, then rename it: never seen half written."""
-    arrays = arrays | {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{time.time_ns()}.tmp")
+    arrays = arrays | {'meta': np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    temporary = path.with_name(f'{path.name}.{os.getpid()}.{time.time_ns()}.tmp')
     try:
-        with open(temporary, "xb+") as file:
+        with open(temporary, 'xb+') as file:
             places = {}
             for name, array in arrays.items():
                 file.seek(max(file.seek(0, os.SEEK_END), _HEADER) + _ALIGN - 1 & -_ALIGN)
@@ -105,14 +105,14 @@ def write_index(
                 file.write(np.ascontiguousarray(array).data)
             file.flush()
             header = {
-                "key": key,
-                "size": file.seek(0, os.SEEK_END),
-                "digest": digest_of_file(file.fileno(), _HEADER),
-                "arrays": places,
+                'key': key,
+                'size': file.seek(0, os.SEEK_END),
+                'digest': digest_of_file(file.fileno(), _HEADER),
+                'arrays': places,
             }
             text = json.dumps(header).encode()
             file.seek(0)
-            file.write(_MAGIC + len(text).to_bytes(8, "little"))
+            file.write(_MAGIC + len(text).to_bytes(8, 'little'))
             file.write(hashlib.sha256(text).digest() + text)
         os.replace(temporary, path)
     finally:

@@ -14,7 +14,7 @@ try:  # about three times as fast; the standard library gives the same result
 except ImportError:
     from json import loads as _loads
 
-_WHITESPACE = " \t\n\r"
+_WHITESPACE = ' \t\n\r'
 # A window that ends inside a token (at most '-Infinity') fails this close to its end.
 _TOKEN = 16
 
@@ -31,42 +31,42 @@ class JSONStream:
 
     def __init__(self, blocks: Iterator[bytes]):
         self._blocks = iter(blocks)
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self._decode = codecs.getincrementaldecoder('utf-8-sig')().decode
         self._parse = json.JSONDecoder().raw_decode
-        self._text = ""  # the window
+        self._text = ''  # the window
         self._at = 0  # the next character in it
         self._passed = 0  # characters of the file before the window
         self._ended = False
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        if self._peek() == "":
-            raise ValueError("it is empty")
-        self._expect("{", "the top level must be an object")
-        if self._peek() == "}":
+        if self._peek() == '':
+            raise ValueError('it is empty')
+        self._expect('{', 'the top level must be an object')
+        if self._peek() == '}':
             self._at += 1
         else:
             yield from self._members()
-        if self._peek() != "":
-            self._fail("text after the end of the object")
+        if self._peek() != '':
+            self._fail('text after the end of the object')
 
     def _members(self) -> Iterator[tuple[str, Any]]:
         while True:
             if self._peek() != '"':
-                self._fail("a key in double quotes is expected")
+                self._fail('a key in double quotes is expected')
             key = self._value()
-            self._expect(":", f"a colon must follow the key {key!r}")
-            if self._peek() == "[":
+            self._expect(':', f'a colon must follow the key {key!r}')
+            if self._peek() == '[':
                 self._at += 1
                 yield key, []
                 for part in self._list_parts():
                     yield key, part
             else:
                 yield key, self._value()
-            if self._next_or_end("}"):
+            if self._next_or_end('}'):
                 return
 
     def _list_parts(self) -> Iterator[list]:
-        if self._peek() == "]":
+        if self._peek() == ']':
             self._at += 1
             return
         while True:
@@ -85,11 +85,11 @@ class JSONStream:
         A cut inside an entry, or beyond the end of the list, leaves brackets unbalanced, so that
         the parser refuses it: a wrong cut is never taken for a right one.
         """
-        cut = self._text.rfind("},", self._at)
+        cut = self._text.rfind('},', self._at)
         if cut < 0:
             return None
         try:
-            part = _loads("[" + self._text[self._at : cut + 1] + "]")
+            part = _loads('[' + self._text[self._at : cut + 1] + ']')
         except (ValueError, RecursionError):
             return None
         self._at = cut + 2
@@ -101,7 +101,7 @@ class JSONStream:
         window, part = self._passed, []
         while True:
             part.append(self._value())
-            if self._next_or_end("]"):
+            if self._next_or_end(']'):
                 return part, True
             if self._passed != window:
                 return part, False
@@ -111,7 +111,7 @@ class JSONStream:
         if self._peek() == closing:
             self._at += 1
             return True
-        self._expect(",", f"a comma or {closing!r} is expected")
+        self._expect(',', f'a comma or {closing!r} is expected')
         self._peek()
         return False
 
@@ -122,13 +122,13 @@ class JSONStream:
                 value, end = self._parse(self._text, self._at)
             except json.JSONDecodeError as error:
                 unfinished = (
-                    error.msg.startswith("Unterminated") or error.pos > len(self._text) - _TOKEN
+                    error.msg.startswith('Unterminated') or error.pos > len(self._text) - _TOKEN
                 )
                 if not unfinished or not self._read_on():
                     self._at = error.pos
                     self._fail(error.msg)
             except RecursionError:
-                self._fail("nested too deeply")
+                self._fail('nested too deeply')
             else:
                 if end < len(self._text) or not self._read_on():  # a number may go on
                     self._at = end
@@ -144,7 +144,7 @@ class JSONStream:
             if at < len(text):
                 return text[at]
             if not self._read_on():
-                return ""
+                return ''
 
     def _expect(self, character: str, rule: str) -> None:
         if self._peek() != character:
@@ -157,15 +157,15 @@ class JSONStream:
         self._passed += self._at
         self._at, pieces, size = 0, [rest], 0
         while not self._ended and size <= len(rest):
-            block = next(self._blocks, b"")
+            block = next(self._blocks, b'')
             self._ended = not block
             pieces.append(self._decode(block, self._ended))
             size += len(pieces[-1])
-        self._text = "".join(pieces)
+        self._text = ''.join(pieces)
         return size > 0
 
     def _fail(self, rule: str):
         place = self._passed + self._at
         near = self._text[self._at : self._at + 20]
-        where = f"near {near!r}" if near else "where it ends (is it cut short?)"
-        raise ValueError(f"{rule}, at character {place} {where}")
+        where = f'near {near!r}' if near else 'where it ends (is it cut short?)'
+        raise ValueError(f'{rule}, at character {place} {where}')
