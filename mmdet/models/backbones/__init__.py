@@ -1,0 +1,3 @@
+from mmdet.models.backbones.resnet import ResNet
+
+__all__ = ['ResNet']

@@ -1,0 +1,3 @@
+from mmdet.models.dense_heads.rpn_head import RPNHead
+
+__all__ = ['RPNHead']

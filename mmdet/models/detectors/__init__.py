@@ -1,0 +1,3 @@
+from mmdet.models.detectors.faster_rcnn import FasterRCNN
+
+__all__ = ['FasterRCNN']

@@ -1,0 +1,3 @@
+from mmdet.models.necks.necks import FPN, ChannelMapper
+
+__all__ = ['FPN', 'ChannelMapper']
