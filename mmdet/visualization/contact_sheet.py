@@ -1,0 +1,86 @@
+"""A page of captioned frames."""
+
+import os
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mmdet.engine.fileio import atomic_write
+
+from .text import fit_text, put_text, text_mask
+
+_PAPER = (255, 255, 255)
+_INK = (40, 40, 40)
+_CAPTION_SIZE, _TITLE_SIZE = 15, 26
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    captions: Sequence[str] = (),
+    title: str = '',
+    columns: int | None = None,
+    tile_width: int = 480,
+    gap: int = 16,
+) -> np.ndarray:
+    """Lay frames out on a white page, row by row.
+
+    Args:
+        images: each [H, W, 3] uint8 BGR, of any size; scaled to fit, proportions kept.
+        captions: one per image, under it; shortened to the width of the tile.
+        title: a line at the top of the page.
+        columns: by default as square a page as the number of images allows.
+        tile_width: pixels; the height is that of the tallest image, at most the width.
+        gap: pixels between tiles and around the page.
+
+    Returns:
+        [H, W, 3] uint8 BGR.
+
+    Raises:
+        ValueError: no images, or another number of captions.
+    """
+    if not len(images) or len(captions) not in (0, len(images)):
+        raise ValueError(
+            f'A page needs at least one image and as many captions as images (or none), got '
+            f'{len(images)} images and {len(captions)} captions.'
+        )
+    if columns is None:
+        columns = int(np.ceil(np.sqrt(len(images))))
+    columns = min(columns, len(images))
+    tallest = max(image.shape[0] / image.shape[1] for image in images)
+    tile = (tile_width, round(tile_width * min(tallest, 1.0)))
+    rows = -(-len(images) // columns)
+    top = gap + (text_mask('', _TITLE_SIZE).shape[0] + gap // 2 if title else 0)
+    step_x = tile[0] + gap
+    step_y = tile[1] + gap + (text_mask('', _CAPTION_SIZE).shape[0] if captions else 0)
+    page = np.full((top + rows * step_y, gap + columns * step_x, 3), _PAPER, np.uint8)
+    width = page.shape[1] - 2 * gap
+    put_text(page, fit_text(title, _TITLE_SIZE, width, True), gap, gap, _TITLE_SIZE, _INK, True)
+    for i, image in enumerate(images):
+        x, y = gap + i % columns * step_x, top + i // columns * step_y
+        place = page[y : y + tile[1], x : x + tile[0]]
+        bottom = _paste(place, image)
+        if captions:
+            text = fit_text(captions[i], _CAPTION_SIZE, tile[0])
+            put_text(page, text, x, y + bottom + 2, _CAPTION_SIZE, _INK)
+    return page
+
+
+def _paste(place: np.ndarray, image: np.ndarray) -> int:
+    """Scale `image` into the top of `place`, in place; returns the row below it."""
+    factor = min(place.shape[0] / image.shape[0], place.shape[1] / image.shape[1])
+    size = [max(1, round(side * factor)) for side in (image.shape[1], image.shape[0])]
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    left = (place.shape[1] - size[0]) // 2
+    place[: size[1], left : left + size[0]] = cv2.resize(image, size, interpolation=method)
+    return size[1]
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write [H, W, 3] uint8 BGR as a PNG file, whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with atomic_write(path, 'wb') as file:
+        file.write(cv2.imencode('.png', image)[1].tobytes())

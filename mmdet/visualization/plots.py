@@ -1,0 +1,216 @@
+"""Curves and bars as PNG: losses from a training log, AP from metrics.json, precision/recall.
+
+matplotlib is imported when a plot is drawn, never before, and never opens a window.
+"""
+
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from mmdet.engine.fileio import atomic_write
+
+from .palette import class_color
+
+MOTION_BINS = ('fast', 'medium', 'slow')
+_RUN_COLORS = ('#1f6fb4', '#d95f02', '#1b9e77', '#c22d80', '#6f5bb0', '#8c6d1f')
+_STYLE = {
+    'font.size': 10,
+    'axes.titlesize': 11,
+    'axes.titleweight': 'bold',
+    'axes.titlelocation': 'left',
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'axes.axisbelow': True,
+    'grid.color': '#e4e4e4',
+    'legend.frameon': False,
+}
+
+
+def read_log(path: str | os.PathLike) -> list[dict]:
+    """The rows of a training log (`vis_data/*.json`, one JSON object per line).
+
+    A half-written last line (the run is still going, or was killed) is left out.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a line that is not JSON, or a file without a row.
+    """
+    lines = Path(path).read_text(encoding='utf-8').splitlines()
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise ValueError(f'{path}, line {number} is not JSON: {line[:80]!r}') from None
+    if not rows:
+        raise ValueError(f'{path} holds no rows yet: nothing was logged.')
+    return rows
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over `window` neighbours, centred (so that nothing lags); shorter at both ends."""
+    half = window // 2
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    start, end = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    return (sums[end] - sums[start]) / (end - start)
+
+
+def plot_training(logs: Mapping[str, Sequence[dict]], path: str | os.PathLike) -> None:
+    """Total loss, its parts (for one run), and the learning rate over iterations.
+
+    Args:
+        logs: rows of `read_log` by the name of the run; several runs are drawn over each other.
+        path: the PNG to write.
+
+    Raises:
+        ValueError: a run without training rows.
+    """
+    with _figure(path, 2, heights=(3, 1), size=(9, 6.5), share_x=True) as (loss_axis, rate_axis):
+        for (name, rows), color in zip(logs.items(), _colors(len(logs)), strict=True):
+            train = [row for row in rows if 'loss' in row]
+            if not train:
+                raise ValueError(f'The log of {name!r} has no row with a loss: no training in it.')
+            steps = _column(train, 'step')
+            loss = _column(train, 'loss')
+            loss_axis.plot(steps, loss, color=color, alpha=0.25, linewidth=1)
+            label = 'total loss' if len(logs) == 1 else name
+            mean = smooth(loss, len(loss) // 20)
+            loss_axis.plot(steps, mean, color=color, linewidth=2, label=label)
+            rate_axis.plot(steps, _column(train, 'lr'), color=color, linewidth=1.5)
+            if len(logs) == 1:
+                _plot_parts(loss_axis, train, steps)
+        loss_axis.set(title='Training loss (thin: as logged, bold: moving average)', ylim=(0, None))
+        loss_axis.legend(loc='upper right')
+        rate_axis.set(title='Learning rate', xlabel='iteration')
+        rate_axis.ticklabel_format(axis='y', scilimits=(-2, 2))
+
+
+def _plot_parts(axis, rows: Sequence[dict], steps: np.ndarray) -> None:
+    parts = [key for key in rows[0] if key.startswith('loss_')]
+    for key, color in zip(parts, _colors(len(parts), start=1), strict=True):
+        values = smooth(_column(rows, key), len(rows) // 20)
+        axis.plot(steps, values, color=color, linewidth=1.2, label=key)
+
+
+def plot_ap_by_motion(metrics: Mapping[str, Mapping], path: str | os.PathLike) -> None:
+    """AP50 of the VID protocol for all, fast, medium and slow objects, one bar per run.
+
+    Args:
+        metrics: the contents of `metrics.json` by the name of the run (`vid/AP50`,
+            `vid/AP50_fast`, ... in 0..1). A missing or undefined value is shown as n/a.
+        path: the PNG to write.
+    """
+    keys = ['vid/AP50'] + [f'vid/AP50_{name}' for name in MOTION_BINS]
+    with _figure(path, 1, size=(7, 4)) as (axis,):
+        width = 0.8 / len(metrics)
+        runs = zip(metrics.items(), _colors(len(metrics)), strict=True)
+        for i, ((name, values), color) in enumerate(runs):
+            heights = [_percent(values.get(key)) for key in keys]
+            x = np.arange(len(keys)) + (i - (len(metrics) - 1) / 2) * width
+            bars = axis.bar(x, np.nan_to_num(heights), width * 0.92, color=color, label=name)
+            axis.bar_label(bars, [_number(h) for h in heights], padding=2)
+        axis.set_xticks(range(len(keys)), ['all', *MOTION_BINS])
+        axis.set(title='AP50 by motion (VID protocol)', ylabel='AP50 (%)', ylim=(0, 109))
+        axis.set_yticks(range(0, 101, 20))
+        axis.grid(axis='x', visible=False)
+        if len(metrics) > 1:
+            axis.legend(loc='lower right', bbox_to_anchor=(1, 1), ncols=len(metrics))
+
+
+def plot_ap_by_class(metrics: Mapping, path: str | os.PathLike) -> None:
+    """AP50 of each class (VID protocol), best first, in the colours of the drawings.
+
+    Args:
+        metrics: the contents of one `metrics.json` (`vid/AP50/<class>` in 0..1).
+        path: the PNG to write.
+
+    Raises:
+        ValueError: no such keys.
+    """
+    prefix = 'vid/AP50/'
+    values = {k.removeprefix(prefix): _percent(v) for k, v in metrics.items() if prefix in k}
+    if not values:
+        raise ValueError(f'No key starts with {prefix!r}. Given: {", ".join(metrics) or "none"}.')
+    colors = {name: _hex(class_color(i)) for i, name in enumerate(values)}
+    names = sorted(values, key=lambda name: np.nan_to_num(values[name], nan=-1))
+    with _figure(path, 1, size=(7, 1.2 + 0.27 * len(names))) as (axis,):
+        heights = [values[name] for name in names]
+        bars = axis.barh(names, np.nan_to_num(heights), 0.72, color=[colors[n] for n in names])
+        axis.bar_label(bars, [_number(h) for h in heights], padding=3)
+        axis.set(title='AP50 by class (VID protocol)', xlabel='AP50 (%)', xlim=(0, 108))
+        axis.set_ylim(-0.6, len(names) - 0.4)
+        axis.grid(axis='y', visible=False)
+
+
+def plot_precision_recall(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    path: str | os.PathLike,
+    title: str = 'Precision and recall',
+) -> None:
+    """Precision over recall.
+
+    Args:
+        curves: (recall, precision), each [N] in 0..1, recall ascending, by the name in the legend.
+        path: the PNG to write.
+        title: above the plot.
+    """
+    with _figure(path, 1, size=(7, 5)) as (axis,):
+        for i, (name, (recall, precision)) in enumerate(curves.items()):
+            color = _hex(class_color(i))
+            axis.plot(recall, precision, color=color, linewidth=1.6, label=name)
+        axis.set(title=title, xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.02))
+        axis.legend(loc='center left', bbox_to_anchor=(1.01, 0.5), ncols=1 + len(curves) // 18)
+
+
+@contextmanager
+def _figure(
+    path: str | os.PathLike,
+    rows: int,
+    size: tuple[float, float],
+    heights: Sequence[float] = (1,),
+    share_x: bool = False,
+) -> Iterator[list]:
+    """Axes to draw on; the PNG appears when the block ends. Leaves pyplot's state alone."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size, dpi=150, layout='constrained')
+        FigureCanvasAgg(figure)
+        ratios = {'height_ratios': heights} if rows > 1 else {}
+        axes = figure.subplots(rows, 1, squeeze=False, sharex=share_x, gridspec_kw=ratios)
+        yield list(axes[:, 0])
+        png = io.BytesIO()
+        figure.savefig(png, format='png')
+    with atomic_write(path, 'wb') as file:
+        file.write(png.getbuffer())
+
+
+def _column(rows: Sequence[dict], key: str) -> np.ndarray:
+    return np.array([row.get(key, math.nan) for row in rows], dtype=float)
+
+
+def _percent(value: float | None) -> float:
+    return math.nan if value is None else 100 * value
+
+
+def _number(value: float) -> str:
+    return 'n/a' if math.isnan(value) else f'{value:.1f}'
+
+
+def _hex(bgr: tuple[int, int, int]) -> str:
+    return '#{2:02x}{1:02x}{0:02x}'.format(*bgr)
+
+
+def _colors(count: int, start: int = 0) -> list[str]:
+    return [_RUN_COLORS[(start + i) % len(_RUN_COLORS)] for i in range(count)]

@@ -1,0 +1,197 @@
+"""H.264 video from BGR frames."""
+
+import os
+import secrets
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import av.error
+import cv2
+import numpy as np
+from mmengine.logging import print_log
+
+# container by file ending; `+faststart` puts the index first, so that browsers play while loading
+_CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska'}
+_CODECS = ('libx264', 'libopenh264', 'mpeg4')  # the first one that this PyAV has
+_BT709 = 1  # ITU-T H.273: colours of HD video, what players assume when nothing is said
+
+
+class VideoWriter:
+    """Writes frames to `path` as H.264 (yuv420p), readable by any player and browser.
+
+    A context manager. The file grows under a temporary name in the same folder and takes its name
+    when the block ends. When the block is left by an exception or Ctrl-C, what was written so far
+    is closed properly and kept as a valid, shorter video; without a frame there is no file.
+
+    Odd sizes: H.264 with 4:2:0 colours needs even ones, so one row or column is repeated at the
+    border; the picture itself is not scaled.
+
+    Args:
+        path: ends in .mp4, .m4v, .mov or .mkv. Missing folders are made.
+        fps: frames per second, > 0. 29.97 and the like become exact fractions (30000/1001).
+        size: (width, height) of every frame; None takes that of the first one.
+        quality: constant rate factor of x264, 0 (lossless) to 51; 20 is visually clean.
+
+    Raises:
+        ValueError: unknown ending, fps not positive, a frame of another size or type.
+        RuntimeError: the block ended without a single frame.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        fps: float | Fraction,
+        size: tuple[int, int] | None = None,
+        quality: int = 20,
+    ) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in _CONTAINERS:
+            raise ValueError(
+                f'Cannot tell the container of {str(path)!r}. Legal endings: '
+                f'{", ".join(_CONTAINERS)}.'
+            )
+        if not 0 < fps < 1000:
+            raise ValueError(f'The frame rate must lie between 0 and 1000, got {fps}.')
+        self.fps = exact_rate(fps)
+        self.size = size
+        self.quality = quality
+        self.num_frames = 0
+        self._temporary: Path | None = None
+        self._container = None
+        self._stream = None
+
+    def __enter__(self) -> 'VideoWriter':
+        return self
+
+    def write(self, image: np.ndarray) -> None:
+        """Append one frame, [H, W, 3] uint8 BGR."""
+        self._check(image)
+        if self._container is None:
+            self._open()
+        padded = _pad_to_even(image)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format='bgr24')
+        frame = frame.reformat(format='yuv420p', dst_colorspace='ITU709', dst_color_range='MPEG')
+        frame.pts = self.num_frames
+        frame.time_base = 1 / self.fps
+        self._container.mux(self._stream.encode(frame))
+        self.num_frames += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._container is None:
+            if kind is None:
+                raise RuntimeError(f'Not a single frame was given, so {self.path} was not written.')
+            return
+        try:
+            self._finish()
+        except BaseException:
+            with suppress(OSError):
+                self._temporary.unlink()
+            if kind is None:
+                raise  # otherwise the first error is the one to see
+
+    def _finish(self) -> None:
+        try:
+            self._container.mux(self._stream.encode(None))
+        finally:
+            self._container.close()
+        os.replace(self._temporary, self.path)
+
+    def _check(self, image: np.ndarray) -> None:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f'A frame must be uint8 [H, W, 3] in BGR order, got {image.dtype} '
+                f'{list(image.shape)}.'
+            )
+        given = (image.shape[1], image.shape[0])
+        self.size = self.size or given
+        if given != tuple(self.size):
+            raise ValueError(
+                f'Frame {self.num_frames} is {given[0]}x{given[1]}, but {self.path.name} is '
+                f'{self.size[0]}x{self.size[1]}. All frames of a video share one size.'
+            )
+
+    def _open(self) -> None:
+        codec = find_codec()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        name = f'.{self.path.stem}.{secrets.token_hex(4)}.tmp{self.path.suffix}'
+        self._temporary = self.path.with_name(name)
+        container = _CONTAINERS[self.path.suffix.lower()]
+        options = {} if container == 'matroska' else {'movflags': '+faststart'}
+        self._container = av.open(
+            str(self._temporary), 'w', format=container, container_options=options
+        )
+        self._stream = _add_stream(self._container, codec, self.fps, self.size, self.quality)
+
+
+def exact_rate(fps: float | Fraction) -> Fraction:
+    """The frame rate as a fraction; NTSC rates (29.97, 23.976, ...) become N * 1000/1001.
+
+    >>> exact_rate(29.97), exact_rate(25), exact_rate(7.5)
+    (Fraction(30000, 1001), Fraction(25, 1), Fraction(15, 2))
+    """
+    ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
+    if fps != round(fps) and abs(float(ntsc) - float(fps)) < 1e-3:
+        return ntsc
+    return Fraction(fps).limit_denominator(1001)
+
+
+def find_codec(candidates: tuple[str, ...] = _CODECS) -> str:
+    """The best video encoder of this installation; says so once when it is not H.264.
+
+    Raises:
+        RuntimeError: none of the candidates exists.
+    """
+    for name in candidates:
+        try:
+            av.codec.Codec(name, 'w')
+        except ValueError:  # av.codec.codec.UnknownCodecError
+            continue
+        if '264' not in name:
+            _warn_once(
+                f'This PyAV has no H.264 encoder, so videos are written as {name} (larger files, '
+                f'and browsers may not play them). `pip install --force-reinstall av` brings one.'
+            )
+        return name
+    raise RuntimeError(
+        f'This PyAV has none of the encoders {", ".join(candidates)}. '
+        f'`pip install --force-reinstall av` brings them.'
+    )
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        print_log(message, logger='current', level=30)
+
+
+def _add_stream(container, codec: str, fps: Fraction, size: tuple[int, int], quality: int):
+    stream = container.add_stream(codec, rate=fps)
+    stream.width, stream.height = (side + side % 2 for side in size)
+    stream.pix_fmt = 'yuv420p'
+    context = stream.codec_context
+    context.time_base = 1 / fps
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    context.color_range = 1  # 16..235, as players expect
+    if codec == 'libx264':
+        stream.options = {'crf': str(quality), 'preset': 'veryfast'}
+    else:  # no constant quality there: bits per second instead
+        stream.bit_rate = int(0.2 * stream.width * stream.height * float(fps))
+    return stream
+
+
+def _pad_to_even(image: np.ndarray) -> np.ndarray:
+    bottom, right = image.shape[0] % 2, image.shape[1] % 2
+    if not bottom and not right:
+        return image
+    return cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)

@@ -1,0 +1,174 @@
+"""Videos: decoded again with PyAV and compared with what was written."""
+
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from mmdet.visualization import video_writer
+from mmdet.visualization.video_writer import VideoWriter, exact_rate, find_codec
+
+
+def frames(count: int, width: int, height: int) -> list[np.ndarray]:
+    """Smooth pictures whose brightness tells the frame number."""
+    ramp = np.linspace(0, 100, width, dtype=np.float32)[None].repeat(height, 0)
+    picture = np.stack([ramp, ramp[:, ::-1], ramp * 0.5], axis=-1)
+    return [(picture + 10 * i).astype(np.uint8) for i in range(count)]
+
+
+def read(path) -> tuple[list[np.ndarray], dict]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        facts = dict(
+            codec=stream.codec_context.name,
+            fps=stream.average_rate,
+            pixels=stream.codec_context.pix_fmt,
+            seconds=float(container.duration / av.time_base),
+        )
+        return [f.to_ndarray(format='bgr24') for f in container.decode(video=0)], facts
+
+
+@pytest.mark.parametrize('width, height', [(64, 48), (65, 49), (64, 49), (33, 48)])
+def test_what_was_written_is_read_again(tmp_path, width, height):
+    path, written = tmp_path / 'new folder' / 'out.mp4', frames(12, width, height)
+    with VideoWriter(path, 25, (width, height)) as writer:
+        for image in written:
+            writer.write(image)
+    decoded, facts = read(path)
+    assert len(decoded) == 12 == writer.num_frames
+    assert facts['codec'] == 'h264' and facts['pixels'] == 'yuv420p' and facts['fps'] == 25
+    assert facts['seconds'] == pytest.approx(12 / 25, abs=0.05)
+    assert decoded[0].shape == (height + height % 2, width + width % 2, 3)
+    for image, again in zip(written, decoded, strict=True):
+        again = again[:height, :width].astype(int)
+        assert np.abs(again - image).mean() < 4  # right picture, right colours, right order
+    assert [p.name for p in path.parent.iterdir()] == ['out.mp4']
+
+
+def test_colours_survive(tmp_path):
+    """A wrong matrix (BT.601 for BT.709) would be off by 20 and more, BGR for RGB by 150."""
+    for color in ((0, 0, 255), (0, 255, 0), (255, 0, 0), (50, 100, 200)):
+        path = tmp_path / f'{color}.mp4'
+        with VideoWriter(path, 10) as writer:
+            for _ in range(3):
+                writer.write(np.full((64, 64, 3), color, np.uint8))
+        assert np.abs(read(path)[0][0].astype(int) - color).max() <= 8
+
+
+@pytest.mark.parametrize('ending', ['.mkv', '.mov', '.m4v', '.MP4'])
+def test_other_containers(tmp_path, ending):
+    path = tmp_path / f'out{ending}'
+    with VideoWriter(path, Fraction(30000, 1001)) as writer:
+        for image in frames(5, 64, 48):
+            writer.write(image)
+    decoded, facts = read(path)
+    assert len(decoded) == 5
+    assert facts['fps'] == pytest.approx(29.97, abs=0.02)
+
+
+def test_the_index_comes_first_so_that_browsers_play_while_loading(tmp_path):
+    path = tmp_path / 'out.mp4'
+    with VideoWriter(path, 25) as writer:
+        for image in frames(5, 64, 48):
+            writer.write(image)
+    data = path.read_bytes()
+    assert 0 < data.index(b'moov') < data.index(b'mdat')
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_video_is_short_but_valid(tmp_path, error):
+    path = tmp_path / 'out.mp4'
+    with pytest.raises(error), VideoWriter(path, 25) as writer:
+        for image in frames(7, 64, 48):
+            writer.write(image)
+        raise error('stop')
+    assert len(read(path)[0]) == 7
+    assert [p.name for p in tmp_path.iterdir()] == ['out.mp4']
+
+
+def test_an_exception_before_the_first_frame_leaves_nothing_and_an_old_file_alone(tmp_path):
+    path = tmp_path / 'out.mp4'
+    path.write_bytes(b'old')
+    with pytest.raises(KeyError), VideoWriter(path, 25):
+        raise KeyError
+    assert path.read_bytes() == b'old' and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_failed_encoder_leaves_no_file(tmp_path, monkeypatch):
+    path = tmp_path / 'out.mp4'
+    with pytest.raises(OSError, match='disk full'), VideoWriter(path, 25) as writer:
+        writer.write(frames(1, 64, 48)[0])
+
+        def fail():
+            raise OSError('disk full')
+
+        monkeypatch.setattr(writer, '_finish', fail)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_frames_is_said(tmp_path):
+    with (
+        pytest.raises(RuntimeError, match=r'Not a single frame.*out\.mp4 was not written'),
+        VideoWriter(tmp_path / 'out.mp4', 25),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_name_what_was_given(tmp_path):
+    with pytest.raises(ValueError, match=r'container of .*out\.gif.*\.mp4, \.m4v'):
+        VideoWriter(tmp_path / 'out.gif', 25)
+    for fps in (0, -1, float('nan'), 10_000):
+        with pytest.raises(ValueError, match='frame rate must lie between 0 and 1000'):
+            VideoWriter(tmp_path / 'out.mp4', fps)
+    with (
+        pytest.raises(ValueError, match=r'Frame 1 is 32x48, but out\.mp4 is 64x48'),
+        VideoWriter(tmp_path / 'out.mp4', 25) as writer,
+    ):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+        writer.write(np.zeros((48, 32, 3), np.uint8))
+    with (
+        pytest.raises(ValueError, match=r'uint8 \[H, W, 3\].*uint8 \[48, 64\]'),
+        VideoWriter(tmp_path / 'out.mp4', 25) as writer,
+    ):
+        writer.write(np.zeros((48, 64), np.uint8))
+
+
+def test_without_x264_another_codec_is_used_and_said_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(video_writer, '_CODECS', ('no-such-codec', 'mpeg4'))
+    monkeypatch.setattr(video_writer, 'find_codec', lambda: find_codec(video_writer._CODECS))
+    monkeypatch.setattr(video_writer, '_warned', set())
+    said = []
+    monkeypatch.setattr(video_writer, 'print_log', lambda text, **_: said.append(text))
+    for name in ('a.mp4', 'b.mp4'):
+        with VideoWriter(tmp_path / name, 25) as writer:
+            for image in frames(5, 64, 48):
+                writer.write(image)
+        decoded, facts = read(tmp_path / name)
+        assert len(decoded) == 5 and facts['codec'] == 'mpeg4'
+    assert len(said) == 1 and 'no H.264 encoder' in said[0] and 'pip install' in said[0]
+    with pytest.raises(RuntimeError, match='none of the encoders nothing'):
+        find_codec(('nothing',))
+
+
+def test_exact_rates():
+    rates = {29.97: (30000, 1001), 23.976: (24000, 1001), 59.94: (60000, 1001), 30: (30, 1)}
+    rates |= {25.0: (25, 1), 7.5: (15, 2), 1: (1, 1), 1 / 3: (1, 3), 12.3: (123, 10)}
+    for given, wanted in rates.items():
+        assert exact_rate(given) == Fraction(*wanted), given
+    assert exact_rate(Fraction(30000, 1001)) == Fraction(30000, 1001)
+
+
+def test_real_frames(shared, tmp_path):
+    images = [cv2.imread(str(p)) for p in sorted((shared / 'data' / 'snippet').iterdir())[:5]]
+    path = tmp_path / 'out.mp4'
+    with VideoWriter(path, 25) as writer:
+        for image in images:
+            writer.write(image)
+    decoded, _ = read(path)
+    assert len(decoded) == 5
+    for image, again in zip(images, decoded, strict=True):
+        error = np.square(again.astype(float) - image).mean()
+        assert 10 * np.log10(255**2 / error) > 33  # dB
