@@ -1,0 +1,258 @@
+"""Clips of a CocoVID (or plain COCO) file.
+
+A sample is a key frame with its references. The dataset holds index arrays only: one position per
+sample, and the annotation file as memory-mapped arrays shared by all workers.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+
+from mmdet.registry import DATASETS, check_arguments
+from mmdet.structures import Clip, Frame
+
+from .frame_annotations import FrameAnnotations
+from .frame_faults import FrameFaults
+from .parsers import CocoVideoIndex
+from .ref_sampling import RefSampler
+from .selection import (
+    aspect_flags,
+    frames_in_video_order,
+    has_object_of,
+    is_large_enough,
+    label_of_category,
+)
+from .transforms import LoadAnnotations, Pipeline, UndecodableFrameError
+
+MAX_REPLACEMENTS = 20
+
+
+@DATASETS.register_module()
+class CocoVideoDataset:
+    """Training: frames flagged `is_vid_train_frame` that pass the filters. Testing: every frame.
+
+    `dataset[key]` gives a Clip; a key is an index, or (index, draw_seed), where all random draws of
+    the sample come from a generator with that seed. With an index alone the seed is the index.
+
+    A frame that cannot be decoded is fatal in testing; in training another sample of the same
+    orientation takes its place (see `FrameFaults`). A missing file is fatal. A frame whose size is
+    not that of the annotation file is fatal in testing, since its boxes cannot be compared; in
+    training it is reported once per file (some DET photos are turned by their EXIF orientation).
+
+    Args:
+        ann_file: CocoVID JSON.
+        img_prefix: folder that the file names start from.
+        pipeline: clip transforms, see `Pipeline`.
+        ref_img_sampler: arguments of `RefSampler`; None: the key frame alone.
+        test_mode: see above.
+        load_as_video: False: images on their own, whose references are copies of them, and whose
+            objects are numbered within the image.
+        load_img_as_vid: a file without videos becomes videos of one frame.
+        classes: names to detect, in the order of the labels; None: all of the file in its order.
+        filter_empty: training only: leave out frames without an annotation of the classes.
+        min_size: training only: leave out frames with a side of fewer pixels.
+        shuffle_video_frames: shuffle the frames of each video but the first one.
+        shuffle_seed: of that shuffling.
+        cache_dir: of the index, see `CocoVideoIndex.open`.
+
+    Attributes:
+        classes, ann_file, index.
+        positions: [samples] position of each key frame in the index.
+        aspect_flags: [samples] uint8, 1 for frames wider than high.
+        video_lengths: samples of each video in order; None where samples are no whole videos.
+    """
+
+    CLASSES: tuple[str, ...] | None = None
+
+    def __init__(
+        self,
+        ann_file: str | os.PathLike,
+        img_prefix: str | os.PathLike,
+        pipeline: Sequence[Mapping | Callable],
+        ref_img_sampler: Mapping[str, Any] | None = None,
+        test_mode: bool = False,
+        load_as_video: bool = True,
+        load_img_as_vid: bool = False,
+        classes: Sequence[str] | None = None,
+        filter_empty: bool = True,
+        min_size: int = 32,
+        shuffle_video_frames: bool = False,
+        shuffle_seed: int = 10,
+        cache_dir: str | os.PathLike | None = None,
+    ):
+        self.ann_file, self.img_prefix = str(ann_file), str(img_prefix)
+        self.test_mode, self.load_as_video = test_mode, load_as_video
+        self._open_index = (self.ann_file, cache_dir, load_img_as_vid)
+        self.index = CocoVideoIndex.open(*self._open_index)
+        names = classes or self.CLASSES or [c['name'] for c in self.index.categories]
+        self.classes = tuple(names)
+        self._label_of = label_of_category(self.index, self.classes)
+        self.ref_sampler = _ref_sampler(ref_img_sampler, shuffle_video_frames)
+        self.pipeline = Pipeline(pipeline)
+        self.faults = FrameFaults()
+        self._odd_sizes: set[str] = set()
+        if load_as_video and not len(self.index.video_ids):
+            raise ValueError(
+                f'{ann_file} has no videos. Set load_as_video=False for an image set, or '
+                f'load_img_as_vid=True to see each image as a video of one frame.'
+            )
+        self.positions = self._samples(shuffle_seed if shuffle_video_frames else None)
+        if not test_mode:
+            self.positions = self._filtered(filter_empty, min_size)
+        self.aspect_flags = aspect_flags(self.index, self.positions)
+        whole = test_mode and load_as_video
+        self.video_lengths = np.diff(self.index.video_offsets) if whole else None
+        self._lend_annotations()
+
+    def _samples(self, shuffle_seed: int | None) -> np.ndarray:
+        if self.load_as_video:
+            frames = frames_in_video_order(self.index, shuffle_seed)
+        else:
+            frames = np.arange(len(self.index), dtype=np.int32)
+        return frames if self.test_mode else frames[self.index.image_is_train_frame[frames]]
+
+    def _filtered(self, filter_empty: bool, min_size: int) -> np.ndarray:
+        flagged = self.positions
+        keep = is_large_enough(self.index, min_size)
+        if filter_empty:
+            keep &= has_object_of(self.index, list(self._label_of))
+        filtered = flagged[keep[flagged]]
+        if not len(filtered):
+            raise ValueError(
+                f'{self.ann_file} has no training frame left: of {len(self.index)} frames '
+                f'{len(flagged)} have is_vid_train_frame, and none of these has sides of at least '
+                f'{min_size} pixels' + ' and an annotation of the classes' * filter_empty
+            )
+        return filtered
+
+    def _lend_annotations(self) -> None:
+        source = FrameAnnotations(self.index, self._label_of, tracks=self.load_as_video)
+        for transform in self.pipeline:
+            if isinstance(transform, LoadAnnotations):
+                transform.source = source
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def num_frames(self) -> int:
+        """Key frames, that is samples."""
+        return len(self.positions)
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """What mmengine hands to evaluators and visualizers."""
+        return {'classes': self.classes}
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Clip:
+        index, draw_seed = key if isinstance(key, tuple) else (key, key)
+        rng = np.random.default_rng(draw_seed)
+        self.faults.add_sample()
+        for _ in range(MAX_REPLACEMENTS):
+            try:
+                clip = self._sample(index, rng)
+                if clip is not None:
+                    return clip
+            except UndecodableFrameError as error:
+                if self.test_mode:
+                    raise
+                self.faults.add_fault(error)
+            if self.test_mode:
+                raise RuntimeError(f'The test pipeline of {self.ann_file} rejected sample {index}')
+            index = rng.choice(np.flatnonzero(self.aspect_flags == self.aspect_flags[index]))
+        raise RuntimeError(
+            f'{MAX_REPLACEMENTS} samples of {self.ann_file} in a row were rejected by the pipeline '
+            f'or cannot be decoded (last one: {self.index.file_name(self.positions[index])})'
+        )
+
+    def _sample(self, index: int, rng: np.random.Generator) -> Clip | None:
+        clip = self.clip_of(index, rng)
+        expected = [(frame, frame.ori_shape) for frame in clip.frames]
+        try:
+            result = self.pipeline(clip, rng)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(self._missing(error.filename, clip)) from error
+        for frame, size in expected:
+            if frame.ori_shape != size:
+                self._size_differs(frame, size)
+        return result
+
+    def clip_of(self, index: int, rng: np.random.Generator) -> Clip:
+        """The frames of a sample, before the pipeline."""
+        position = int(self.positions[index])
+        if self.ref_sampler is None:
+            return Clip([self._frame(position)])
+        sampler = self.ref_sampler
+        if not self.load_as_video:
+            copies = [self._frame(position) for _ in range(sampler.num_ref_imgs)]
+            return Clip([self._frame(position), *copies])
+        frames = self.index.frames_of(self.index.image_video[position])
+        frame_id = int(self.index.image_frame_ids[position])
+        refs = sampler(frame_id, len(frames), rng, pad=not self.test_mode)
+        clip = Clip([self._frame(position), *(self._frame(int(frames[ref])) for ref in refs)])
+        if sampler.window is not None:
+            clip.num_left_refs, clip.frame_stride = sampler.window
+        return clip
+
+    def _frame(self, position: int) -> Frame:
+        index = self.index
+        image_id = int(index.image_ids[position])
+        frame = Frame(
+            path=os.path.join(self.img_prefix, index.file_name(position)),
+            image_id=image_id,
+            video_id=image_id,  # an image is a video of its own
+            ori_shape=(int(index.image_heights[position]), int(index.image_widths[position])),
+        )
+        if self.load_as_video:
+            video = int(index.image_video[position])
+            frame.video_id = int(index.video_ids[video])
+            frame.frame_id = int(index.image_frame_ids[position])
+            frame.video_length = len(index.frames_of(video))
+        return frame
+
+    def _missing(self, path: str, clip: Clip) -> str:
+        ids = [frame.image_id for frame in clip.frames if frame.path == path]
+        return (
+            f'{path} does not exist (image id {ids[0] if ids else clip.key.image_id} of '
+            f'{self.ann_file}, looked up in img_prefix={self.img_prefix!r}). '
+            f'Correct `img_prefix`, or complete the data.'
+        )
+
+    def _size_differs(self, frame: Frame, size: tuple[int, int]) -> None:
+        message = (
+            f'{frame.path} is {frame.ori_shape[1]}x{frame.ori_shape[0]}, but {self.ann_file} says '
+            f'{size[1]}x{size[0]} for image id {frame.image_id}: its boxes may not fit'
+        )
+        if self.test_mode:
+            raise ValueError(message)
+        if frame.path not in self._odd_sizes:
+            self._odd_sizes.add(frame.path)
+            print_log(message, logger='current', level=logging.WARNING)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the index: a worker that is not forked maps the file again."""
+        state = self.__dict__.copy()
+        del state['index']
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.index = CocoVideoIndex.open(*self._open_index)
+        self._lend_annotations()
+
+
+def _ref_sampler(config: Mapping[str, Any] | None, shuffled: bool) -> RefSampler | None:
+    if config is None:
+        return None
+    check_arguments(RefSampler, config, 'ref_img_sampler')
+    sampler = RefSampler(**config)
+    if shuffled and sampler.window is not None:
+        raise ValueError(
+            'test_with_fix_stride slides its window frame by frame: it needs '
+            'shuffle_video_frames=False (or use test_with_adaptive_stride)'
+        )
+    return sampler

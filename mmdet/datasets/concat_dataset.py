@@ -1,0 +1,65 @@
+"""Several datasets, one after the other."""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from mmdet.registry import DATASETS
+from mmdet.structures import Clip
+
+
+@DATASETS.register_module()
+class ConcatDataset:
+    """Concatenation, with the aspect flags that the samplers group by.
+
+    Args:
+        datasets: configs or datasets, all with the same classes in the same order.
+
+    Raises:
+        ValueError: the classes differ; names two datasets and the first difference.
+    """
+
+    def __init__(self, datasets: Sequence[Mapping | Any]):
+        if not datasets:
+            raise ValueError('ConcatDataset needs at least one dataset')
+        self.datasets = [
+            DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
+            for dataset in datasets
+        ]
+        self.classes = self.datasets[0].classes
+        for dataset in self.datasets[1:]:
+            self._check_classes(dataset)
+        self._ends = list(accumulate(map(len, self.datasets)))
+        self.aspect_flags = np.concatenate([dataset.aspect_flags for dataset in self.datasets])
+        lengths = [dataset.video_lengths for dataset in self.datasets]
+        whole = all(part is not None for part in lengths)
+        self.video_lengths = np.concatenate(lengths) if whole else None
+
+    def _check_classes(self, dataset: Any) -> None:
+        first = self.datasets[0]
+        if dataset.classes != first.classes:
+            raise ValueError(
+                f'Datasets that are joined must have the same classes: {first.ann_file} has '
+                f'{first.classes}, {dataset.ann_file} has {dataset.classes}. Set `classes` of both.'
+            )
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @property
+    def num_frames(self) -> int:
+        return len(self)
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        return self.datasets[0].metainfo
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Clip:
+        index, draw_seed = key if isinstance(key, tuple) else (key, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f'sample {index} of {len(self)}')
+        which = int(np.searchsorted(self._ends, index, side='right'))
+        start = self._ends[which - 1] if which else 0
+        return self.datasets[which][index - start, draw_seed]

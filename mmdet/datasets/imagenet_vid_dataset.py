@@ -1,0 +1,13 @@
+"""ImageNet VID, and the ImageNet DET images it is trained with."""
+
+from mmdet.registry import DATASETS
+
+from .coco_video_dataset import CocoVideoDataset
+from .imagenet_classes import IMAGENET_VID_CLASSES
+
+
+@DATASETS.register_module()
+class ImagenetVIDDataset(CocoVideoDataset):
+    """`CocoVideoDataset` with the 30 classes of ImageNet VID, unless `classes` names others."""
+
+    CLASSES = IMAGENET_VID_CLASSES

@@ -1,0 +1,72 @@
+"""Which frames of an annotation index are samples: whole-array operations, no per-frame objects.
+
+N: images of the index. Positions are indices into the arrays of `CocoVideoIndex`.
+"""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from .parsers import CocoVideoIndex
+
+
+def label_of_category(index: CocoVideoIndex, classes: Sequence[str]) -> dict[int, int]:
+    """Category id -> label, the position of the category's name in `classes`.
+
+    Raises:
+        ValueError: a class that the file does not have, or that `classes` or the file names twice.
+    """
+    ids_of: dict[str, list[int]] = {}
+    for category in index.categories:
+        ids_of.setdefault(category['name'], []).append(category['id'])
+    missing = [name for name in classes if name not in ids_of]
+    if missing:
+        raise ValueError(
+            f'{index.ann_file} has no category {missing[0]!r} '
+            f'({len(missing)} of the {len(classes)} classes of the config are missing). '
+            f'Its {len(ids_of)} categories: {", ".join(ids_of)}. Set `classes` of the dataset to '
+            f'the names to detect, and the number of classes of the model to their count.'
+        )
+    twice = [name for name in classes if len(ids_of[name]) > 1 or list(classes).count(name) > 1]
+    if twice:
+        raise ValueError(
+            f'The class {twice[0]!r} must occur once in `classes` and once in {index.ann_file}'
+        )
+    return {ids_of[name][0]: label for label, name in enumerate(classes)}
+
+
+def frames_in_video_order(index: CocoVideoIndex, shuffle_seed: int | None) -> np.ndarray:
+    """Positions of all frames by video, and in a video by frame id.
+
+    With a seed, the frames after the first one of each video are shuffled by one generator of
+    Python's `random`, video by video: the order of 1.x for seed 10.
+    """
+    frames = np.array(index.video_images)
+    if shuffle_seed is None:
+        return frames
+    shuffle = random.Random(shuffle_seed).shuffle
+    for video in index.videos():
+        start, end = index.video_offsets[video : video + 2]
+        rest = frames[start + 1 : end].tolist()
+        shuffle(rest)
+        frames[start + 1 : end] = rest
+    return frames
+
+
+def has_object_of(index: CocoVideoIndex, category_ids: Sequence[int]) -> np.ndarray:
+    """[N] bool: the image has an annotation of one of the categories, whatever its box."""
+    wanted = np.isin(index.ann_categories, list(category_ids))
+    before = np.concatenate([[0], np.cumsum(wanted)])
+    return before[index.ann_offsets[1:]] > before[index.ann_offsets[:-1]]
+
+
+def is_large_enough(index: CocoVideoIndex, min_size: int) -> np.ndarray:
+    """[N] bool: no side is shorter than `min_size` pixels."""
+    return np.minimum(index.image_widths, index.image_heights) >= min_size
+
+
+def aspect_flags(index: CocoVideoIndex, positions: np.ndarray) -> np.ndarray:
+    """uint8, 1 for images wider than high, else 0."""
+    wider = index.image_widths[positions] > index.image_heights[positions]
+    return wider.astype(np.uint8)

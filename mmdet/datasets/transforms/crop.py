@@ -1,0 +1,89 @@
+"""Cropping, and making cropped frames one size again."""
+
+import numpy as np
+
+from mmdet.registry import TRANSFORMS
+from mmdet.structures import Clip, Frame
+
+from .block import block_of, new_block
+from .geometry import clip_boxes
+
+
+@TRANSFORMS.register_module()
+class RandomCrop:
+    """Cut a random window out of every frame.
+
+    Height and width are drawn independently, uniform in [min(side, min_size), min(side, max_size)],
+    then the place, uniform over the image. Boxes are cut off at the window; those that vanish are
+    dropped with their labels and ids, so a frame may be left without any.
+
+    Args:
+        min_size, max_size: of a side of the window, in pixels.
+        per_frame: a window of its own for every frame, drawn in the order of the clip (follow with
+            `PadToLargest`); otherwise one window for the clip, whose frames have one size.
+    """
+
+    def __init__(self, min_size: int = 384, max_size: int = 600, per_frame: bool = False):
+        if not 1 <= min_size <= max_size:
+            raise ValueError(
+                f'RandomCrop: 1 <= min_size <= max_size must hold, not {min_size}, {max_size}'
+            )
+        self.min_size, self.max_size, self.per_frame = min_size, max_size, per_frame
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        window = None
+        for frame in clip.frames:
+            if self.per_frame or window is None:
+                window = self._window(frame.image.shape[:2], rng)
+            _crop(frame, *window)
+        return clip
+
+    def _window(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """(top, left, height, width)"""
+        height, width = (
+            rng.integers(min(side, self.min_size), min(side, self.max_size), endpoint=True)
+            for side in size
+        )
+        top = rng.integers(size[0] - height, endpoint=True)
+        left = rng.integers(size[1] - width, endpoint=True)
+        return top, left, height, width
+
+
+def _crop(frame: Frame, top: int, left: int, height: int, width: int) -> None:
+    frame.image = frame.image[top : top + height, left : left + width]
+    frame.img_shape = frame.image.shape[:2]
+    offset = np.array([left, top, left, top], np.float32)
+    if frame.boxes is not None:
+        frame.boxes = clip_boxes(frame.boxes - offset, frame.img_shape)
+        kept = _not_empty(frame.boxes)
+        frame.boxes, frame.labels = frame.boxes[kept], frame.labels[kept]
+        if frame.instance_ids is not None:
+            frame.instance_ids = frame.instance_ids[kept]
+    if frame.boxes_ignore is not None:
+        ignored = clip_boxes(frame.boxes_ignore - offset, frame.img_shape)
+        frame.boxes_ignore = ignored[_not_empty(ignored)]
+
+
+def _not_empty(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+
+
+@TRANSFORMS.register_module()
+class PadToLargest:
+    """Fill frames up with zeros at the right and the bottom to the largest height and width.
+
+    The filling counts as image from here on (`img_shape` includes it), as in STPN's training.
+    """
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        heights, widths = zip(*(frame.image.shape[:2] for frame in clip.frames), strict=True)
+        largest = max(heights), max(widths)
+        if block_of(clip.frames) is not None:
+            return clip
+        for frame, image in zip(clip.frames, new_block([largest] * len(heights)), strict=True):
+            height, width = frame.image.shape[:2]
+            image[:height, :width] = frame.image
+            image[height:] = 0
+            image[:height, width:] = 0
+            frame.image, frame.img_shape = image, largest
+        return clip

@@ -1,0 +1,80 @@
+"""Reading frames and their annotations."""
+
+import os
+
+import cv2
+import numpy as np
+
+from mmdet.registry import TRANSFORMS
+from mmdet.structures import Clip
+
+
+class UndecodableFrameError(RuntimeError):
+    """A frame file that exists but is no whole image. `path` names it."""
+
+    def __init__(self, message: str, path: str = ''):
+        super().__init__(message)
+        self.path = path
+
+
+def read_image(path: str) -> np.ndarray:
+    """[H, W, 3] uint8 BGR of an image file, turned upright by its EXIF orientation.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UndecodableFrameError: it is empty, cut short (a JPEG without its end), or no image.
+    """
+    # imdecode refuses a truncated JPEG; imread would fill the missing part with grey
+    try:
+        data = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except FileNotFoundError:
+        raise
+    except (OSError, cv2.error) as error:
+        raise UndecodableFrameError(f'Cannot read {path}: {error}', path) from error
+    if image is None:
+        raise UndecodableFrameError(
+            f'Cannot decode {path} ({len(data)} bytes): it is empty, truncated or not an image',
+            path,
+        )
+    return image
+
+
+@TRANSFORMS.register_module()
+class LoadFrames:
+    """Read `frame.path` of every frame; a file that occurs several times is read once.
+
+    Sets `image`, `ori_shape`, `img_shape`. Frames of the same file share one array, so the
+    transforms that follow must not write into it.
+    """
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        images: dict[str, np.ndarray] = {}
+        for frame in clip.frames:
+            if frame.path not in images:
+                images[frame.path] = read_image(os.fspath(frame.path))
+            frame.image = images[frame.path]
+            frame.ori_shape = frame.img_shape = frame.image.shape[:2]
+        return clip
+
+
+@TRANSFORMS.register_module()
+class LoadAnnotations:
+    """Boxes, labels, instance ids and ignored boxes of every frame, in original pixels.
+
+    The dataset lends its annotations: it sets `source`, a function of a frame that fills it.
+    """
+
+    def __init__(self):
+        self.source = None
+
+    def __getstate__(self) -> dict:
+        """Without the source, which maps a file: the dataset lends it again in another process."""
+        return {'source': None}
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        if self.source is None:
+            raise RuntimeError('LoadAnnotations works inside of a dataset with annotations only')
+        for frame in clip.frames:
+            self.source(frame)
+        return clip

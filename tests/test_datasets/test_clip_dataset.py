@@ -1,0 +1,251 @@
+"""Datasets: which samples, which references, which ground truth."""
+
+import json
+import pickle
+import random
+import zlib
+
+import numpy as np
+import pytest
+from tiny_cocovid import (
+    ANNOTATIONS,
+    LENGTHS,
+    LOAD,
+    PACK,
+    TRAIN_FRAMES,
+    write_image_set,
+    write_video_set,
+)
+
+from mmdet.datasets import CocoVideoDataset, ConcatDataset, ImagenetVIDDataset
+from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES
+
+ADAPTIVE = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
+BILATERAL = dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')
+COPIES = dict(num_ref_imgs=2, frame_range=0, filter_key_img=False, method='bilateral_uniform')
+NOTHING = []
+
+
+@pytest.fixture(scope='module')
+def train_set(tmp_path_factory) -> dict:
+    return write_video_set(tmp_path_factory.mktemp('train'), test=False)
+
+
+@pytest.fixture(scope='module')
+def test_set(tmp_path_factory) -> dict:
+    return write_video_set(tmp_path_factory.mktemp('test'), test=True)
+
+
+@pytest.fixture(scope='module')
+def image_set(tmp_path_factory) -> dict:
+    return write_image_set(tmp_path_factory.mktemp('images'))
+
+
+def places(dataset) -> list[tuple[int, int]]:
+    """(video id, frame id) of every sample."""
+    keys = [dataset.clip_of(i, np.random.default_rng(0)).key for i in range(len(dataset))]
+    return [(key.video_id, key.frame_id) for key in keys]
+
+
+def test_training_takes_flagged_frames_with_objects(train_set):
+    dataset = ImagenetVIDDataset(**train_set, pipeline=NOTHING)
+    # frame 3 of video 1 has no object; frame 5 keeps its good box
+    expected = [(v, f) for v, frames in TRAIN_FRAMES.items() for f in frames if (v, f) != (1, 3)]
+    assert places(dataset) == expected
+    assert dataset.aspect_flags.tolist() == [1] * 5 + [0] + [1] * 2
+    assert dataset.num_frames == len(expected) and dataset.video_lengths is None
+
+
+def test_filters_can_be_changed(train_set):
+    everything = ImagenetVIDDataset(**train_set, pipeline=NOTHING, filter_empty=False)
+    assert (1, 3) in places(everything)
+    large = ImagenetVIDDataset(**train_set, pipeline=NOTHING, min_size=41)  # 96x40, 40x56 go
+    assert {video for video, _ in places(large)} == {1}
+    with pytest.raises(ValueError, match='no training frame left: of 46 frames 9 have'):
+        ImagenetVIDDataset(**train_set, pipeline=NOTHING, min_size=400)
+    only_birds = ImagenetVIDDataset(**train_set, pipeline=NOTHING, classes=['bird'])
+    assert {video for video, _ in places(only_birds)} == {1, 3}
+
+
+def test_testing_takes_every_frame_in_order(test_set):
+    dataset = ImagenetVIDDataset(**test_set, pipeline=NOTHING, test_mode=True)
+    assert places(dataset) == [(v, f) for v, n in enumerate(LENGTHS, start=1) for f in range(n)]
+    assert dataset.video_lengths.tolist() == list(LENGTHS)
+    assert [dataset[i].key.image_id for i in range(46)] == list(range(1, 47))
+    key = dataset[41].key
+    assert (key.video_length, key.ori_shape) == (5, (40, 96))
+
+
+def test_shuffled_order_is_that_of_one_seeded_generator(test_set):
+    generator, expected = random.Random(10), []
+    for video, length in enumerate(LENGTHS, start=1):
+        rest = list(range(1, length))
+        generator.shuffle(rest)
+        expected += [(video, f) for f in [0, *rest]]
+    shuffled = dict(**test_set, pipeline=NOTHING, test_mode=True, shuffle_video_frames=True)
+    random.seed(99)
+    state = random.getstate()
+    assert places(ImagenetVIDDataset(**shuffled)) == expected
+    assert random.getstate() == state  # the global generator is left alone
+    assert places(ImagenetVIDDataset(**shuffled, shuffle_seed=11)) != expected
+
+
+def test_sliding_window_refuses_shuffled_frames(test_set):
+    window = dict(num_ref_imgs=6, frame_range=[-3, 3], method='test_with_fix_stride')
+    arguments = dict(**test_set, pipeline=NOTHING, test_mode=True, ref_img_sampler=window)
+    with pytest.raises(ValueError, match='shuffle_video_frames=False'):
+        ImagenetVIDDataset(**arguments, shuffle_video_frames=True)
+    clip = ImagenetVIDDataset(**arguments)[1]
+    assert (clip.num_left_refs, clip.frame_stride) == (3, 1)
+
+
+def test_ground_truth_leaves_out_what_cannot_be_learnt(train_set):
+    dataset = ImagenetVIDDataset(**train_set, pipeline=[ANNOTATIONS], test_mode=True)
+
+    def truth(frame):
+        key = dataset[frame].key
+        return key.boxes.tolist(), key.instance_ids.tolist(), key.boxes_ignore.tolist()
+
+    assert truth(2) == ([[5, 6, 25, 22]], [1], [])
+    assert truth(3) == ([], [], [])
+    assert truth(5) == ([[6.5, 6, 26.5, 22]], [1], [])  # not the box without width
+    assert truth(6) == ([[7, 6, 27, 22]], [1], [])  # not the one outside
+    assert truth(7) == ([[7.5, 6, 27.5, 22]], [1], [[1, 2, 31, 22]])
+    assert truth(8) == ([[8, 6, 28, 22]], [1], [])
+    assert truth(9) == ([[8.5, 6, 28.5, 22], [-7, 4, 13, 64]], [1, 50], [])  # not clipped
+    key = dataset[2].key
+    assert key.labels.tolist() == [4]
+    assert [a.dtype for a in (key.boxes, key.labels, key.instance_ids)] == [
+        np.float32,
+        np.int64,
+        np.int64,
+    ]
+
+
+def test_labels_follow_names_not_the_order_of_the_file(train_set):
+    swapped = CocoVideoDataset(**train_set, pipeline=[ANNOTATIONS], classes=('turtle', 'bird'))
+    assert swapped.classes == ('turtle', 'bird')
+    assert swapped[0].key.labels.tolist() == [1]
+    assert CocoVideoDataset(**train_set, pipeline=NOTHING).classes == IMAGENET_VID_CLASSES
+
+
+def test_unknown_class_names_both_sides(train_set):
+    with pytest.raises(ValueError, match=r"ann.json has no category 'unicorn'.*airplane, antelope"):
+        CocoVideoDataset(**train_set, pipeline=NOTHING, classes=('bird', 'unicorn'))
+    with pytest.raises(ValueError, match="'bird' must occur once"):
+        CocoVideoDataset(**train_set, pipeline=NOTHING, classes=('bird', 'bird'))
+
+
+def test_images_are_their_own_references(image_set):
+    arguments = dict(
+        load_as_video=False, ref_img_sampler=COPIES, pipeline=[LOAD, ANNOTATIONS, PACK]
+    )
+    dataset = ImagenetVIDDataset(**image_set, **arguments)
+    # image 2 has foreign objects only, image 6 is not for training
+    assert [dataset[i].key.image_id for i in range(len(dataset))] == [1, 3, 4, 5]
+    assert dataset.aspect_flags.tolist() == [1, 1, 0, 1]
+    clip = dataset[1]
+    assert [frame.image_id for frame in clip.frames] == [3, 3, 3]
+    assert (clip.images[0] == clip.images[1]).all() and clip.images.shape == (3, 50, 60, 3)
+    assert clip.key.instance_ids.tolist() == [0, 1] and clip.key.labels.tolist() == [26, 4]
+    whole = ImagenetVIDDataset(**image_set, **arguments, test_mode=True)
+    assert len(whole) == 6 and whole.video_lengths is None
+    assert len({whole[i].key.video_id for i in range(6)}) == 6
+
+
+def test_a_file_without_videos_says_what_to_set(image_set):
+    with pytest.raises(ValueError, match=r'load_as_video=False.*load_img_as_vid=True'):
+        ImagenetVIDDataset(**image_set, pipeline=NOTHING)
+    arguments = dict(load_img_as_vid=True, test_mode=True, ref_img_sampler=ADAPTIVE)
+    dataset = ImagenetVIDDataset(**image_set, **arguments, pipeline=[ANNOTATIONS])
+    assert dataset.video_lengths.tolist() == [1] * 6
+    assert [frame.frame_id for frame in dataset[2].frames] == [0] * 15
+    assert dataset[2].key.instance_ids.tolist() == [5, 6]  # annotation ids
+
+
+def test_references_use_the_whole_video(train_set):
+    dataset = ImagenetVIDDataset(**train_set, pipeline=NOTHING, ref_img_sampler=BILATERAL)
+    frames = dataset[(3, 7)].frames  # key: frame 20 of video 1
+    assert [frame.video_id for frame in frames] == [1, 1, 1] and frames[0].frame_id == 20
+    seen = {tuple(f.frame_id for f in dataset[(3, seed)].refs) for seed in range(300)}
+    assert all(11 <= before < 20 < after <= 29 for before, after in seen) and len(seen) > 60
+    assert [f.frame_id for f in dataset[(5, 0)].frames] == [0, 0, 0]  # the video of one frame
+
+
+def test_a_sample_is_a_function_of_index_and_draw_seed(train_set):
+    pipeline = [LOAD, dict(type='RandomFlip'), PACK]
+    dataset = ImagenetVIDDataset(**train_set, pipeline=pipeline, ref_img_sampler=BILATERAL)
+    first = [dataset[(3, seed)] for seed in range(20)]
+    np.random.seed(1)
+    again = [dataset[(3, seed)] for seed in range(20)]
+    for a, b in zip(first, again, strict=True):
+        assert (a.images == b.images).all()
+        assert [f.image_id for f in a.frames] == [f.image_id for f in b.frames]
+    assert {clip.key.flip for clip in first} == {True, False}
+
+
+def test_pickles_without_the_annotations(train_set):
+    pipeline = [LOAD, ANNOTATIONS, PACK]
+    dataset = ImagenetVIDDataset(**train_set, pipeline=pipeline, ref_img_sampler=BILATERAL)
+    data = pickle.dumps(dataset)
+    assert len(data) < 4000  # the annotations alone are larger
+    copy, original = pickle.loads(data)[(2, 5)], dataset[(2, 5)]
+    assert (copy.images == original.images).all()
+    assert (copy.key.boxes == original.key.boxes).all() and len(copy.key.boxes)
+
+
+def test_concatenation(train_set, image_set):
+    video = ImagenetVIDDataset(**train_set, pipeline=[ANNOTATIONS])
+    images = dict(type='ImagenetVIDDataset', **image_set, load_as_video=False, pipeline=NOTHING)
+    both = ConcatDataset([video, images])
+    assert len(both) == 8 + 4 == both.num_frames
+    assert both.aspect_flags.tolist() == [1] * 5 + [0, 1, 1] + [1, 1, 0, 1]
+    assert both.classes == IMAGENET_VID_CLASSES and both.metainfo['classes'] == both.classes
+    paths = [both[(i, 0)].key.path for i in range(12)]
+    assert ['video_' in path for path in paths] == [True] * 8 + [False] * 4
+    assert len(set(paths)) == 12
+    with pytest.raises(IndexError):
+        both[12]
+    with pytest.raises(ValueError, match=r'same classes.*bird'):
+        ConcatDataset([video, dict(images, classes=['bird'])])
+
+
+def test_golden_test_set(shared, tmp_path):
+    """Reference ids, shuffled order, ground truth and decoded pixels of the original."""
+    golden = json.loads((shared / 'golden/train/data.json').read_text())
+    root = shared / 'golden/video/ILSVRC'
+    arguments = dict(
+        ann_file=root / 'annotations/imagenet_vid_val.json',
+        img_prefix=root / 'Data/VID',
+        test_mode=True,
+        cache_dir=tmp_path,
+    )
+    starts = dict(A=0, B=12, C=20)
+    resized = dict(type='Resize', scale=(1000, 600), keep_ratio=True)
+    dataset = ImagenetVIDDataset(
+        **arguments, pipeline=[LOAD, ANNOTATIONS, resized, PACK], ref_img_sampler=ADAPTIVE
+    )
+    for video, start in starts.items():
+        refs = dataset[start].refs
+        assert [r.frame_id for r in refs] == golden['test_with_adaptive_stride']['frame0'][video]
+    for name, facts in golden['test_pipeline'].items():
+        frame, _, scale = name.partition('@')
+        index = starts[frame[0]] + int(frame[2:])
+        dataset.pipeline.transforms[2].scale = tuple(map(int, scale.split('x')))
+        clip = dataset[index]
+        key = clip.key
+        assert list(key.ori_shape) == facts['ori_shape'][:2]
+        assert list(key.img_shape) == facts['img_shape'][:2]
+        assert np.allclose(key.scale_factor, facts['scale_factor'][:2], rtol=1e-8)
+        assert zlib.crc32(clip.images[0].numpy().tobytes()) == facts['crc32_resized_bgr_uint8']
+    shuffled = ImagenetVIDDataset(**arguments, pipeline=NOTHING, shuffle_video_frames=True)
+    order = golden['shuffle_video_frames_true']['frame_order_with_python_random_seed_10']
+    assert [f for _, f in places(shuffled)] == order['A'] + order['B'] + order['C']
+    plain = ImagenetVIDDataset(**arguments, pipeline=[LOAD, ANNOTATIONS])
+    for name, facts in golden['gt_parse'].items():
+        key = plain[starts[name[0]] + int(name[2:])].key
+        assert key.boxes.tolist() == facts['bboxes']
+        assert key.labels.tolist() == facts['labels']
+        assert key.instance_ids.tolist() == facts['instance_ids']
+    decoded = golden['test_pipeline']['A/000000@1000x600']['crc32_decoded_bgr_uint8']
+    assert zlib.crc32(plain[0].key.image.tobytes()) == decoded
