@@ -1,0 +1,243 @@
+"""Samples through data loaders: workers, ranks, resuming; and files that are missing or broken."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+from tiny_cocovid import ANNOTATIONS, LOAD, PACK, picture, write_image_set, write_video_set
+from torch.utils.data import DataLoader
+
+from mmdet.datasets import ImagenetVIDDataset, coco_video_dataset, collate_clips, frame_faults
+from mmdet.datasets.frame_faults import FrameFaults
+from mmdet.datasets.transforms import UndecodableFrameError
+from mmdet.registry import DATASETS
+
+BILATERAL = dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')
+COPIES = dict(num_ref_imgs=2, frame_range=0, filter_key_img=False, method='bilateral_uniform')
+RESIZE = dict(type='Resize', scale=(100, 60), keep_ratio=True)
+TRAIN = [LOAD, ANNOTATIONS, RESIZE, dict(type='RandomFlip', prob=0.5), PACK]
+
+
+@pytest.fixture
+def messages(monkeypatch) -> list[str]:
+    """What is logged."""
+    texts = []
+    for module in (coco_video_dataset, frame_faults):
+        monkeypatch.setattr(module, 'print_log', lambda text, **_: texts.append(text))
+    return texts
+
+
+@pytest.fixture
+def train_set(tmp_path) -> dict:
+    return write_video_set(tmp_path / 'train', test=False)
+
+
+def frame_path(arguments: dict, video: int, frame: int) -> Path:
+    return Path(arguments['img_prefix']) / f'tiny/video_{video}/{frame:06d}.JPEG'
+
+
+def train_loader(train_set: dict, image_set: dict, workers: int, batch_size: int = 2):
+    common = dict(type='ImagenetVIDDataset', pipeline=TRAIN)
+    return Runner.build_dataloader(
+        dict(
+            batch_size=batch_size,
+            num_workers=workers,
+            sampler=dict(type='mmdet.ClipSampler', shuffle=True),
+            batch_sampler=dict(type='mmdet.AspectRatioBatchSampler'),
+            collate_fn=dict(type='collate_clips'),
+            dataset=dict(
+                type='mmdet.ConcatDataset',
+                datasets=[
+                    dict(common, **train_set, ref_img_sampler=BILATERAL),
+                    dict(common, **image_set, load_as_video=False, ref_img_sampler=COPIES),
+                ],
+            ),
+        ),
+        seed=3,
+    )
+
+
+def facts(batches) -> list:
+    """Everything of a batch that a model can see."""
+    return [
+        [
+            (
+                clip.images.numpy().tobytes(),
+                [(f.path, f.flip, f.boxes.tolist(), f.instance_ids.tolist()) for f in clip.frames],
+            )
+            for clip in batch
+        ]
+        for batch in batches
+    ]
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_samples_do_not_depend_on_the_workers(train_set, tmp_path, workers):
+    image_set = write_image_set(tmp_path / 'images')
+    alone = train_loader(train_set, image_set, workers=0)
+    shared_out = train_loader(train_set, image_set, workers=workers)
+    for loader in (alone, shared_out):
+        loader.batch_sampler.set_position(4)
+    np.random.seed(5)
+    expected = facts(alone)
+    # 7 wide and 1 high clips of videos, 3 wide and 1 high images
+    assert len(expected) == 6 == len(alone) and all(len(batch) == 2 for batch in expected)
+    assert facts(shared_out) == expected
+    shared_out.batch_sampler.set_position(4, start_batch=2)
+    assert facts(shared_out) == expected[2:]
+    shared_out.batch_sampler.set_position(5)
+    assert facts(shared_out) != expected
+
+
+def test_spawned_workers_open_the_data_again(train_set):
+    dataset = ImagenetVIDDataset(**train_set, pipeline=TRAIN, ref_img_sampler=BILATERAL)
+    options = dict(batch_size=None, sampler=[(0, 1), (3, 2)])
+    spawned = DataLoader(dataset, num_workers=1, multiprocessing_context='spawn', **options)
+    assert facts([list(spawned)]) == facts([[dataset[0, 1], dataset[3, 2]]])
+
+
+def test_clips_of_a_batch_stay_a_list(train_set):
+    dataset = ImagenetVIDDataset(**train_set, pipeline=TRAIN)
+    clips = [dataset[0], dataset[5]]  # of different size
+    assert collate_clips(clips) == clips
+
+
+def test_base_configs_build(repo, tmp_path, monkeypatch):
+    """With their own paths, pipelines and samplers, on the tiny sets."""
+    root = tmp_path / 'data/ILSVRC'
+    sets = {
+        'imagenet_vid_train': ('Data/VID', write_video_set(root / 'train', test=False)),
+        'imagenet_det_30plus1cls': ('Data/DET', write_image_set(root / 'det')),
+        'imagenet_vid_val': (None, write_video_set(root / 'val', test=True)),
+    }
+    (root / 'annotations').mkdir()
+    (root / 'Data').mkdir()
+    for name, (folder, written) in sets.items():
+        Path(written['ann_file']).rename(root / f'annotations/{name}.json')
+        if folder:
+            Path(written['img_prefix']).rename(root / folder)
+    monkeypatch.chdir(tmp_path)
+    for name, num_frames, num_test in (('single', 1, 1), ('multi', 3, 32)):
+        config = Config.fromfile(repo / f'configs/_base_/datasets/imagenet_vid_{name}_frame.py')
+        train = DATASETS.build(config.train_dataloader.dataset)
+        assert len(train) == 8 + 4
+        shapes = {tuple(train[(i, 0)].images.shape) for i in range(len(train))}
+        assert {shape[0] for shape in shapes} == {num_frames} and any(1000 in s for s in shapes)
+        test = DATASETS.build(config.test_dataloader.dataset)
+        assert len(test) == 46 and len(test[0].frames) == num_test
+        assert config.test_dataloader == config.val_dataloader
+        assert config.test_dataloader.dataset.pipeline[1].type == 'Resize'
+
+
+def test_undecodable_frame_is_fatal_in_testing(tmp_path):
+    arguments = write_video_set(tmp_path, test=True)
+    path = frame_path(arguments, 1, 7)
+    path.write_bytes(path.read_bytes()[:200])
+    dataset = ImagenetVIDDataset(**arguments, pipeline=[LOAD, PACK], test_mode=True)
+    assert dataset[6].images is not None
+    with pytest.raises(UndecodableFrameError, match=r'decode .*video_1/000007\.JPEG') as caught:
+        dataset[7]
+    # a data loader rebuilds the errors of its workers from their text
+    assert str(path) in str(UndecodableFrameError(str(caught.value)))
+
+
+def test_undecodable_frame_is_replaced_in_training(train_set, messages):
+    frame_path(train_set, 1, 20).write_bytes(b'')
+    dataset = ImagenetVIDDataset(**train_set, pipeline=TRAIN)
+    keys = dataset.index.image_frame_ids[dataset.positions]
+    broken = int(np.flatnonzero(keys == 20)[0])
+    drawn = [dataset[(broken, seed)].key for seed in range(60)]
+    assert all(key.ori_shape[1] > key.ori_shape[0] for key in drawn)  # same orientation
+    assert len({key.image_id for key in drawn}) == 6  # any of the others
+    assert [dataset[(broken, seed)].key.image_id for seed in range(60)] == [
+        key.image_id for key in drawn
+    ]
+    assert len(messages) == 1 and '000020.JPEG' in messages[0]
+    # 120 samples of the broken frame, and some replacements were broken, too
+    assert dataset.faults.faults > dataset.faults.samples == 120
+    assert len(dataset.faults.files) == 1
+
+
+def test_broken_reference_replaces_the_clip(train_set, messages):
+    for frame in range(10, 39):
+        if frame != 20:
+            frame_path(train_set, 1, frame).write_bytes(b'\xff\xd8\xff')
+    dataset = ImagenetVIDDataset(**train_set, pipeline=TRAIN, ref_img_sampler=BILATERAL)
+    key = int(np.flatnonzero(dataset.index.image_frame_ids[dataset.positions] == 20)[0])
+    clip = dataset[(key, 1)]
+    assert clip.key.frame_id != 20 and clip.images.shape[0] == 3 and messages
+
+
+def test_too_many_faults_are_fatal(messages):
+    def fault(faults, name='a'):
+        faults.add_fault(UndecodableFrameError(f'Cannot decode {name}', name))
+
+    few = FrameFaults()
+    for i in range(500):  # one file again and again, and few samples
+        few.add_sample()
+        fault(few, f'{i % 10}')
+    with pytest.raises(RuntimeError, match=r'501 of 500 .*11 files, the last one x.*0\.1%'):
+        fault(few, 'x')
+    rare = FrameFaults()
+    for i in range(1, 5001):
+        rare.add_sample()
+        if i % 1000 == 0:  # exactly 0.1 %
+            fault(rare)
+    with pytest.raises(RuntimeError, match='6 of 5000 '):
+        fault(rare)
+    assert len(messages) == 11 + 1
+
+
+def test_only_broken_frames_end_the_run(train_set, messages):
+    for path in Path(train_set['img_prefix']).rglob('*.JPEG'):
+        path.write_bytes(b'broken')
+    dataset = ImagenetVIDDataset(**train_set, pipeline=TRAIN)
+    with pytest.raises(RuntimeError, match=r'20 samples of .*ann\.json in a row'):
+        dataset[0]
+    with pytest.raises(RuntimeError, match='in a row'):
+        ImagenetVIDDataset(**train_set, pipeline=[lambda clip, rng: None])[0]
+
+
+@pytest.mark.parametrize('test_mode', [True, False])
+def test_missing_file_names_path_entry_and_prefix(train_set, test_mode):
+    frame_path(train_set, 1, 5).unlink()
+    arguments = dict(**train_set, pipeline=TRAIN, test_mode=test_mode)
+    dataset = ImagenetVIDDataset(**arguments)
+    index = 5 if test_mode else 1
+    with pytest.raises(FileNotFoundError) as caught:
+        dataset[index]
+    message = str(caught.value)
+    assert 'video_1/000005.JPEG does not exist (image id 6 of' in message
+    assert train_set['ann_file'] in message and repr(train_set['img_prefix']) in message
+
+
+def test_size_that_is_not_the_annotated_one(train_set, messages):
+    cv2.imwrite(str(frame_path(train_set, 1, 5)), picture(0, 48, 64))
+    dataset = ImagenetVIDDataset(**train_set, pipeline=TRAIN)
+    assert dataset[1].key.ori_shape == dataset[1].key.ori_shape == (64, 48)
+    assert len(messages) == 1 and '48x64, but' in messages[0] and '64x48' in messages[0]
+    testing = ImagenetVIDDataset(**train_set, pipeline=TRAIN, test_mode=True)
+    with pytest.raises(ValueError, match=r'is 48x64, but .* says 64x48 for image id 6'):
+        testing[5]
+
+
+def test_video_with_frames_of_two_sizes(tmp_path):
+    arguments = write_video_set(tmp_path, test=True)
+    cv2.imwrite(str(frame_path(arguments, 3, 4)), picture(0, 40, 40))
+    sampler = dict(num_ref_imgs=2, frame_range=[-1, 1], method='test_with_adaptive_stride')
+    dataset = ImagenetVIDDataset(
+        **arguments, pipeline=[LOAD, RESIZE, PACK], test_mode=True, ref_img_sampler=sampler
+    )
+    with pytest.raises(ValueError, match=r'must have one size, but .*000000\.JPEG is 96x40'):
+        dataset[41]
+
+
+def test_faults_are_logged_on_every_rank(train_set, monkeypatch):
+    levels = []
+    monkeypatch.setattr(frame_faults, 'print_log', lambda *_, level, **__: levels.append(level))
+    FrameFaults().add_fault(UndecodableFrameError('x', 'x'))
+    assert levels == [logging.ERROR]  # mmengine silences less on ranks other than the first

@@ -1,0 +1,315 @@
+"""Clip transforms against naive loops, one frame and one box at a time."""
+
+import json
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tiny_cocovid import picture
+
+from mmdet.datasets.transforms import (
+    LoadAnnotations,
+    LoadFrames,
+    PackClip,
+    PadToLargest,
+    Pipeline,
+    RandomChoice,
+    RandomChoiceResize,
+    RandomCrop,
+    RandomFlip,
+    Resize,
+    UndecodableFrameError,
+)
+from mmdet.structures import Clip, Frame
+
+BOXES = [[3.5, 4, 30, 40], [-5, -2, 12, 500], [50, 20, 61, 47.25], [10, 10, 10.5, 10.5]]
+
+
+def make_clip(sizes=((64, 48),) * 3, boxes=BOXES) -> Clip:
+    frames = []
+    for i, (width, height) in enumerate(sizes):
+        frame = Frame(path=f'frame{i}', image=picture(i, width, height))
+        frame.ori_shape = frame.img_shape = (height, width)
+        frame.boxes = np.array(boxes, np.float32).reshape(-1, 4) + np.float32(i)
+        frame.labels = np.arange(len(boxes))
+        frame.instance_ids = np.arange(len(boxes)) + 100
+        frame.boxes_ignore = np.array([[0, 0, 20, 20], [60, 40, 64, 48]], np.float32)
+        frames.append(frame)
+    return Clip(frames)
+
+
+def rng(seed=0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def naive_size(width: int, height: int, scale) -> tuple[int, int]:
+    long_side, short_side = max(scale), min(scale)
+    factor = min(long_side / max(width, height), short_side / min(width, height))
+    return int(width * factor + 0.5), int(height * factor + 0.5)
+
+
+@pytest.mark.parametrize('scale', [(100, 60), (60, 100), (33, 32), (1000, 600)])
+@pytest.mark.parametrize('size', [(64, 48), (48, 64), (97, 31)])
+def test_resize_fits_into_the_scale(scale, size):
+    original = make_clip([size] * 2)
+    clip = Resize(scale)(make_clip([size] * 2), rng())
+    new_width, new_height = naive_size(*size, scale)
+    for before, after in zip(original.frames, clip.frames, strict=True):
+        expected = cv2.resize(before.image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+        assert (after.image == expected).all()
+        assert after.img_shape == (new_height, new_width)
+        assert after.scale_factor == (
+            float(np.float32(new_width / size[0])),
+            float(np.float32(new_height / size[1])),
+        )
+        factors = [np.float32(new_width / size[0]), np.float32(new_height / size[1])] * 2
+        for box, new_box in zip(before.boxes, after.boxes, strict=True):
+            limits = [new_width, new_height] * 2
+            for k in range(4):
+                assert new_box[k] == min(max(box[k] * factors[k], 0), np.float32(limits[k]))
+        assert after.boxes.dtype == after.boxes_ignore.dtype == np.float32
+        assert (after.labels == before.labels).all()
+
+
+def test_resize_without_the_ratio():
+    clip = Resize((30, 90), keep_ratio=False)(make_clip(), rng())
+    assert clip.key.image.shape == (90, 30, 3)
+    assert clip.key.scale_factor == (30 / 64, 90 / 48)
+
+
+def test_frames_that_share_an_image_are_resized_once(monkeypatch):
+    clip = make_clip()
+    for frame in clip.frames:
+        frame.image = clip.key.image
+    expected, calls = cv2.resize(clip.key.image, (32, 24)), []
+    resize = cv2.resize
+    monkeypatch.setattr(cv2, 'resize', lambda *a, **k: (calls.append(1), resize(*a, **k)))
+    clip = Resize((32, 24))(clip, rng())
+    assert len(calls) == 1
+    assert all((frame.image == expected).all() for frame in clip.frames)
+    clip.frames[0].image[:] = 0
+    assert (clip.frames[1].image == expected).all()  # but are no longer one array
+
+
+@pytest.mark.parametrize('in_block', [True, False])
+def test_flip_mirrors_all_frames(in_block):
+    before, clip = make_clip(), make_clip()
+    if in_block:
+        before, clip = (Resize((100, 60))(c, rng()) for c in (before, clip))
+    images = [frame.image.copy() for frame in before.frames]
+    clip = RandomFlip(1.0)(clip, rng())
+    for old, image, new in zip(before.frames, images, clip.frames, strict=True):
+        assert (new.image == image[:, ::-1]).all() and new.flip
+        width = image.shape[1]
+        for (x1, y1, x2, y2), box in zip(old.boxes, new.boxes, strict=True):
+            assert box.tolist() == [np.float32(width - x2), y1, np.float32(width - x1), y2]
+        assert (new.boxes_ignore[:, 0] == width - old.boxes_ignore[:, 2]).all()
+
+
+def test_flip_is_drawn_once_per_clip():
+    flips = []
+    for seed in range(400):
+        clip = RandomFlip(0.25)(make_clip(boxes=[]), rng(seed))
+        assert len({frame.flip for frame in clip.frames}) == 1
+        flips.append(clip.key.flip)
+    assert 70 < sum(flips) < 130
+    assert not RandomFlip(0.0)(make_clip(), rng()).key.flip
+
+
+def test_choice_of_scales_is_drawn_once_per_clip():
+    scales = [(80, 40), (90, 45), (100, 50)]
+    shapes = set()
+    for seed in range(40):
+        clip = RandomChoiceResize(scales)(make_clip(), rng(seed))
+        assert len({frame.img_shape for frame in clip.frames}) == 1
+        shapes.add(clip.key.img_shape)
+    assert shapes == {naive_size(64, 48, scale)[::-1] for scale in scales}
+
+
+@pytest.mark.parametrize('per_frame', [True, False])
+def test_crop_cuts_a_window(per_frame):
+    sizes, corners = set(), set()
+    for seed in range(150):
+        original, clip = make_clip(), RandomCrop(20, 50, per_frame)(make_clip(), rng(seed))
+        windows = []
+        for before, after in zip(original.frames, clip.frames, strict=True):
+            height, width = after.image.shape[:2]
+            top, left = window_of(before.image, after.image)
+            windows.append((top, left, height, width))
+            check_cropped(before, after, top, left, height, width)
+        assert len(set(windows)) == 1 or per_frame
+        top, left, height, width = windows[0]
+        sizes.add((height, width))
+        corners.add((top == 0, top + height == 48, left == 0, left + width == 64))
+    heights, widths = zip(*sizes, strict=True)
+    assert (min(heights), max(heights)) == (20, 48) and (min(widths), max(widths)) == (20, 50)
+    assert all({corner[k] for corner in corners} == {True, False} for k in range(4))
+
+
+def window_of(image: np.ndarray, cut: np.ndarray) -> tuple[int, int]:
+    """(top, left) of the only place where `cut` lies in `image`."""
+    height, width = cut.shape[:2]
+    corners = np.argwhere((image == cut[0, 0]).all(axis=2)).tolist()
+    matches = [
+        (top, left)
+        for top, left in corners
+        if np.array_equal(image[top : top + height, left : left + width], cut)
+    ]
+    assert len(matches) == 1
+    return matches[0]
+
+
+def check_cropped(before: Frame, after: Frame, top, left, height, width) -> None:
+    assert after.img_shape == (height, width)
+    expected = []
+    for box, label, number in zip(before.boxes, before.labels, before.instance_ids, strict=True):
+        x1, x2 = (min(max(float(x) - left, 0), width) for x in box[::2])
+        y1, y2 = (min(max(float(y) - top, 0), height) for y in box[1::2])
+        if x2 > x1 and y2 > y1:
+            expected.append(([x1, y1, x2, y2], label, number))
+    assert after.boxes.tolist() == [box for box, _, _ in expected]
+    assert after.labels.tolist() == [label for _, label, _ in expected]
+    assert after.instance_ids.tolist() == [number for _, _, number in expected]
+    assert len(after.boxes_ignore) <= 2
+
+
+def test_crop_may_leave_no_box():
+    clip = RandomCrop(2, 2)(make_clip(boxes=[[0, 0, 1, 1]]), rng(3))
+    assert clip.key.boxes.shape == (0, 4) and clip.key.labels.shape == (0,)
+    assert (clip.key.boxes.dtype, clip.key.labels.dtype) == (np.float32, np.int64)
+
+
+def test_padding_to_the_largest_frame():
+    clip = make_clip([(30, 20), (10, 25), (30, 25)])
+    images = [frame.image for frame in clip.frames]
+    clip = PadToLargest()(clip, rng())
+    for image, frame in zip(images, clip.frames, strict=True):
+        expected = np.zeros((25, 30, 3), np.uint8)
+        expected[: image.shape[0], : image.shape[1]] = image
+        assert (frame.image == expected).all() and frame.img_shape == (25, 30)
+
+
+def test_crops_of_stpn_end_in_one_size():
+    """Its training policy: one resize, or resize, a crop per frame, filling, and a resize."""
+    scales = [dict(type='RandomChoiceResize', scales=[(133, s) for s in (48, 56, 64)])]
+    before = dict(type='RandomChoiceResize', scales=[(133, s) for s in (40, 50, 60)])
+    crop = dict(type='RandomCrop', min_size=38, max_size=60, per_frame=True)
+    policies = [scales, [before, crop, dict(type='PadToLargest'), *scales]]
+    pipeline = Pipeline([dict(type='RandomChoice', transforms=policies), PackClip()])
+    shapes, factors = set(), set()
+    for seed in range(60):
+        clip = pipeline(make_clip(), rng(seed))
+        shapes.add(clip.images.shape)
+        factors.add(len({frame.boxes.tobytes() for frame in clip.frames}))
+        for frame in clip.frames:
+            height, width = frame.img_shape
+            assert clip.images.shape == (3, height, width, 3)
+            assert (frame.boxes >= 0).all() and (frame.boxes[:, 2] <= width).all()
+    assert len(shapes) > 10
+
+
+def test_choice_of_pipelines_follows_its_probabilities():
+    choice = RandomChoice([[Resize((80, 40))], [Resize((90, 45))]], prob=[0.9, 0.1])
+    heights = [choice(make_clip(boxes=[]), rng(seed)).key.img_shape[0] for seed in range(300)]
+    assert set(heights) == {40, 45} and 250 < heights.count(40) < 290
+    with pytest.raises(ValueError, match='2 pipelines needs as many probabilities'):
+        RandomChoice([[], []], prob=[0.5, 0.6])
+
+
+@pytest.mark.parametrize('resized', [True, False])
+def test_pack_stacks_the_frames(resized):
+    clip = make_clip()
+    if resized:
+        clip = RandomFlip(1.0)(Resize((100, 60))(clip, rng()), rng())
+    images = [frame.image for frame in clip.frames]
+    packed = PackClip()(clip, rng())
+    assert packed.images.dtype == torch.uint8
+    assert (packed.images.numpy() == np.stack(images)).all()
+    assert all(frame.image is None for frame in packed.frames)
+    # without a copy where the frames already lie side by side
+    assert np.shares_memory(packed.images.numpy(), images[0]) == resized
+
+
+def test_pack_does_not_mistake_a_part_for_the_whole():
+    clip = Resize((100, 60))(make_clip(), rng())
+    clip.frames = clip.frames[::-1]
+    images = [frame.image.copy() for frame in clip.frames]
+    assert (PackClip()(clip, rng()).images.numpy() == np.stack(images)).all()
+    clip = Resize((100, 60))(make_clip(), rng())
+    clip.frames = clip.frames[:2]
+    assert PackClip()(clip, rng()).images.shape == (2, 60, 80, 3)
+
+
+def test_pack_names_frames_of_different_size():
+    with pytest.raises(ValueError, match=r'one size, but frame0 is 64x48.*frame1 is 60x48'):
+        PackClip()(make_clip([(64, 48), (60, 48)]), rng())
+
+
+def test_a_transform_that_returns_none_ends_the_pipeline():
+    assert Pipeline([lambda clip, rng: None, PackClip()])(make_clip(), rng()) is None
+
+
+def test_configuration_errors():
+    with pytest.raises(KeyError, match=r"'Rezise'.*Did you mean 'Resize'"):
+        Pipeline([dict(type='Rezise', scale=(10, 10))])
+    with pytest.raises(TypeError, match=r"'size'.*keep_ratio, scale"):
+        Pipeline([dict(type='Resize', size=(10, 10))])
+    with pytest.raises(TypeError, match='a callable'):
+        Pipeline(['Resize'])
+    with pytest.raises(ValueError, match='long side, short side'):
+        Resize(600)
+    with pytest.raises(ValueError, match='at least one scale'):
+        RandomChoiceResize([])
+    with pytest.raises(ValueError, match='prob must be'):
+        RandomFlip(1.5)
+    with pytest.raises(ValueError, match='min_size <= max_size'):
+        RandomCrop(10, 5)
+    with pytest.raises(RuntimeError, match='dataset with annotations'):
+        LoadAnnotations()(make_clip(), rng())
+
+
+def write_jpeg(path, image) -> bytes:
+    cv2.imwrite(str(path), image)
+    return path.read_bytes()
+
+
+def test_load_reads_what_imread_reads(tmp_path):
+    data = write_jpeg(tmp_path / 'a.JPEG', picture(1, 40, 30))
+    cv2.imwrite(str(tmp_path / 'grey.png'), picture(2, 20, 10)[..., 0])
+    # an EXIF header that says "turn by 90 degrees"
+    tags = bytes.fromhex('4d4d002a00000008 0001 0112 0003 00000001 0006 0000 00000000')
+    exif = b'Exif\0\0' + tags
+    turned = data[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + data[2:]
+    (tmp_path / 'turned.JPEG').write_bytes(turned)
+    for name, shape in (('a.JPEG', (30, 40)), ('grey.png', (10, 20)), ('turned.JPEG', (40, 30))):
+        clip = LoadFrames()(Clip([Frame(str(tmp_path / name))]), rng())
+        assert (clip.key.image == cv2.imread(str(tmp_path / name), cv2.IMREAD_COLOR)).all()
+        assert clip.key.ori_shape == clip.key.img_shape == shape
+
+
+@pytest.mark.parametrize('cut', ['empty', 'header', 'half', 'without end', 'text'])
+def test_load_refuses_what_is_no_whole_image(tmp_path, cut):
+    path = tmp_path / 'a.JPEG'
+    data = write_jpeg(path, picture(1, 200, 150))
+    cuts = {'empty': 0, 'header': 100, 'half': len(data) // 2, 'without end': len(data) - 2}
+    path.write_bytes(b'no image at all' if cut == 'text' else data[: cuts[cut]])
+    with pytest.raises(UndecodableFrameError, match=r'a\.JPEG') as caught:
+        LoadFrames()(Clip([Frame(str(path))]), rng())
+    assert caught.value.path == str(path)
+
+
+def test_golden_pixels(shared):
+    """CRCs of decoded and resized frames of the original."""
+    seen = set()
+    for name in ('frcnn_r50_fpn', 'selsa_r50_dc5', 'stpn'):
+        for facts in json.loads((shared / f'golden/train/{name}.json').read_text())['inputs']:
+            path = shared / f'golden/video/ILSVRC/Data/VID/val/{facts["frame"]}.JPEG'
+            clip = LoadFrames()(Clip([Frame(str(path))]), rng())
+            assert zlib.crc32(clip.key.image.tobytes()) == facts['crc32_decoded_bgr_uint8']
+            clip = PackClip()(Resize((320, 192))(clip, rng()), rng())
+            assert clip.key.img_shape == tuple(facts['img_shape'][:2])
+            assert zlib.crc32(clip.images[0].numpy().tobytes()) == facts['crc32_resized_bgr_uint8']
+            seen.add(facts['frame'])
+    assert len(seen) >= 3
