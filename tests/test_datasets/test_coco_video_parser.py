@@ -1,97 +1,14 @@
-"""The annotation index against a naive reading of the JSON."""
+"""The annotation index against a naive reading of the JSON, and every rule it checks."""
 
 import json
-from pathlib import Path
+import multiprocessing
+import pickle
 
 import numpy as np
 import pytest
+from cocovid_oracle import check_against, make_dataset, write
 
-from mmdet.datasets.parsers.coco_video_parser import CocoVideoIndex
-
-
-def make_dataset(lengths=(4, 1, 3), seed=0) -> dict:
-    """A CocoVID file whose lists are shuffled, with gaps in the ids and frames without boxes."""
-    rng = np.random.default_rng(seed)
-    videos = [{'id': 7 * v + 3, 'name': f'val/video_{v}'} for v in range(len(lengths))]
-    images, annotations = [], []
-    for video, length in zip(videos, lengths, strict=True):
-        for frame in range(length):
-            images.append(
-                {
-                    'id': 1000 - 3 * len(images),
-                    'file_name': f'{video["name"]}/{frame:06d}.JPEG',
-                    'height': 720,
-                    'width': 1280 + frame,
-                    'frame_id': frame,
-                    'video_id': video['id'],
-                    'is_vid_train_frame': bool(frame % 2),
-                }
-            )
-            for _ in range(rng.integers(3)):
-                x, y, w, h = rng.uniform(0, 500, 4).tolist()
-                annotations.append(
-                    {
-                        'id': 5000 - len(annotations),
-                        'image_id': images[-1]['id'],
-                        'video_id': video['id'],
-                        'category_id': int(rng.integers(2)) * 10 + 5,
-                        'instance_id': int(rng.integers(4)),
-                        'bbox': [x, y, w, h],
-                        'area': w * h,
-                        'iscrowd': bool(rng.integers(2)),
-                        'ignore': bool(rng.integers(2)),
-                    }
-                )
-    rng.shuffle(images)
-    rng.shuffle(annotations)
-    categories = [{'id': 5, 'name': 'cat', 'encode_name': 'n1'}, {'id': 15, 'name': 'dog'}]
-    return {
-        'categories': categories,
-        'videos': videos,
-        'images': images,
-        'annotations': annotations,
-    }
-
-
-def write(folder: Path, dataset: dict, **options) -> Path:
-    path = folder / 'ann.json'
-    path.write_text(json.dumps(dataset, **options), encoding='utf-8')
-    return path
-
-
-def check_against(index: CocoVideoIndex, dataset: dict) -> None:
-    """Every field against a literal walk over the dicts."""
-    images, annotations = dataset['images'], dataset['annotations']
-    videos = dataset.get('videos', [])
-    assert len(index) == len(images)
-    assert len(index.ann_ids) == len(annotations)
-    assert index.categories == dataset['categories']
-    assert index.video_ids.tolist() == [video['id'] for video in videos]
-    for i, image in enumerate(images):
-        assert index.image_ids[i] == image['id']
-        assert index.position_of(image['id']) == i
-        assert index.file_name(i) == image['file_name']
-        assert (index.image_heights[i], index.image_widths[i]) == (image['height'], image['width'])
-        assert index.image_frame_ids[i] == image.get('frame_id', -1)
-        assert index.image_is_train_frame[i] == image.get('is_vid_train_frame', True)
-        owner = index.image_video[i]
-        assert (owner == -1) if not videos else index.video_ids[owner] == image['video_id']
-        own = [a for a in annotations if a['image_id'] == image['id']]
-        rows = index.annotations_of(i)
-        assert index.ann_ids[rows].tolist() == [a['id'] for a in own]
-        assert index.ann_boxes[rows].tolist() == [[float(x) for x in a['bbox']] for a in own]
-        assert index.ann_categories[rows].tolist() == [a['category_id'] for a in own]
-        assert index.ann_areas[rows].tolist() == [
-            a.get('area', a['bbox'][2] * a['bbox'][3]) for a in own
-        ]
-        assert index.ann_instance_ids[rows].tolist() == [a.get('instance_id', -1) for a in own]
-        assert index.ann_iscrowd[rows].tolist() == [bool(a.get('iscrowd', 0)) for a in own]
-        assert index.ann_ignore[rows].tolist() == [bool(a.get('ignore', 0)) for a in own]
-    for v, video in enumerate(videos):
-        frames = [image for image in images if image['video_id'] == video['id']]
-        frames.sort(key=lambda image: image['frame_id'])
-        assert index.video_name(v) == video['name']
-        assert index.image_ids[index.frames_of(v)].tolist() == [image['id'] for image in frames]
+from mmdet.datasets.parsers import AnnotationError, CocoVideoIndex
 
 
 @pytest.mark.parametrize('indent', [None, 1])
@@ -101,3 +18,299 @@ def test_equals_a_walk_over_the_dicts(tmp_path, seed, indent):
     path = write(tmp_path, dataset, indent=indent)
     for _ in range(2):  # built, then mapped
         check_against(CocoVideoIndex.open(path), dataset)
+
+
+def test_ordered_file_of_many_pieces(tmp_path, monkeypatch):
+    """Ascending ids and grouped annotations, as the converters write them, in small blocks."""
+    monkeypatch.setattr('mmdet.datasets.parsers.coco_video_parser.BLOCK', 512)
+    dataset = make_dataset((9, 4, 11, 2), seed=3)
+    dataset['images'].sort(key=lambda image: (image['video_id'], image['frame_id']))
+    new_id = {image['id']: i for i, image in enumerate(dataset['images'], 1)}
+    for entry, field in [(x, 'id') for x in dataset['images']] + [
+        (x, 'image_id') for x in dataset['annotations']
+    ]:
+        entry[field] = new_id[entry[field]]
+    dataset['annotations'].sort(key=lambda annotation: annotation['image_id'])
+    for i, annotation in enumerate(dataset['annotations'], 1):
+        annotation['id'] = i
+    check_against(CocoVideoIndex.open(write(tmp_path, dataset)), dataset)
+
+
+@pytest.mark.parametrize(
+    ('path', 'tracked'),
+    [
+        ('eval/annotations.json', True),
+        ('video/ILSVRC/annotations/imagenet_vid_val.json', True),
+        ('convert/expected_imagenet_vid_train.json', True),
+        ('convert/expected_imagenet_vid_val.json', True),
+        ('convert/expected_imagenet_det_30plus1cls.json', False),
+    ],
+)
+def test_golden_files(shared, tmp_path, path, tracked):
+    path = shared / 'golden' / path
+    index = CocoVideoIndex.open(path, cache_dir=tmp_path)
+    check_against(index, json.loads(path.read_text()))
+    assert index.has_track_ids is tracked
+    assert index.has_train_flags
+
+
+def test_optional_fields_may_be_absent_or_null(tmp_path):
+    dataset = make_dataset((30,))
+    optional = ['area', 'iscrowd', 'ignore', 'instance_id']
+    for i, annotation in enumerate(dataset['annotations']):
+        annotation[optional[i % 4]] = None
+        del annotation[optional[(i + 1) % 4]]
+    for image in dataset['images']:
+        del image['is_vid_train_frame']
+    path = write(tmp_path, dataset)
+    for annotation in dataset['annotations']:
+        for field in [name for name in optional if annotation.get(name, 0) is None]:
+            del annotation[field]
+    index = CocoVideoIndex.open(path)
+    check_against(index, dataset)
+    assert not index.has_track_ids and not index.has_train_flags
+
+
+def test_track_ids_need_an_instance_id_everywhere(tmp_path):
+    dataset = make_dataset((30,))
+    for annotation in dataset['annotations']:
+        annotation['instance_id'] = 0
+    assert CocoVideoIndex.open(write(tmp_path, dataset)).has_track_ids
+    del dataset['annotations'][7]['instance_id']
+    assert not CocoVideoIndex.open(write(tmp_path, dataset)).has_track_ids
+
+
+def image_set(count: int = 5) -> dict:
+    dataset = make_dataset((count,))
+    del dataset['videos']
+    for image in dataset['images']:
+        del image['video_id'], image['frame_id']
+        image['file_name'] = image['file_name'].rpartition('/')[2]  # no folder
+    for annotation in dataset['annotations']:
+        del annotation['instance_id'], annotation['video_id']
+    return dataset
+
+
+def test_image_set(tmp_path):
+    dataset = image_set()
+    index = CocoVideoIndex.open(write(tmp_path, dataset))
+    check_against(index, dataset)
+    assert list(index.videos()) == [] and not index.has_track_ids
+
+
+def test_images_as_videos_of_one_frame(tmp_path):
+    dataset = image_set()
+    index = CocoVideoIndex.open(write(tmp_path, dataset), load_img_as_vid=True)
+    dataset['videos'] = []
+    for image in dataset['images']:
+        image |= {'video_id': image['id'], 'frame_id': 0}
+        dataset['videos'].append({'id': image['id'], 'name': image['file_name']})
+    for annotation in dataset['annotations']:
+        annotation['instance_id'] = annotation['id']
+    check_against(index, dataset)
+    assert not index.has_track_ids  # the ids are made up
+    plain = CocoVideoIndex.open(write(tmp_path, image_set()))
+    assert list(plain.videos()) == []  # each way of reading has its own index
+
+
+def test_images_as_videos_leaves_a_video_file_as_it_is(tmp_path):
+    dataset = make_dataset()
+    check_against(CocoVideoIndex.open(write(tmp_path, dataset), load_img_as_vid=True), dataset)
+
+
+def test_empty_lists_and_empty_videos(tmp_path):
+    dataset = make_dataset()
+    dataset['videos'].append({'id': 99, 'name': 'val/without_frames'})
+    check_against(CocoVideoIndex.open(write(tmp_path, dataset)), dataset)
+    dataset |= {'annotations': []}
+    check_against(CocoVideoIndex.open(write(tmp_path, dataset)), dataset)
+    empty = {'images': [], 'annotations': [], 'categories': []}
+    for as_videos in (False, True):
+        index = CocoVideoIndex.open(write(tmp_path, empty), load_img_as_vid=as_videos)
+        check_against(index, empty)
+        assert index.positions_of([1, 2]).tolist() == [-1, -1]
+
+
+def test_unusual_but_legal_values(tmp_path):
+    dataset = make_dataset((3, 1))
+    dataset['images'][0] |= {'width': 1280.0, 'file_name': 'ordner/\u00fcber \u6f22/\U0001f600.png'}
+    dataset['images'][1]['file_name'] = 'no_folder.png'
+    dataset['images'][2]['file_name'] = '/absolute/path.png'
+    dataset['videos'][0]['name'] = '\ud800 lone surrogate'
+    dataset['annotations'] = [
+        {'id': 2**53 + 1, 'image_id': dataset['images'][0]['id'], 'category_id': 5, 'bbox': box}
+        for box in [[-5, 3.25, -1, 0]]
+    ]
+    dataset['annotations'].append(dataset['annotations'][0] | {'id': 4.0})
+    dataset['info'] = {'nested': [{'a': 1}, {'b': 2}]}
+    check_against(CocoVideoIndex.open(write(tmp_path, dataset)), dataset)
+
+
+def test_lookups(tmp_path):
+    dataset = make_dataset()
+    index = CocoVideoIndex.open(write(tmp_path, dataset))
+    ids = [image['id'] for image in dataset['images']]
+    asked = [ids[3], 123456, ids[0], ids[3]]
+    assert index.positions_of(np.array(asked)).tolist() == [3, -1, 0, 3]
+    with pytest.raises(KeyError, match=r'image id 123456 is not in .*ann\.json'):
+        index.position_of(123456)
+
+
+def test_arrays_cannot_be_written(tmp_path):
+    index = CocoVideoIndex.open(write(tmp_path, make_dataset()))
+    with pytest.raises(ValueError):
+        index.ann_boxes[0] = 0
+
+
+# --- bad files -----------------------------------------------------------------------------------
+
+
+def set_field(name: str, i: int, field: str, value):
+    def change(dataset):
+        dataset[name][i][field] = value
+
+    return change
+
+
+def drop_field(name: str, i: int, field: str):
+    def change(dataset):
+        del dataset[name][i][field]
+
+    return change
+
+
+# of the file that `ordered` makes: image ids 1 to 8 of videos 3 (frames 0..3), 10 (0), 17 (0..2)
+BAD = [
+    (set_field('images', 2, 'id', 1), r'image id 1: the id must be unique.*\[0\] and images\[2\]'),
+    (set_field('annotations', 3, 'id', 1), r'annotation id 1: the id must be unique'),
+    (set_field('videos', 1, 'id', 3), r'video id 3: the id must be unique'),
+    (set_field('categories', 1, 'id', 5), r'category id 5: the id must be unique'),
+    (set_field('images', 4, 'video_id', 77), r'image id 5: video id 77 is not in `videos`'),
+    (drop_field('images', 4, 'video_id'), r'image id 5: has no `video_id`'),
+    (lambda d: d.pop('videos'), r'image id 1: video id 3 is not in `videos`'),
+    (drop_field('images', 1, 'frame_id'), r'image id 2: has no `frame_id`, or a negative one'),
+    (set_field('images', 1, 'frame_id', -2), r'image id 2: .*negative one'),
+    (
+        set_field('images', 2, 'frame_id', 1),
+        r'image id 3: frame_id 1 of video id 3 is already that of image id 2; .* 0 to 3, each once',
+    ),
+    (
+        set_field('images', 3, 'frame_id', 9),
+        r'image id 4: frame_id 9 follows, but frame_id 3 of video id 3 is missing',
+    ),
+    (set_field('images', 4, 'frame_id', 1), r'image id 5: .*frame_id 0 of video id 10 is missing'),
+    (
+        set_field('images', 1, 'frame_id', 1.5),
+        r'image id 2: `frame_id` must .* integer, not 1.5',
+    ),
+    (set_field('images', 1, 'frame_id', 2**40), r'image id 2: `frame_id` must be an integer'),
+    (set_field('annotations', 2, 'bbox', [1, 2, float('nan'), 4]), r'annotation id 3: `bbox` must'),
+    (set_field('annotations', 2, 'bbox', [1, 2, float('inf'), 4]), r'four finite numbers .*inf'),
+    (set_field('annotations', 2, 'bbox', [1, 2, 3]), r'annotation id 3: .*not \[1, 2, 3\]'),
+    (set_field('annotations', 2, 'bbox', [[1], 2, 3, 4]), r'annotation id 3: `bbox`'),
+    (set_field('annotations', 2, 'bbox', ['1', 2, 3, 4]), r'annotation id 3: `bbox`'),
+    (set_field('annotations', 2, 'bbox', [None, 2, 3, 4]), r'annotation id 3: `bbox`'),
+    (set_field('annotations', 2, 'bbox', {'x': 1}), r'annotation id 3: `bbox`'),
+    (drop_field('annotations', 2, 'bbox'), r'annotation id 3: has no `bbox`'),
+    (drop_field('categories', 1, 'name'), r'category id 15: has no `name`'),
+    (set_field('categories', 1, 'name', ''), r'category id 15: `name` must be a non-empty string'),
+    (set_field('categories', 1, 'name', 7), r'category id 15: .*non-empty string, not 7'),
+    (
+        set_field('annotations', 0, 'image_id', 99),
+        r'annotation id 1: image_id 99 is not in `im',
+    ),
+    (set_field('annotations', 0, 'category_id', 6), r'annotation id 1: category_id 6 is not in'),
+    (
+        set_field('annotations', 0, 'area', float('inf')),
+        r'annotation id 1: `area` must be a fin',
+    ),
+    (set_field('annotations', 0, 'instance_id', 'a'), r"`instance_id` must be an integer, not 'a'"),
+    (set_field('annotations', 0, 'iscrowd', 'no'), r"`iscrowd` must be true or false, not 'no'"),
+    (drop_field('images', 5, 'width'), r'image id 6: has no `width`'),
+    (drop_field('images', 5, 'height'), r'image id 6: has no `height`'),
+    (set_field('images', 5, 'height', None), r'image id 6: has no `height`'),
+    (set_field('images', 5, 'height', 0), r'image id 6: `height` must be a positive integer'),
+    (set_field('images', 5, 'width', 2**31), r'image id 6: `width` must be a positive integer'),
+    (drop_field('images', 5, 'file_name'), r'image id 6: has no `file_name`'),
+    (drop_field('images', 5, 'id'), r'images\[5\]: has no `id`'),
+    (set_field('images', 5, 'id', 'six'), r"images\[5\]: `id` must be an integer, not 'six'"),
+    (set_field('images', 5, 'id', 2**63), r'`id` must be an integer, not 9223372036854775808'),
+    (set_field('images', 5, 'id', [1, 2]), r'images\[5\]: `id` must be an integer'),
+    (drop_field('videos', 1, 'name'), r'video id 10: has no `name`'),
+    (drop_field('annotations', 1, 'category_id'), r'annotation id 2: has no `category_id`'),
+    (lambda d: d['images'].insert(0, 'a.png'), r'images\[0\]: must be an object'),
+    (lambda d: d['images'].append(7), r'images\[8\]: must be an object'),
+    (lambda d: d['images'].append([]), r'images\[8\]: must be an object'),
+    (lambda d: d.pop('images'), r'`images`: the list is missing'),
+    (lambda d: d.pop('annotations'), r'`annotations`: the list is missing \(it may be empty\)'),
+    (lambda d: d.pop('categories'), r'`categories`: the list is missing'),
+    (lambda d: d.update(images={'id': 1}), r'`images`: must be a list'),
+]
+
+
+def ordered() -> dict:
+    dataset = make_dataset((4, 1, 3), seed=1)
+    dataset['images'].sort(key=lambda image: -image['id'])
+    new_id = {image['id']: i for i, image in enumerate(dataset['images'], 1)}
+    for image in dataset['images']:
+        image['id'] = new_id[image['id']]
+    for i, annotation in enumerate(dataset['annotations'], 1):
+        annotation |= {'id': i, 'image_id': new_id[annotation['image_id']]}
+    return dataset
+
+
+@pytest.mark.parametrize(('change', 'message'), BAD)
+@pytest.mark.parametrize('block', [1 << 20, 64])
+def test_bad_entries(tmp_path, monkeypatch, change, message, block):
+    monkeypatch.setattr('mmdet.datasets.parsers.coco_video_parser.BLOCK', block)
+    dataset = ordered()
+    assert len(dataset['annotations']) > 4
+    change(dataset)
+    path = write(tmp_path, dataset)
+    with pytest.raises(AnnotationError, match=f'^{path}: .*{message}'):
+        CocoVideoIndex.open(path)
+    assert list(tmp_path.iterdir()) == [path]  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'not an annotation file: it is empty'),
+        (b'images: none', 'not an annotation file: the top level must be an object'),
+        (b'[{"id": 1}]', 'the top level must be an object'),
+        (b'{"images": [], "annotations": [{"id"', r'at character 36 where it ends \(is it cut'),
+        (b'{"images": [], }', 'a key in double quotes is expected, at character 15'),
+        (b'\xff\xfe{\x00}\x00', 'not UTF-8 text'),
+        (b'\x89PNG\r\n\x1a\n', 'not UTF-8 text'),
+        (b'{}', '`images`: the list is missing'),
+    ],
+)
+def test_not_an_annotation_file(tmp_path, content, message):
+    path = tmp_path / 'ann.json'
+    path.write_bytes(content)
+    with pytest.raises(AnnotationError, match=f'^{path}: .*{message}'):
+        CocoVideoIndex.open(path)
+
+
+@pytest.mark.parametrize('name', ['nowhere.json', '.'])
+def test_no_such_file(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match='there is no such annotation file'):
+        CocoVideoIndex.open(tmp_path / name)
+
+
+# --- other processes -----------------------------------------------------------------------------
+
+
+def check_in_worker(index, dataset):
+    check_against(index, dataset)
+    return isinstance(index.ann_boxes.base.base, np.memmap), len(pickle.dumps(index))
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize('method', ['fork', 'spawn'])
+def test_travels_to_a_worker_as_a_path(tmp_path, method):
+    dataset = make_dataset((40, 20))
+    index = CocoVideoIndex.open(write(tmp_path, dataset))
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        mapped, size = pool.apply(check_in_worker, (index, dataset))
+    assert mapped and size < 1500

@@ -95,13 +95,12 @@ def _order(path: Path, name: str, ids: np.ndarray) -> np.ndarray:
     return order
 
 
-def find(ids: np.ndarray, order: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Positions of the ids `wanted` in `ids`, -1 where unknown."""
-    if not len(ids):
+def find(sorted_ids: np.ndarray, order: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Positions of the ids `wanted`, -1 where unknown; `sorted_ids[i]` stands at `order[i]`."""
+    if not len(sorted_ids):
         return np.full(np.shape(wanted), -1)
-    at = np.searchsorted(ids, wanted, sorter=order)
-    positions = order[np.minimum(at, len(ids) - 1)]
-    return np.where(ids[positions] == wanted, positions, -1)
+    at = np.minimum(np.searchsorted(sorted_ids, wanted), len(sorted_ids) - 1)
+    return np.where(sorted_ids[at] == wanted, order[at], -1)
 
 
 def _image_arrays(
@@ -115,7 +114,8 @@ def _image_arrays(
     if videos.length:
         video_ids, video_names = videos.column('id'), videos.texts.arrays('video_name')
         wanted = images.column('video_id')
-        video_of = find(video_ids, _order(path, 'videos', video_ids), wanted)
+        video_order = _order(path, 'videos', video_ids)
+        video_of = find(video_ids[video_order], video_order, wanted)
         _refuse_unknown_video(path, ids, wanted, video_of)
     elif load_img_as_vid:
         video_ids, video_of, frame_ids = ids, np.arange(len(ids)), np.zeros(len(ids), np.int64)
@@ -127,6 +127,7 @@ def _image_arrays(
         _refuse_unknown_video(path, ids, wanted, np.where(wanted == ABSENT, 0, -1))
     arrays = {
         'image_ids': ids,
+        'image_ids_sorted': ids[order],
         'image_id_order': order.astype(np.int32),
         'image_heights': images.column('height').astype(np.int32),
         'image_widths': images.column('width').astype(np.int32),
@@ -184,9 +185,10 @@ def _annotation_arrays(
     """Arrays per annotation, grouped by image; in an image they keep the order of the file."""
     ids, image_ids = annotations.column('id'), annotations.column('image_id')
     _order(path, 'annotations', ids)
-    image_of = find(images['image_ids'], images['image_id_order'], image_ids)
+    image_of = find(images['image_ids_sorted'], images['image_id_order'], image_ids)
     categories = annotations.column('category_id')
-    category_of = find(category_ids, np.argsort(category_ids), categories)
+    category_order = np.argsort(category_ids)
+    category_of = find(category_ids[category_order], category_order, categories)
     for field, values, known, name in (
         ('image_id', image_ids, image_of, 'images'),
         ('category_id', categories, category_of, 'categories'),

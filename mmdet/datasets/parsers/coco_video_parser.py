@@ -8,25 +8,36 @@ import gc
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
+from rich.progress import DownloadColumn, Progress
 
 from .annotation_check import find, read_annotations
 from .annotation_table import AnnotationError, read_text
 from .index_cache import (
     BLOCK,
-    FORMAT_VERSION,
+    Key,
     StaleCache,
+    Stored,
     block_digest,
+    building,
+    cache_folders,
     combine,
-    digest_of_file,
+    content_key,
+    digest_of,
+    file_name,
+    first_writable,
     read_index,
     write_index,
 )
 
 __all__ = ['AnnotationError', 'CocoVideoIndex']
+
+_LONG = 64 << 20  # bytes that take over a second to index
 
 
 class CocoVideoIndex:
@@ -53,9 +64,10 @@ class CocoVideoIndex:
         has_train_flags: some image of the file has `is_vid_train_frame`.
     """
 
-    def __init__(self, ann_file: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]):
+    def __init__(self, ann_file: Path, stored: Stored, reopen: tuple):
         self.ann_file = ann_file
-        self._arrays = arrays
+        self._stored, self._reopen = stored, reopen
+        arrays, meta = stored.arrays, stored.meta
         self.image_ids = arrays['image_ids']
         self.image_heights = arrays['image_heights']
         self.image_widths = arrays['image_widths']
@@ -89,7 +101,7 @@ class CocoVideoIndex:
         Args:
             ann_file: JSON file.
             cache_dir: folder for the index. By default `.<name>.vfe-cache` beside the file or,
-                where that cannot be written, `$VFE_CACHE` (`~/.cache/vfe`).
+                where that cannot be written, in `$VFE_CACHE` (`~/.cache/vfe`).
             load_img_as_vid: if the file has no videos, make every image a video of one frame:
                 video id = image id, frame id 0, instance id = annotation id.
 
@@ -101,14 +113,18 @@ class CocoVideoIndex:
         if not path.is_file():
             raise FileNotFoundError(f'{path}: there is no such annotation file')
         with open(path, 'rb') as file:
-            key = _key(digest_of_file(file.fileno()), load_img_as_vid)
-        folders = _cache_folders(path, cache_dir)
-        for folder in folders:
-            try:
-                return cls(path, *read_index(folder / _file_name(key), key))
-            except StaleCache:
-                continue
-        return cls(path, *_build(path, folders, load_img_as_vid))
+            key = content_key(digest_of(file), load_img_as_vid=bool(load_img_as_vid))
+        folders = cache_folders(path, cache_dir)
+        stored = _find(folders, key)
+        if stored is None:
+            stored, key = _build(path, folders, key)
+        return cls(path, stored, (path, cache_dir, key))
+
+    def __reduce__(self):
+        """Travels as the path of its file, which the other process maps: pages are shared."""
+        if self._stored.path is None:
+            return CocoVideoIndex, (self.ann_file, self._stored, self._reopen)
+        return _restore, (*self._reopen, self._stored.path, self._stored.digest)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -128,16 +144,16 @@ class CocoVideoIndex:
 
     def file_name(self, image: int) -> str:
         """Path of the image at this position, as in the file (relative to the image folder)."""
-        return read_text(self._arrays, 'image_name', image)
+        return read_text(self._stored.arrays, 'image_name', image)
 
     def video_name(self, video: int) -> str:
         """Name of the video at this position."""
-        return read_text(self._arrays, 'video_name', video)
+        return read_text(self._stored.arrays, 'video_name', video)
 
     def positions_of(self, image_ids: np.ndarray) -> np.ndarray:
         """Positions of images by id, -1 where the file has no such id."""
-        order = self._arrays['image_id_order']
-        return find(self.image_ids, order, np.asarray(image_ids))
+        arrays = self._stored.arrays
+        return find(arrays['image_ids_sorted'], arrays['image_id_order'], np.asarray(image_ids))
 
     def position_of(self, image_id: int) -> int:
         """Position of an image by id.
@@ -151,46 +167,72 @@ class CocoVideoIndex:
         return position
 
 
-def _key(content: str, load_img_as_vid: bool) -> dict[str, Any]:
-    return {'version': FORMAT_VERSION, 'content': content, 'load_img_as_vid': load_img_as_vid}
+def _restore(
+    path: Path, cache_dir: str | os.PathLike | None, key: Key, index_file: Path, digest: str
+) -> CocoVideoIndex:
+    """An index in another process; if its file is gone, from the annotation file."""
+    try:
+        return CocoVideoIndex(path, read_index(index_file, key, digest), (path, cache_dir, key))
+    except StaleCache:
+        index = CocoVideoIndex.open(path, cache_dir, key['load_img_as_vid'])
+    if index._reopen[2] != key:
+        raise RuntimeError(f'{path} was changed while it was in use: start again')
+    return index
 
 
-def _file_name(key: dict[str, Any]) -> str:
-    kind = 'images-as-videos' if key['load_img_as_vid'] else 'plain'
-    return f'{key["content"][:32]}-{kind}-v{key["version"]}.index'
+def _find(folders: list[Path], key: Key) -> Stored | None:
+    for folder in folders:
+        try:
+            return read_index(folder / file_name(key), key)
+        except StaleCache:
+            continue
+    return None
 
 
-def _cache_folders(path: Path, cache_dir: str | os.PathLike | None) -> list[Path]:
-    name = f'.{path.name}.vfe-cache'
-    if cache_dir is not None:
-        return [Path(cache_dir) / name]
-    shared = Path(os.environ.get('VFE_CACHE') or Path.home() / '.cache' / 'vfe')
-    return [path.parent / name, shared / name]
+def _build(path: Path, folders: list[Path], key: Key) -> tuple[Stored, Key]:
+    """Read the annotation file, and keep the index in the first folder that takes it."""
+    folder = first_writable(folders)
+    with nullcontext() if folder is None else building(folder):
+        stored = _find(folders, key)  # another process may have built it meanwhile
+        if stored is not None:
+            return stored, key
+        arrays, meta, content = _read(path, key['load_img_as_vid'])
+        key = key | {'content': content}
+        reason = 'no folder is writable'
+        try:
+            if folder is not None:
+                return read_index(write_index(folder, key, arrays, meta), key), key
+        except (OSError, StaleCache) as error:
+            reason = str(error)
+    warnings.warn(
+        f'No index of {path} could be kept in {" or ".join(map(str, folders))} ({reason}): every '
+        f'process reads the file anew. Point the environment variable VFE_CACHE at a folder.',
+        stacklevel=3,
+    )
+    return Stored(arrays, meta), key
 
 
-def _build(path: Path, folders: list[Path], load_img_as_vid: bool):
+def _read(path: Path, load_img_as_vid: bool) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
+    """Arrays, plain values, and the digest of the bytes they were made from."""
     digests: list[bytes] = []
     collecting = gc.isenabled()
     gc.disable()  # millions of short-lived dicts without cycles
     try:
-        arrays, meta = read_annotations(path, _blocks(path, digests), load_img_as_vid)
+        return *read_annotations(path, _blocks(path, digests), load_img_as_vid), combine(digests)
     finally:
         if collecting:
             gc.enable()
-    key = _key(combine(digests), load_img_as_vid)
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_index(folder / _file_name(key), key, arrays, meta)
-            return read_index(folder / _file_name(key), key)
-        except (OSError, StaleCache):
-            continue
-    warnings.warn(f'no index of {path} could be written to {folders}', stacklevel=3)
-    return arrays, meta
 
 
 def _blocks(path: Path, digests: list[bytes]) -> Iterator[bytes]:
-    with open(path, 'rb') as file:
+    """The file's bytes, their digests on the way; a long file shows how far it is."""
+    size = path.stat().st_size
+    if size > _LONG:
+        print_log(f'Indexing {path} ({size / 1e6:.0f} MB); this is done once', 'current')
+    columns = (*Progress.get_default_columns(), DownloadColumn())
+    with open(path, 'rb') as file, Progress(*columns, disable=size <= _LONG) as progress:
+        task = progress.add_task(f'Indexing {path.name}', total=size)
         while block := file.read(BLOCK):
             digests.append(block_digest(block))
             yield block
+            progress.advance(task, len(block))

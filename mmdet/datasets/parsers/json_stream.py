@@ -130,7 +130,8 @@ class JSONStream:
             except RecursionError:
                 self._fail('nested too deeply')
             else:
-                if end < len(self._text) or not self._read_on():  # a number may go on
+                # a number may go on: '2' of a window that ends in '2.' or '2e-'
+                if end < len(self._text) - 2 or not self._read_on():
                     self._at = end
                     return value
 
@@ -153,15 +154,17 @@ class JSONStream:
 
     def _read_on(self) -> bool:
         """Drop what was parsed and at least double what remains; False at the end of the file."""
-        rest = self._text[self._at :]
-        self._passed += self._at
-        self._at, pieces, size = 0, [rest], 0
-        while not self._ended and size <= len(rest):
+        rest = len(self._text) - self._at
+        more, size = [], 0
+        while not self._ended and size <= rest:
             block = next(self._blocks, b'')
             self._ended = not block
-            pieces.append(self._decode(block, self._ended))
-            size += len(pieces[-1])
-        self._text = ''.join(pieces)
+            more.append(self._decode(block, self._ended))
+            size += len(more[-1])
+        if size:
+            self._passed += self._at
+            self._text = ''.join([self._text[self._at :], *more])
+            self._at = 0
         return size > 0
 
     def _fail(self, rule: str):

@@ -1,0 +1,126 @@
+"""The stream against `json.loads` of the whole text, cut into blocks of every awkward size."""
+
+import json
+import math
+
+import pytest
+
+from mmdet.datasets.parsers.json_stream import JSONStream
+
+DOCUMENT = {
+    'info': {
+        'year': 2015,
+        'note': 'a "quoted" },{ note \\ with [brackets], and \u00fc\u6f22\U0001f600',
+    },
+    'number': -12.5e3,
+    'nothing': None,
+    'flag': True,
+    'empty': [],
+    'objects': [{'id': i, 'name': f'x}},{{"{i}', 'box': [i, 0.5, -1, 2e-3]} for i in range(9)],
+    'nested': [{'rle': {'counts': 'a},b', 'size': [1, 2]}, 'parts': [{'a': 1}, {'b': {}}]}] * 4,
+    'plain': [1, 2.25, 'three', None, [4, [5]], False],
+    'lists': [[{'a': 1}, {'b': 2}], [{'c': 3}]],
+    'last': 7,
+}
+
+
+def read(text: str, block: int) -> dict:
+    data = text.encode()
+    result = {}
+    for key, value in JSONStream(data[i : i + block] for i in range(0, len(data), block)):
+        if isinstance(value, list) and value:
+            result[key] += value
+        else:
+            result[key] = value
+    return result
+
+
+@pytest.mark.parametrize('block', [1, 2, 3, 5, 17, 64, 257, 1 << 20])
+@pytest.mark.parametrize(
+    'style', [{}, {'indent': 2}, {'separators': (',', ':')}, {'separators': (' , ', ' : ')}]
+)
+@pytest.mark.parametrize('ascii_only', [True, False])
+def test_equals_the_whole_parser(block, style, ascii_only):
+    text = json.dumps(DOCUMENT, ensure_ascii=ascii_only, **style)
+    assert read(text, block) == DOCUMENT
+    assert list(read(text, block)) == list(DOCUMENT)
+
+
+def test_lists_arrive_in_parts():
+    """A window never holds more than a few blocks, so that memory does not grow with the file."""
+    text = json.dumps({'objects': [{'id': i} for i in range(1000)]})
+    stream = JSONStream(text.encode()[i : i + 100] for i in range(0, len(text), 100))
+    parts = [part for _, part in stream]
+    assert max(map(len, parts)) <= 40
+    assert [entry['id'] for part in parts for entry in part] == list(range(1000))
+
+
+def test_the_last_of_two_equal_keys_counts():
+    assert read('{"a": [{"x": 1}], "a": [{"x": 2}]}', 4) == {'a': [{'x': 2}]}
+
+
+def test_reads_a_byte_order_mark_and_non_finite_numbers():
+    assert read('\ufeff{"a": [{"x": 1}]}', 4) == {'a': [{'x': 1}]}
+    (entry,) = read('{"a": [{"x": NaN, "y": -Infinity}]}', 3)['a']
+    assert math.isnan(entry['x']) and entry['y'] == -math.inf
+
+
+SMALL = json.dumps(
+    {'n': 1.5, 'a': [{'i': [1, -2], 's': 'x\n},{'}, {}, 3], 'b': [], 'c': {'d': True}}
+)
+
+
+@pytest.mark.parametrize('block', [1, 7, 1000])
+def test_refuses_every_truncation(block):
+    for length in range(len(SMALL)):
+        with pytest.raises(ValueError, match='empty' if length == 0 else 'at character'):
+            read(SMALL[:length], block)
+
+
+@pytest.mark.parametrize('block', [1, 7, 1000])
+@pytest.mark.parametrize('character', ['', 'x', ',', '}', ']', '"', '{', '1'])
+def test_refuses_what_the_whole_parser_refuses(block, character):
+    for place in range(len(SMALL)):
+        text = SMALL[:place] + character + SMALL[place + 1 :]
+        try:
+            expected = json.loads(text)
+        except json.JSONDecodeError:
+            expected = None
+        if isinstance(expected, dict):
+            assert read(text, block) == expected
+        else:
+            with pytest.raises(ValueError):
+                read(text, block)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', 'empty'),
+        (' \n ', 'empty'),
+        ('[1]', 'top level must be an object, at character 0 near'),
+        ('hello', 'top level must be an object'),
+        ('{"a": 1} x', 'text after the end of the object, at character 9'),
+        ('{"a": [1 2]}', r"a comma or '\]' is expected, at character 9 near '2]}'"),
+        ('{"a" 1}', "a colon must follow the key 'a'"),
+        ('{1: 2}', 'a key in double quotes is expected'),
+        ('{"a": [{"b": 1}', r'is expected, at character 15 where it ends \(is it cut short\?\)'),
+        ('{"a": ' + '[' * 100_000, 'nested too deeply'),
+    ],
+)
+def test_errors_say_what_and_where(text, message):
+    with pytest.raises(ValueError, match=message):
+        read(text, 1 << 20)
+
+
+def test_an_early_error_is_found_without_reading_on():
+    """A fault at the start of a long file must not be taken for an unfinished window."""
+    blocks = iter([b'{"a": [{"b": tru, "c": 1}' + b' ' * 100, b'x' * 100, b'y' * 100])
+    with pytest.raises(ValueError, match='Expecting value, at character 13'):
+        list(JSONStream(blocks))
+    assert next(blocks) == b'x' * 100
+
+
+def test_not_utf8():
+    with pytest.raises(UnicodeDecodeError):
+        list(JSONStream([b'{"a": "\xff\xfe"}']))
