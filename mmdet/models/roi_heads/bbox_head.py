@@ -75,7 +75,7 @@ class Shared2FCBBoxHead(nn.Module):
             weights: [N], one over the number of regions of the image and over the images.
         """
         pos = (labels < self.num_classes).nonzero().flatten()
-        own = deltas.view(len(deltas), -1, 4)[pos, labels[pos]]
+        own = deltas.view(len(deltas), self.num_classes, 4)[pos, labels[pos]]
         accuracy = (logits.argmax(dim=1) == labels).float().mean() * 100
         return dict(
             loss_cls=self.loss_cls(logits, labels, weights),

@@ -36,7 +36,7 @@ class DeltaXYWHBBoxCoder:
 
     def decode(self, proposals: Tensor, deltas: Tensor, max_shape: tuple[int, int]) -> Tensor:
         """Boxes [N, K, 4] from `proposals` [N, 4] and `deltas` [N, K * 4], clipped to (h, w)."""
-        deltas = deltas.reshape(len(proposals), -1, 4)
+        deltas = deltas.reshape(len(proposals), deltas.shape[1] // 4, 4)
         deltas = deltas * deltas.new_tensor(self.stds) + deltas.new_tensor(self.means)
         centre, size = _centre_size(proposals[:, None])
         log_ratio = deltas[..., 2:].clamp(-self.max_log_ratio, self.max_log_ratio)
