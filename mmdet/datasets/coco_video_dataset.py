@@ -133,7 +133,7 @@ class CocoVideoDataset:
         source = FrameAnnotations(self.index, self._label_of, tracks=self.load_as_video)
         for transform in self.pipeline:
             if isinstance(transform, LoadAnnotations):
-                transform.source = source
+                transform.lend(source)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -150,6 +150,8 @@ class CocoVideoDataset:
 
     def __getitem__(self, key: int | tuple[int, int]) -> Clip:
         index, draw_seed = key if isinstance(key, tuple) else (key, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f'sample {index} of {len(self)}')
         rng = np.random.default_rng(draw_seed)
         self.faults.add_sample()
         for _ in range(MAX_REPLACEMENTS):

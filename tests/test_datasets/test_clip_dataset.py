@@ -19,6 +19,7 @@ from tiny_cocovid import (
 
 from mmdet.datasets import CocoVideoDataset, ConcatDataset, ImagenetVIDDataset
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES
+from mmdet.datasets.transforms import LoadAnnotations
 
 ADAPTIVE = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
 BILATERAL = dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')
@@ -182,6 +183,21 @@ def test_a_sample_is_a_function_of_index_and_draw_seed(train_set):
         assert (a.images == b.images).all()
         assert [f.image_id for f in a.frames] == [f.image_id for f in b.frames]
     assert {clip.key.flip for clip in first} == {True, False}
+
+
+def test_two_datasets_do_not_share_annotations(train_set):
+    shared_transform = LoadAnnotations()
+    CocoVideoDataset(**train_set, pipeline=[shared_transform])
+    with pytest.raises(ValueError, match='Two datasets cannot share'):
+        CocoVideoDataset(**train_set, pipeline=[shared_transform], classes=['bird'])
+
+
+def test_indices_end_where_the_dataset_ends(test_set):
+    dataset = CocoVideoDataset(**test_set, pipeline=NOTHING, test_mode=True)
+    assert len(list(dataset)) == 46
+    for index in (46, -1):
+        with pytest.raises(IndexError):
+            dataset[index]
 
 
 def test_pickles_without_the_annotations(train_set):

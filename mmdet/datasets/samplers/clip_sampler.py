@@ -58,8 +58,10 @@ class ClipSampler(Sampler):
         seeds = rng.integers(2**62, size=order.shape)
         share = len(order) // self.world_size
         mine = slice(self.rank * share + start, (self.rank + 1) * share)
-        for indices, draws in zip(order[mine], seeds[mine], strict=True):
-            yield list(zip(indices.tolist(), draws.tolist(), strict=True))
+        return (
+            list(zip(indices.tolist(), draws.tolist(), strict=True))
+            for indices, draws in zip(order[mine], seeds[mine], strict=True)
+        )
 
     def _epoch_order(self, batch_size: int, rng: np.random.Generator) -> np.ndarray:
         """[batches of all ranks, batch_size] sample indices."""

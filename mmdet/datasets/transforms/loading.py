@@ -1,12 +1,13 @@
 """Reading frames and their annotations."""
 
 import os
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 from mmdet.registry import TRANSFORMS
-from mmdet.structures import Clip
+from mmdet.structures import Clip, Frame
 
 
 class UndecodableFrameError(RuntimeError):
@@ -24,10 +25,12 @@ def read_image(path: str) -> np.ndarray:
         FileNotFoundError: there is no such file.
         UndecodableFrameError: it is empty, cut short (a JPEG without its end), or no image.
     """
-    # imdecode refuses a truncated JPEG; imread would fill the missing part with grey
+    image = None
     try:
-        data = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        with open(path, 'rb') as file:
+            data = file.read()
+        if data and not _is_cut_short(data):
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except FileNotFoundError:
         raise
     except (OSError, cv2.error) as error:
@@ -38,6 +41,11 @@ def read_image(path: str) -> np.ndarray:
             path,
         )
     return image
+
+
+def _is_cut_short(data: bytes) -> bool:
+    """A JPEG without its end marker. OpenCV 4 would fill the missing part of it with grey."""
+    return data.startswith(b'\xff\xd8') and data.rfind(b'\xff\xd9') < 0
 
 
 @TRANSFORMS.register_module()
@@ -60,21 +68,24 @@ class LoadFrames:
 
 @TRANSFORMS.register_module()
 class LoadAnnotations:
-    """Boxes, labels, instance ids and ignored boxes of every frame, in original pixels.
-
-    The dataset lends its annotations: it sets `source`, a function of a frame that fills it.
-    """
+    """Boxes, labels, instance ids and ignored boxes of every frame, in original pixels."""
 
     def __init__(self):
-        self.source = None
+        self._source = None
+
+    def lend(self, source: Callable[[Frame], None]) -> None:
+        """Called by the dataset: `source` fills a frame with its ground truth."""
+        if self._source is not None:
+            raise ValueError('Two datasets cannot share one LoadAnnotations: give each its own')
+        self._source = source
 
     def __getstate__(self) -> dict:
         """Without the source, which maps a file: the dataset lends it again in another process."""
-        return {'source': None}
+        return {'_source': None}
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        if self.source is None:
+        if self._source is None:
             raise RuntimeError('LoadAnnotations works inside of a dataset with annotations only')
         for frame in clip.frames:
-            self.source(frame)
+            self._source(frame)
         return clip
