@@ -32,7 +32,7 @@ class Scale:
     @classmethod
     def of(cls, image: np.ndarray) -> 'Scale':
         side = float(np.sqrt(image.shape[0] * image.shape[1]))
-        return cls(line=max(1, round(side * 0.0026)), font=max(9, round(side * 0.0175)))
+        return cls(line=max(1, round(0.7 + side * 0.002)), font=max(9, round(4 + side * 0.0155)))
 
 
 @dataclass(frozen=True)

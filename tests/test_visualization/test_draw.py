@@ -9,6 +9,7 @@ import torch
 
 from mmdet.structures import Detections
 from mmdet.visualization import class_color, draw_boxes, draw_detections, draw_ground_truth
+from mmdet.visualization.draw import Scale
 from mmdet.visualization.palette import text_color
 from mmdet.visualization.text import fit_text, put_text, text_mask
 
@@ -79,8 +80,7 @@ def test_the_whole_label_lies_inside_the_image(shape, where):
     without = draw_boxes(image, [boxes[where]], colors=[color])
     label = draw_boxes(image, [boxes[where]], ['class_7 0.50'], [color]) != without
     rows, columns = np.nonzero(label.any(axis=2))
-    font = max(9, round(np.sqrt(height * width) * 0.0175))
-    text_height, text_width = text_mask('class_7 0.50', font).shape
+    text_height, text_width = text_mask('class_7 0.50', Scale.of(image).font).shape
     # what the box's own lines already covered is not counted as changed
     assert np.ptp(rows) + 1 >= text_height * 0.75
     assert np.ptp(columns) + 1 >= text_width
@@ -91,11 +91,10 @@ def test_labels_of_neighbours_do_not_cover_each_other():
     boxes = [[300, 300, 600, 600], [305, 303, 610, 590], [310, 298, 605, 610]]
     colors = [class_color(i) for i in range(3)]
     texts = ['domestic_cat 0.91', 'dog 0.85', 'fox 0.50']
-    font = max(9, round(np.sqrt(720 * 1280) * 0.0175))
     out = draw_boxes(image, boxes, texts, colors)
     for text, color in zip(texts, colors, strict=True):
         area = (out == color).all(axis=2).sum()
-        mask = text_mask(text, font)
+        mask = text_mask(text, Scale.of(image).font)
         assert area > (mask == 0).sum()  # its background is there, uncovered
 
 
