@@ -1,0 +1,207 @@
+"""Checkpoints: written whole, holding plain values only; read without running their code.
+
+A file of ours holds `meta`, `state_dict` and, for resuming, `optimizer`, `param_schedulers`, `rng`
+(one entry per rank) and `message_hub`: tensors, numbers, strings, lists and dicts, nothing else.
+"""
+
+import collections
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmdet.engine.dist import local_rank
+from mmdet.engine.download import fetch, is_url
+from mmdet.engine.fileio import atomic_write
+from mmdet.engine.safe_load import MAX_LISTED, BlockedGlobals, CheckpointError, load_safely
+
+PREFIX = 'module.'  # what DistributedDataParallel puts before every name
+
+
+def plain(value: Any, where: str = 'checkpoint') -> Any:
+    """A copy made of tensors on the CPU, numbers, strings, lists and dicts.
+
+    Tuples and sets become lists, arrays become tensors. A tensor that is a view gets storage of
+    its own, so that no more than it is saved.
+
+    Raises:
+        TypeError: names the place of a value that cannot be written so.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Tensor):
+        tensor = value.detach().cpu()
+        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        return tensor if whole else tensor.clone()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if isinstance(value, Mapping):
+        return {_plain_key(k, where): plain(v, f'{where}.{k}') for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+        return [plain(v, f'{where}[{i}]') for i, v in enumerate(value)]
+    raise TypeError(
+        f'Cannot save {where}: it is a {type(value).__name__}. Checkpoints hold tensors, numbers, '
+        f'strings, lists and dicts only.'
+    )
+
+
+def _plain_key(key: Any, where: str) -> str | int:
+    if not isinstance(key, (str, int)):
+        raise TypeError(f'Cannot save {where}: the key {key!r} is neither a string nor a number.')
+    return key
+
+
+def save_checkpoint(checkpoint: Mapping, path: str | os.PathLike) -> None:
+    """Write `checkpoint` (see `plain`) so that `path` is always the old file or the new one."""
+    checkpoint = plain(checkpoint)
+    with atomic_write(path, 'wb') as file:
+        torch.save(checkpoint, file)
+
+
+def load_checkpoint_file(source: str | os.PathLike, trust: bool = False) -> dict:
+    """Read a checkpoint onto the CPU without running code from it.
+
+    Args:
+        source: a path, or an http(s) address (fetched once into torch's cache).
+        trust: unpickle freely where the safe ways do not suffice: only for files whose origin is
+            known, since loading one can run any code.
+
+    Returns:
+        the dict in the file: a container with `state_dict`, or a bare dict of tensors.
+
+    Raises:
+        CheckpointError: absent, truncated, no checkpoint at all, or in need of `trust`.
+        DownloadError: the address could not be fetched.
+    """
+    path = _local_path(source)
+    try:
+        checkpoint = load_safely(path)
+    except BlockedGlobals as blocked:
+        if not trust:
+            raise CheckpointError(
+                f'{path} holds objects that only running code from the file could load: '
+                f'{blocked}. If you trust where it comes from, give --trust-checkpoint.'
+            ) from None
+        checkpoint = torch.load(path, map_location='cpu', weights_only=False)
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(
+            f'{path} holds a {type(checkpoint).__name__}, not a dict of weights. Save '
+            f'`model.state_dict()` instead.'
+        )
+    return dict(checkpoint)
+
+
+def _local_path(source: str | os.PathLike) -> Path:
+    if is_url(source):
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if distributed and local_rank() > 0:
+            torch.distributed.barrier()  # the first process of the node downloads
+        path = fetch(str(source))
+        if distributed and local_rank() == 0:
+            torch.distributed.barrier()
+        return path
+    path = Path(source).expanduser()
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob('*.pth'))[:MAX_LISTED]
+        found = f'That folder has: {", ".join(near)}.' if near else 'That folder has no .pth file.'
+        raise CheckpointError(f'No checkpoint at {path}. {found}')
+    return path
+
+
+def state_dict_of(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The weights in a container of ours, of 1.x, of DETR's kind (`model`), or a bare state dict.
+
+    A `module.` before every name is taken away.
+
+    Raises:
+        CheckpointError: there are no weights.
+    """
+    for key in ('state_dict', 'model', 'params'):
+        if isinstance(checkpoint.get(key), Mapping):
+            checkpoint = checkpoint[key]
+            break
+    weights = {k: v for k, v in checkpoint.items() if isinstance(v, Tensor)}
+    if not weights:
+        keys = ', '.join(map(str, list(checkpoint)[:MAX_LISTED]))
+        raise CheckpointError(
+            f'The checkpoint has no weights: neither `state_dict` nor tensors. Keys: {keys}.'
+        )
+    if all(name.startswith(PREFIX) for name in weights):
+        weights = {name[len(PREFIX) :]: v for name, v in weights.items()}
+    return weights
+
+
+def load_weights(
+    model: nn.Module, state_dict: Mapping[str, Tensor], allow_partial: bool = False
+) -> list[str]:
+    """Copy weights into `model`; say which do not fit.
+
+    Args:
+        model: may be wrapped for data parallelism.
+        state_dict: names and tensors, see `state_dict_of`.
+        allow_partial: load what fits and warn about the rest, instead of refusing.
+
+    Returns:
+        one line each for missing, unexpected and wrongly shaped names; empty when all fit.
+
+    Raises:
+        CheckpointError: something does not fit and `allow_partial` is False.
+    """
+    model = getattr(model, 'module', model)
+    own = model.state_dict()
+    shapes = [
+        f'{name} (checkpoint {tuple(tensor.shape)}, model {tuple(own[name].shape)})'
+        for name, tensor in state_dict.items()
+        if name in own and own[name].shape != tensor.shape
+    ]
+    wrong = {line.split(' ')[0] for line in shapes}
+    fitting = {name: tensor for name, tensor in state_dict.items() if name not in wrong}
+    # `load_state_dict` and not a comparison of names: models may rename keys in hooks
+    missing, unexpected = model.load_state_dict(fitting, strict=False)
+    missing = [n for n in missing if n not in wrong and not n.endswith('num_batches_tracked')]
+    report = [
+        f'{len(names)} {kind}: {", ".join(names[:MAX_LISTED])}'
+        + (f' and {len(names) - MAX_LISTED} more' if len(names) > MAX_LISTED else '')
+        for kind, names in (
+            ('missing in the checkpoint', missing),
+            ('unexpected in the checkpoint', unexpected),
+            ('of another shape', shapes),
+        )
+        if names
+    ]
+    if report and not allow_partial:
+        raise CheckpointError(
+            'The checkpoint does not fit the model. '
+            + '; '.join(report)
+            + '. Test with the config it was trained with, or give --allow-partial to load what '
+            'fits and leave the rest at random.'
+        )
+    return report
+
+
+def find_latest_valid(work_dir: str | os.PathLike) -> Path | None:
+    """The newest whole checkpoint that training can resume from, or None.
+
+    Newest by the time saved inside the file, which copying does not change. Damaged files are
+    skipped with a warning.
+    """
+    found = []
+    for path in Path(work_dir).glob('*.pth'):
+        if path.name.startswith('best_') or path.is_symlink():
+            continue
+        try:
+            checkpoint = load_safely(path, mmap=True)
+        except (CheckpointError, BlockedGlobals) as error:
+            print_log(f'Skipping {path}: {error}', logger='current', level='WARNING')
+            continue
+        if isinstance(checkpoint, Mapping) and 'optimizer' in checkpoint:
+            meta = checkpoint.get('meta', {})
+            found.append((meta.get('saved_at', 0.0), meta.get('iter', 0), path))
+    return max(found)[2] if found else None

@@ -1,0 +1,122 @@
+"""Starting the process group: NCCL on GPUs, gloo on machines without.
+
+mmengine's own start-up calls `torch.cuda.set_device` even where there is no CUDA; a Runner that
+finds the group initialised leaves it alone, so this runs first.
+"""
+
+import os
+import subprocess
+from datetime import timedelta
+
+import torch
+import torch.distributed as torch_dist
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+DEFAULT_PORT = '29500'
+# Rank 0 scores a whole validation set while the others wait: NCCL's 10 minutes are too few.
+TIMEOUT_S = 3600
+
+
+def init_dist(launcher: str, timeout_s: int = TIMEOUT_S) -> None:
+    """Join the process group that the launcher describes in the environment.
+
+    Fills in RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT where the launcher uses names
+    of its own, and selects this process's GPU. Does nothing for 'none' or when the group exists.
+
+    Args:
+        launcher: 'none', 'pytorch' (torchrun), 'slurm' (srun) or 'mpi' (mpirun of Open MPI).
+        timeout_s: how long a rank waits for another before the run is stopped, in seconds.
+
+    Raises:
+        ValueError: unknown launcher.
+        RuntimeError: the launcher's variables are absent, or this node has too few GPUs.
+    """
+    if launcher not in LAUNCHERS:
+        raise ValueError(f'Unknown launcher {launcher!r}. Legal: {", ".join(LAUNCHERS)}.')
+    if launcher == 'none' or torch_dist.is_initialized():
+        return
+    _FILL_ENVIRONMENT[launcher]()
+    if torch.cuda.is_available():
+        _select_gpu(int(os.environ['LOCAL_RANK']))
+    torch_dist.init_process_group(
+        backend='nccl' if torch.cuda.is_available() else 'gloo',
+        timeout=timedelta(seconds=timeout_s),
+    )
+
+
+def end_dist() -> None:
+    """Leave the process group, so that the processes of a finished run end without warnings."""
+    if torch_dist.is_available() and torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
+
+
+def local_rank() -> int:
+    """The number of this process on its node."""
+    return int(os.environ.get('LOCAL_RANK', 0))
+
+
+def _select_gpu(local: int) -> None:
+    gpus = torch.cuda.device_count()
+    if local >= gpus:
+        raise RuntimeError(
+            f'Process {local} of this node finds only {gpus} GPU(s). Start at most {gpus} '
+            f'process(es) per node, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to run on the CPU.'
+        )
+    torch.cuda.set_device(local)
+
+
+def _require(launcher: str, how: str, *names: str) -> None:
+    absent = [name for name in names if name not in os.environ]
+    if absent:
+        raise RuntimeError(
+            f'--launcher {launcher} needs the environment variable(s) {", ".join(absent)}, '
+            f'which {how} sets. Start the command with it, or leave --launcher away.'
+        )
+
+
+def _from_torchrun() -> None:
+    _require('pytorch', 'torchrun (tools/dist_*.sh)', 'RANK', 'WORLD_SIZE', 'LOCAL_RANK')
+    _default_address()
+
+
+def _from_slurm() -> None:
+    _require('slurm', 'srun', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')
+    rank = os.environ['SLURM_PROCID']
+    os.environ.update(
+        RANK=rank,
+        WORLD_SIZE=os.environ['SLURM_NTASKS'],
+        LOCAL_RANK=os.environ.get('SLURM_LOCALID') or _modulo_gpus(rank),
+    )
+    if 'MASTER_ADDR' not in os.environ:
+        os.environ['MASTER_ADDR'] = _first_host(os.environ['SLURM_NODELIST'])
+    _default_address()
+
+
+def _from_mpi() -> None:
+    names = ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK']
+    _require('mpi', 'mpirun (Open MPI)', *names)
+    rank, size, local = (os.environ[name] for name in names)
+    os.environ.update(RANK=rank, WORLD_SIZE=size, LOCAL_RANK=local)
+    _default_address()
+
+
+def _modulo_gpus(rank: str) -> str:
+    return str(int(rank) % max(torch.cuda.device_count(), 1))
+
+
+def _first_host(nodelist: str) -> str:
+    """The first host of a slurm node list such as 'gpu[01-04,07]'."""
+    if '[' not in nodelist:
+        return nodelist.split(',')[0]
+    done = subprocess.run(
+        ['scontrol', 'show', 'hostnames', nodelist], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()[0]
+
+
+def _default_address() -> None:
+    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    os.environ.setdefault('MASTER_PORT', DEFAULT_PORT)
+
+
+_FILL_ENVIRONMENT = {'pytorch': _from_torchrun, 'slurm': _from_slurm, 'mpi': _from_mpi}
