@@ -1,0 +1,71 @@
+"""What training and testing from a config have in common."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine import Config
+
+from mmdet.engine.config_check import ConfigError, check_config
+from mmdet.engine.config_load import load_config
+
+
+def prepare_config(
+    config: str | os.PathLike | Config,
+    cfg_options: Mapping[str, Any] | None,
+    work_dir: str,
+    launcher: str,
+    device: str | None,
+    trust_checkpoint: bool,
+) -> Config:
+    """Read, change and check a config; see `mmdet.apis.train` for the arguments."""
+    from mmengine.registry import init_default_scope
+
+    cfg = load_config(config, cfg_options, work_dir)
+    cfg.setdefault('default_scope', 'mmdet')
+    init_default_scope(cfg.default_scope)
+    check_config(cfg)
+    cfg.launcher = launcher
+    cfg.trust_checkpoint = trust_checkpoint
+    if device is not None:
+        cfg.device = device
+    return cfg
+
+
+def check_amp(amp: str, device: str | None) -> None:
+    """Refuse fp16 where there is no GPU.
+
+    Raises:
+        ConfigError: says what to use instead.
+    """
+    import torch
+
+    if amp == 'fp16' and (device == 'cpu' or not torch.cuda.is_available()):
+        raise ConfigError('--amp fp16 needs a GPU. On a CPU use --amp bf16, or leave it away.')
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Show mistakes of the user as one message without a traceback, and end with status 1."""
+    from mmdet.datasets.parsers import AnnotationError
+    from mmdet.engine.checkpoint import CheckpointError
+    from mmdet.engine.dist import end_dist
+    from mmdet.engine.download import DownloadError
+    from mmdet.engine.loops import NonFiniteLossError
+
+    expected = (
+        AnnotationError,
+        CheckpointError,
+        ConfigError,
+        DownloadError,
+        FileNotFoundError,
+        NonFiniteLossError,
+    )
+    try:
+        yield
+    except expected as error:
+        sys.exit(f'error: {error}')
+    finally:
+        end_dist()

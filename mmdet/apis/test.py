@@ -1,0 +1,119 @@
+"""Testing a checkpoint on the test set of a config."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine import Config
+
+from mmdet.apis.common import check_amp, prepare_config
+from mmdet.engine.config_check import ConfigError
+
+NEEDED = ('model', 'test_dataloader', 'test_evaluator')
+TRAINING_KEYS = (
+    'train_dataloader',
+    'train_cfg',
+    'optim_wrapper',
+    'param_scheduler',
+    'auto_scale_lr',
+    'val_dataloader',
+    'val_cfg',
+    'val_evaluator',
+)
+
+
+def test(
+    config: str | os.PathLike | Config,
+    checkpoint: str,
+    *,
+    out: str | None = None,
+    evaluate: bool = True,
+    format_only: bool = False,
+    show_dir: str | None = None,
+    show_score_thr: float = 0.3,
+    work_dir: str = '',
+    eval_options: Mapping[str, Any] | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    fuse_conv_bn: bool = False,
+    amp: str | None = None,
+    launcher: str = 'none',
+    device: str | None = None,
+    trust_checkpoint: bool = False,
+    allow_partial: bool = False,
+) -> dict[str, float]:
+    """Run a checkpoint over the test set of a config.
+
+    Args:
+        config: path of a config file, or a config.
+        checkpoint: a file or an http(s) address.
+        out: write the detections to this `.pkl`.
+        evaluate: compute the metrics.
+        format_only: write a COCO results JSON to the work dir instead of computing metrics.
+        show_dir: write every frame with its detections there.
+        show_score_thr: detections below this score (0..1) are not drawn.
+        work_dir: else the config's `work_dir`, else ./work_dirs/<config name>.
+        eval_options: arguments of the metric, over those of the config.
+        cfg_options: dotted config keys and values.
+        fuse_conv_bn: fold batch norms into convolutions: faster, equal up to rounding.
+        amp: 'bf16' or 'fp16' tests in mixed precision.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        device: 'cpu', 'cuda', 'cuda:1'; the GPU where there is one when None.
+        trust_checkpoint: unpickle freely when loading; any code in the file then runs.
+        allow_partial: go on when the checkpoint does not fit the model.
+
+    Returns:
+        metrics by name; empty without `evaluate`.
+
+    Raises:
+        ConfigError: a mistake in the config, found before any work.
+        CheckpointError: the checkpoint is absent, damaged, or does not fit.
+    """
+    cfg = prepare_config(config, cfg_options, work_dir, launcher, device, trust_checkpoint)
+    absent = [key for key in NEEDED if not cfg.get(key)]
+    if absent:
+        raise ConfigError(f'Cannot test: the config has no {", ".join(absent)}.')
+    for key in TRAINING_KEYS:
+        cfg.pop(key, None)
+    cfg.update(load_from=str(checkpoint), resume=False, allow_partial=allow_partial)
+    if cfg.get('test_cfg') is None:
+        cfg.test_cfg = dict(type='VideoTestLoop')
+    if amp:
+        check_amp(amp, device)
+        cfg.test_cfg.amp = amp
+    options = {'work_dir': cfg.work_dir, 'out_file': out, 'format_only': format_only}
+    options['evaluate'] = evaluate and not format_only
+    _set_metric_options(cfg, options, eval_options or {})
+    _set_hooks(cfg, show_dir, show_score_thr, fuse_conv_bn)
+
+    from mmdet.engine.runner import VideoRunner
+
+    return VideoRunner.from_cfg(cfg).test()
+
+
+def _set_metric_options(cfg: Config, options: Mapping, eval_options: Mapping) -> None:
+    """Give each metric the options that it takes; all of `eval_options` must be taken by one."""
+    import inspect
+
+    from mmdet.registry import METRICS, closest
+
+    metrics = cfg.test_evaluator
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    legal: set[str] = set()
+    for metric in metrics:
+        parameters = set(inspect.signature(METRICS.get(metric['type'])).parameters)
+        legal |= parameters
+        metric.update({k: v for k, v in options.items() if k in parameters})
+        metric.update({k: v for k, v in eval_options.items() if k in parameters})
+    for key in eval_options:
+        if key not in legal:
+            raise ConfigError(f'--eval-options: no metric takes {key!r}. {closest(key, legal)}')
+
+
+def _set_hooks(cfg: Config, show_dir: str | None, score_thr: float, fuse: bool) -> None:
+    hooks = list(cfg.get('custom_hooks') or [])
+    if fuse:
+        hooks.append(dict(type='FuseConvBNHook'))
+    if show_dir:
+        hooks.append(dict(type='DrawDetectionsHook', out_dir=show_dir, score_thr=score_thr))
+    cfg.custom_hooks = hooks
+    cfg.visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])

@@ -1,0 +1,93 @@
+"""Training from a config."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmengine import Config
+
+from mmdet.apis.common import check_amp, prepare_config
+from mmdet.engine.config_check import ConfigError
+
+if TYPE_CHECKING:
+    from mmdet.engine.runner import VideoRunner
+
+NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+
+
+def train(
+    config: str | os.PathLike | Config,
+    *,
+    work_dir: str = '',
+    resume: str | bool = False,
+    validate: bool = True,
+    amp: str | None = None,
+    auto_scale_lr: bool = False,
+    seed: int | None = None,
+    deterministic: bool = False,
+    cfg_options: Mapping[str, Any] | None = None,
+    launcher: str = 'none',
+    device: str | None = None,
+    trust_checkpoint: bool = False,
+) -> 'VideoRunner':
+    """Train the model of a config and write checkpoints and logs to its work dir.
+
+    Args:
+        config: path of a config file, or a config.
+        work_dir: else the config's `work_dir`, else ./work_dirs/<config name>.
+        resume: a checkpoint to go on from, or 'auto' (True) for the newest whole one of the work
+            dir; 'auto' starts anew where there is none.
+        validate: score the validation set as `train_cfg` says.
+        amp: 'bf16' or 'fp16' trains in mixed precision.
+        auto_scale_lr: multiply the learning rate by (batch of all processes) / base_batch_size.
+        seed: of everything random; None: a new one, which is logged.
+        deterministic: use deterministic algorithms, at the cost of speed on a GPU.
+        cfg_options: dotted config keys and values.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        device: 'cpu', 'cuda', 'cuda:1'; the GPU where there is one when None.
+        trust_checkpoint: unpickle freely when loading; any code in the file then runs.
+
+    Returns:
+        the runner after training.
+
+    Raises:
+        ConfigError: a mistake in the config, found before any work.
+    """
+    cfg = prepare_config(config, cfg_options, work_dir, launcher, device, trust_checkpoint)
+    absent = [key for key in NEEDED if not cfg.get(key)]
+    if absent:
+        raise ConfigError(f'Cannot train: the config has no {", ".join(absent)}.')
+    if resume:
+        cfg.resume = 'auto' if resume is True else str(resume)
+    if not validate:
+        cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    if amp:
+        check_amp(amp, device)
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=amp)
+    if auto_scale_lr:
+        _enable_auto_scale(cfg)
+    _set_randomness(cfg, seed, deterministic)
+
+    from mmdet.engine.runner import VideoRunner
+
+    runner = VideoRunner.from_cfg(cfg)
+    runner.train()
+    return runner
+
+
+def _enable_auto_scale(cfg: Config) -> None:
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ConfigError(
+            '--auto-scale-lr needs to know the batch size that the learning rate was chosen for: '
+            'set auto_scale_lr=dict(base_batch_size=N) in the config.'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def _set_randomness(cfg: Config, seed: int | None, deterministic: bool) -> None:
+    randomness = dict(cfg.get('randomness') or {})
+    if seed is not None:
+        randomness['seed'] = seed
+    if deterministic:
+        randomness['deterministic'] = True
+    cfg.randomness = randomness

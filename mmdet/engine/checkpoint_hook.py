@@ -1,0 +1,114 @@
+"""When checkpoints are saved, and which are kept."""
+
+import math
+import os
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from mmdet.engine.fileio import atomic_write
+from mmdet.registry import HOOKS
+
+POINTER = 'last_checkpoint'  # a text file that names the newest checkpoint, as mmengine writes it
+
+
+@HOOKS.register_module()
+class CheckpointHook(Hook):
+    """Saves `epoch_N.pth` (or `iter_N.pth`); takes the place of mmengine's.
+
+    A checkpoint is deleted only after the one that replaces it is whole on the disk.
+
+    Args:
+        interval: save every so many epochs, or iterations when `by_epoch` is False. The end of
+            training is always saved.
+        by_epoch: count in epochs.
+        max_keep_ckpts: keep the newest so many; -1 keeps all.
+        save_best: a metric, e.g. 'vid/AP50'; the best weights are kept as `best_<metric>.pth`.
+        rule: 'greater' or 'less' is better.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(
+        self,
+        interval: int = 1,
+        by_epoch: bool = True,
+        max_keep_ckpts: int = -1,
+        save_best: str | None = None,
+        rule: str = 'greater',
+    ) -> None:
+        if interval < 1:
+            raise ValueError(f'CheckpointHook got interval={interval}. Legal: 1 or more.')
+        if rule not in ('greater', 'less'):
+            raise ValueError(f"CheckpointHook got rule={rule!r}. Legal: 'greater' or 'less'.")
+        self.interval = interval
+        self.by_epoch = by_epoch
+        self.max_keep_ckpts = max_keep_ckpts
+        self.save_best = save_best
+        self.rule = rule
+        self._kept: list[str] = []
+
+    def before_train(self, runner) -> None:
+        kept = runner.message_hub.runtime_info.get('kept_checkpoints', [])
+        self._kept = [name for name in kept if os.path.exists(os.path.join(runner.work_dir, name))]
+        if self.by_epoch:
+            every = f'every {self.interval} epoch(s)'
+        else:
+            every = f'every {self.interval} iterations'
+        runner.logger.info(f'Checkpoints go to {runner.work_dir} {every}')
+
+    def after_train_epoch(self, runner) -> None:
+        if self.by_epoch and (
+            self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
+        ):
+            self._save(runner, f'epoch_{runner.epoch + 1}.pth', runner.epoch + 1, runner.iter)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if not self.by_epoch and (
+            self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
+        ):
+            self._save(runner, f'iter_{runner.iter + 1}.pth', runner.epoch, runner.iter + 1)
+
+    def save_interrupted(self, runner) -> None:
+        """Called between two iterations when a signal asks to stop."""
+        if runner.world_size > 1:  # the other ranks may be anywhere; saving needs them all
+            return
+        self._save(runner, f'iter_{runner.iter}.pth', runner.epoch, runner.iter)
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        if not self.save_best:
+            return
+        if self.save_best not in (metrics or {}):
+            raise KeyError(
+                f'save_best={self.save_best!r} is no metric. Known: {", ".join(metrics or {})}.'
+            )
+        score = float(metrics[self.save_best])
+        best = runner.message_hub.runtime_info.get('best_score')
+        better = best is None or (score > best if self.rule == 'greater' else score < best)
+        if math.isnan(score) or not better:
+            return
+        name = f'best_{self.save_best.replace("/", "_")}.pth'
+        runner.message_hub.update_info('best_score', score)
+        runner.message_hub.update_info('best_ckpt', name)
+        runner.save_checkpoint(
+            runner.work_dir,
+            name,
+            save_optimizer=False,
+            save_param_scheduler=False,
+            meta={'epoch': runner.epoch, 'iter': runner.iter, self.save_best: score},
+        )
+        runner.logger.info(f'Best {self.save_best} so far, {score:.4f}: saved as {name}')
+
+    def _save(self, runner, name: str, epoch: int, iteration: int) -> None:
+        kept = [other for other in self._kept if other != name] + [name]
+        surplus = kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
+        self._kept = kept[len(surplus) :]
+        runner.message_hub.update_info('kept_checkpoints', list(self._kept))
+        runner.save_checkpoint(runner.work_dir, name, meta={'epoch': epoch, 'iter': iteration})
+        runner.logger.info(f'Saved {name} ({epoch} epochs, {iteration} iterations)')
+        if is_main_process():
+            with atomic_write(Path(runner.work_dir) / POINTER) as file:
+                file.write(os.path.join(runner.work_dir, name))
+            for old in surplus:
+                Path(runner.work_dir, old).unlink(missing_ok=True)

@@ -1,0 +1,255 @@
+"""Finding mistakes in a config before any work: each error names the dotted path and what is legal.
+
+Every dict with a `type` is looked up in the registry that its place belongs to, and its keys are
+compared with the constructor's. Unknown top-level keys are helper variables (`data_root`) unless
+they look like a misspelt setting (`optim_wraper`) or are settings of 1.x.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from mmengine import Config
+from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
+from torch.utils.data import DataLoader
+
+import mmdet.registry as ours
+from mmdet.registry import check_arguments, closest
+
+# what our runner and tools read beside the arguments of mmengine's Runner
+OWN_KEYS = {
+    'activation_checkpointing',
+    'allow_partial',
+    'compile',
+    'custom_imports',
+    'device',
+    'expected',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+    'trust_checkpoint',
+}
+KNOWN_KEYS = (set(inspect.signature(Runner.__init__).parameters) | OWN_KEYS) - {'self', 'cfg'}
+MISSPELT = 0.85  # names closer than this to a known key are taken for typing errors
+
+# settings of 1.x, and what stands for them now
+OLD_KEYS = {
+    'checkpoint_config': 'default_hooks.checkpoint',
+    'evaluation': 'val_evaluator and train_cfg.val_interval',
+    'log_config': 'default_hooks.logger and visualizer',
+    'lr_config': 'param_scheduler',
+    'optimizer_config': 'optim_wrapper.clip_grad',
+    'resume_from': 'resume, or --resume-from',
+    'total_epochs': 'train_cfg.max_epochs',
+}
+
+# which registry a dict with a `type` belongs to, by the last matching key on its path
+REGISTRIES = {
+    'model': ours.MODELS,
+    'anchor_generator': ours.TASK_UTILS,
+    'assigner': ours.TASK_UTILS,
+    'bbox_coder': ours.TASK_UTILS,
+    'model_wrapper_cfg': ours.MODEL_WRAPPERS,
+    'dataset': ours.DATASETS,
+    'datasets': ours.DATASETS,
+    'pipeline': ours.TRANSFORMS,
+    'transforms': ours.TRANSFORMS,
+    'sampler': ours.DATA_SAMPLERS,
+    'batch_sampler': ours.DATA_SAMPLERS,
+    'collate_fn': ours.FUNCTIONS,
+    'worker_init_fn': ours.FUNCTIONS,
+    'train_cfg': ours.LOOPS,
+    'val_cfg': ours.LOOPS,
+    'test_cfg': ours.LOOPS,
+    'val_evaluator': ours.METRICS,
+    'test_evaluator': ours.METRICS,
+    'optim_wrapper': ours.OPTIM_WRAPPERS,
+    'optimizer': ours.OPTIMIZERS,
+    'param_scheduler': ours.PARAM_SCHEDULERS,
+    'default_hooks': ours.HOOKS,
+    'custom_hooks': ours.HOOKS,
+    'visualizer': ours.VISUALIZERS,
+    'vis_backends': ours.VISBACKENDS,
+    'log_processor': ours.LOG_PROCESSORS,
+}
+# read by whoever holds them, in no registry
+UNREGISTERED = {'init_cfg', 'nms', 'roi_layer', 'norm_cfg', 'conv_cfg', 'act_cfg', 'clip_grad'}
+# keys that the builder takes out or puts in before it calls the constructor
+BUILDER_KEYS = {
+    'optim_wrapper': {'constructor', 'paramwise_cfg'},
+    'default_hooks': {'priority'},
+    'custom_hooks': {'priority'},
+    'param_scheduler': {'convert_to_iter_based'},
+    'visualizer': {'name', 'save_dir', 'vis_backends'},
+}
+LOADER_KEYS = {
+    'dataset',
+    'sampler',
+    'batch_sampler',
+    'collate_fn',
+    'worker_init_fn',
+    'num_batch_per_epoch',
+    'disable_subprocess_warning',
+}
+
+
+class ConfigError(ValueError):
+    """A mistake in a config, to be shown without a traceback."""
+
+
+def check_config(cfg: Config) -> None:
+    """Look for mistakes in the whole config; honours `custom_imports` first.
+
+    Raises:
+        ConfigError: names the dotted path, what was given, what is legal.
+    """
+    _import_custom_modules(cfg)
+    _check_top_level(cfg)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if isinstance(cfg.get(name), Mapping):
+            _check_loader(cfg[name], name)
+    for key in KNOWN_KEYS & set(cfg.keys()):
+        for path, node in _typed_dicts(cfg[key], (key,)):
+            _check_typed(path, node)
+
+
+def _import_custom_modules(cfg: Config) -> None:
+    wanted = cfg.get('custom_imports')
+    if not wanted:
+        return
+    check = {'imports', 'allow_failed_imports'}
+    if not isinstance(wanted, Mapping) or not set(wanted) <= check:
+        raise ConfigError("custom_imports must be dict(imports=['my_package.my_module', ...]).")
+    try:
+        import_modules_from_strings(**wanted)
+    except ImportError as error:
+        raise ConfigError(
+            f'custom_imports: cannot import {wanted["imports"]}: {error}. The folder that holds '
+            f'the module must be on PYTHONPATH.'
+        ) from error
+
+
+def _check_top_level(cfg: Config) -> None:
+    for key in cfg:
+        if key in KNOWN_KEYS or key.startswith('_'):
+            continue
+        if key in OLD_KEYS:
+            raise ConfigError(
+                f'`{key}` is a setting of version 1.x; now it is `{OLD_KEYS[key]}`. '
+                f'configs/_base_/ shows the new ones.'
+            )
+        near = difflib.get_close_matches(key, KNOWN_KEYS, n=1, cutoff=MISSPELT)
+        if near:
+            raise ConfigError(
+                f'Unknown config key `{key}`. Did you mean `{near[0]}`? (A helper variable may '
+                f'have any name that no setting resembles.)'
+            )
+    if 'data' in cfg and 'train_dataloader' not in cfg and 'test_dataloader' not in cfg:
+        raise ConfigError(
+            '`data` is a setting of version 1.x; now it is `train_dataloader`, `val_dataloader` '
+            'and `test_dataloader`. configs/_base_/datasets/ shows them.'
+        )
+
+
+def _check_loader(loader: Mapping, path: str) -> None:
+    legal = set(inspect.signature(DataLoader.__init__).parameters) - {'self'} | LOADER_KEYS
+    for key in loader:
+        if key not in legal:
+            raise ConfigError(f'`{path}` has the unknown key {key!r}. {closest(key, legal)}')
+    if 'dataset' not in loader:
+        raise ConfigError(f'`{path}` needs a `dataset`.')
+
+
+def _typed_dicts(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+    """All dicts with a `type` below `node`, outermost first, with their paths."""
+    if isinstance(node, Mapping):
+        if 'type' in node:
+            yield path, node
+        for key, value in node.items():
+            yield from _typed_dicts(value, (*path, str(key)))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _typed_dicts(value, (*path, str(index)))
+
+
+def _check_typed(path: tuple[str, ...], node: Mapping) -> None:
+    named = [part for part in path if not part.isdigit()]
+    if named[-1] in UNREGISTERED:
+        return
+    place = '.'.join(path)
+    constructor = node['type']
+    if isinstance(constructor, str):
+        constructor = _look_up(constructor, named, place)
+    if not callable(constructor):
+        raise ConfigError(f'`{place}.type` must be a registered name, not {node["type"]!r}.')
+    taken = {'type', '_scope_'} | BUILDER_KEYS.get(_owner(named), set())
+    try:
+        check_arguments(constructor, [key for key in node if key not in taken], place)
+    except TypeError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _owner(named: list[str]) -> str:
+    """The key on the path that decides the registry: the last one that has one."""
+    if named[0] == 'default_hooks' and len(named) == 2:  # names of hooks are free
+        return 'default_hooks'
+    return next((part for part in reversed(named) if part in REGISTRIES), named[0])
+
+
+def _look_up(name: str, named: list[str], place: str) -> Callable:
+    """The constructor called `name` from the registry of its place."""
+    registries = [REGISTRIES[_owner(named)]] if _owner(named) in REGISTRIES else []
+    if named[0] == 'model':  # its parts are modules or task helpers, whatever their keys
+        registries = [ours.TASK_UTILS, ours.MODELS]
+        if _owner(named) not in ('anchor_generator', 'assigner', 'bbox_coder', 'sampler'):
+            registries.reverse()
+    for registry in registries:
+        try:
+            found = registry.get(name)
+        except (KeyError, RuntimeError):
+            found = None
+        if found is not None:
+            return found
+    known = {key for registry in registries for key in registry.known_names()}
+    raise ConfigError(
+        f'`{place}.type` is {name!r}, which is not registered. {closest(name, known)} '
+        f'A class of your own is found once its module is named in `custom_imports`.'
+    )
+
+
+def check_class_count(model: Mapping | None, dataset: Any, where: str) -> None:
+    """Compare the model's `num_classes` with the classes of a data set.
+
+    Raises:
+        ConfigError: they differ; names both sides.
+    """
+    classes = getattr(dataset, 'classes', None)
+    if classes is None or not isinstance(model, Mapping):
+        return
+    for path, count in _class_counts(model, ('model',)):
+        if count != len(classes):
+            source = getattr(dataset, 'ann_file', None) or type(dataset).__name__
+            raise ConfigError(
+                f'`{".".join(path)}` is {count}, but `{where}` has {len(classes)} classes '
+                f'({_shortened(classes)}; {source}). Set it to {len(classes)}, or name the '
+                f'classes to use in `{where}.dataset.classes`.'
+            )
+
+
+def _class_counts(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Every `num_classes` of a head that classifies boxes (an RPN has one class by nature)."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get('num_classes'), int) and 'rpn_head' not in path:
+            yield (*path, 'num_classes'), node['num_classes']
+        for key, value in node.items():
+            yield from _class_counts(value, (*path, str(key)))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _class_counts(value, (*path, str(index)))
+
+
+def _shortened(classes: Iterable[str]) -> str:
+    classes = list(classes)
+    return ', '.join(classes[:3]) + (', ...' if len(classes) > 3 else '')

@@ -1,0 +1,93 @@
+"""Reading a config file and changing it from the command line."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine import Config
+
+from mmdet.engine.config_check import ConfigError
+from mmdet.registry import closest
+
+Path_ = str | os.PathLike
+
+
+def load_config(
+    config: Path_ | Config, cfg_options: Mapping[str, Any] | None = None, work_dir: str = ''
+) -> Config:
+    """The config of `config` (a file, or one read already) with changes.
+
+    Args:
+        config: path of a config file.
+        cfg_options: dotted keys and values, see `apply_options`.
+        work_dir: where results go; else the config's, else ./work_dirs/<config name>.
+
+    Raises:
+        ConfigError: the file is absent, does not read, or has no place for an option.
+    """
+    cfg = config if isinstance(config, Config) else _read(config)
+    apply_options(cfg, cfg_options or {})
+    if work_dir:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename or 'unnamed').stem)
+    return cfg
+
+
+def _read(path: Path_) -> Config:
+    path = Path(path)
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob('*.py'))
+        raise ConfigError(f'No config file {path}. {closest(path.name, near)}')
+    try:
+        return Config.fromfile(str(path), import_custom_modules=False)
+    except Exception as error:
+        raise ConfigError(f'Cannot read the config {path}: {type(error).__name__}: {error}') from (
+            error
+        )
+
+
+def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Set `a.b.0.c=value` entries; digits index lists.
+
+    All keys but the last must exist, so that a typing error does not make a new branch; whether the
+    last one is taken is checked with its constructor.
+
+    Raises:
+        ConfigError: names the part of the path that leads nowhere, and what is there.
+    """
+    for key, value in options.items():
+        parent = _parent_of(cfg, key.split('.'))
+        last = key.split('.')[-1]
+        if isinstance(parent, list):
+            _check_index(parent, last, key)
+        elif not isinstance(parent, Mapping):
+            raise ConfigError(
+                f'--cfg-options {key}: what is before the last dot is {parent!r}, which has no '
+                f'keys. Set it as a whole.'
+            )
+        cfg.merge_from_dict({key: value})
+
+
+def _parent_of(node: Any, parts: list[str]) -> Any:
+    for depth, part in enumerate(parts[:-1]):
+        done = '.'.join(parts[: depth + 1])
+        if isinstance(node, list):
+            _check_index(node, part, done)
+            node = node[int(part)]
+        elif isinstance(node, Mapping) or isinstance(node, Config):
+            if part not in node:
+                raise ConfigError(f'--cfg-options: there is no `{done}`. {closest(part, node)}')
+            node = node[part]
+        else:
+            return node
+    return node._cfg_dict if isinstance(node, Config) else node
+
+
+def _check_index(items: list, part: str, key: str) -> None:
+    if not part.isdigit() or int(part) >= len(items):
+        raise ConfigError(
+            f'--cfg-options {key}: {part!r} is no index of a list of {len(items)} '
+            f'(legal: 0 to {len(items) - 1}).'
+        )

@@ -1,0 +1,135 @@
+"""What a run prints: its learning rate rule, steps with loss and time, metrics; drawn frames."""
+
+import resource
+from pathlib import Path
+
+import cv2
+import torch
+from mmengine.hooks import Hook
+from mmengine.hooks import LoggerHook as MMEngineLoggerHook
+from mmengine.runner import LogProcessor as MMEngineLogProcessor
+
+from mmdet.engine.fuse import fuse_conv_bn
+from mmdet.registry import HOOKS, LOG_PROCESSORS
+
+
+@LOG_PROCESSORS.register_module()
+class LogProcessor(MMEngineLogProcessor):
+    """mmengine's lines with the memory in use on machines without a GPU, too (in MB)."""
+
+    def get_log_after_iter(self, runner, batch_idx: int, mode: str) -> tuple[dict, str]:
+        tag, line = super().get_log_after_iter(runner, batch_idx, mode)
+        if not torch.cuda.is_available():
+            tag['memory'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            line = f'{line}  memory: {tag["memory"]}'
+        return tag, line
+
+
+@HOOKS.register_module()
+class LoggerHook(MMEngineLoggerHook):
+    """mmengine's, quieter: frames of a test are counted by the loop's own progress display, and
+    per-class metrics are left to the evaluator's table."""
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        last = self.end_of_epoch(runner.train_dataloader, batch_idx)
+        first = runner.iter == 0
+        if not (first or last or self.every_n_inner_iters(batch_idx, self.interval)):
+            return
+        tag, line = runner.log_processor.get_log_after_iter(runner, batch_idx, 'train')
+        runner.logger.info(line)
+        runner.visualizer.add_scalars(tag, step=runner.iter + 1, file_path=self.json_log_path)
+
+    def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        pass
+
+    def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        pass
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        scalars = _scalars(metrics)
+        runner.logger.info(f'Epoch(val) [{runner.epoch}]  {_line(scalars)}')
+        runner.visualizer.add_scalars(scalars, step=runner.epoch, file_path=self.json_log_path)
+
+    def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
+        scalars = _scalars(metrics)
+        if scalars:
+            runner.logger.info(f'Test  {_line(scalars)}')
+            runner.visualizer.add_scalars(scalars, step=0, file_path=self.json_log_path)
+
+
+def _scalars(metrics: dict | None) -> dict[str, float]:
+    return {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, (int, float))}
+
+
+def _line(scalars: dict[str, float]) -> str:
+    """The totals; `vid/AP50/dog` and its like have a second slash."""
+    return '  '.join(f'{k}: {v:.4f}' for k, v in scalars.items() if k.count('/') < 2)
+
+
+@HOOKS.register_module()
+class StartInfoHook(Hook):
+    """Says before training what the learning rate is, and why."""
+
+    def before_train(self, runner) -> None:
+        batch = runner.train_dataloader.batch_sampler.batch_size
+        rates = sorted({group.get('initial_lr', group['lr']) for group in _groups(runner)})
+        scaled = (runner.auto_scale_lr or {}).get('enable', False)
+        base = (runner.auto_scale_lr or {}).get('base_batch_size')
+        if scaled:
+            rule = f'scaled by {runner.world_size * batch}/{base} (--auto-scale-lr)'
+        elif base:
+            rule = f'as configured; --auto-scale-lr would multiply it by batch/{base}'
+        else:
+            rule = 'as configured'
+        runner.logger.info(
+            f'Learning rate {", ".join(f"{rate:g}" for rate in rates)} ({rule}) for '
+            f'{runner.world_size} process(es) x {batch} clip(s) = batch '
+            f'{runner.world_size * batch}; {runner.max_epochs} epochs of '
+            f'{len(runner.train_dataloader)} iterations'
+        )
+
+
+def _groups(runner) -> list[dict]:
+    return runner.optim_wrapper.optimizer.param_groups
+
+
+@HOOKS.register_module()
+class FuseConvBNHook(Hook):
+    """Folds batch norms into convolutions before testing."""
+
+    def before_test(self, runner) -> None:
+        pairs = fuse_conv_bn(getattr(runner.model, 'module', runner.model).eval())
+        runner.logger.info(f'Folded {pairs} batch norms into the convolutions before them')
+
+
+@HOOKS.register_module()
+class DrawDetectionsHook(Hook):
+    """Writes every tested frame with its detections, in the folders of the data set.
+
+    Args:
+        out_dir: where to.
+        score_thr: detections below this score (0..1) are left out.
+    """
+
+    def __init__(self, out_dir: str, score_thr: float = 0.3) -> None:
+        self.out_dir = Path(out_dir)
+        self.score_thr = score_thr
+
+    def before_test(self, runner) -> None:
+        dataset = runner.test_dataloader.dataset
+        self._classes = dataset.classes
+        self._root = Path(getattr(dataset, 'img_prefix', '.'))
+        runner.logger.info(f'Frames with detections go to {self.out_dir}')
+
+    def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        from mmdet.visualization.draw import draw_detections
+
+        for clip, detections in zip(data_batch, outputs, strict=True):
+            source = Path(clip.key.path)
+            inside = source.is_relative_to(self._root)
+            name = source.relative_to(self._root) if inside else Path(source.name)
+            image = cv2.imread(str(source))
+            drawn = draw_detections(image, detections, self._classes, self.score_thr)
+            target = self.out_dir / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(target), drawn)

@@ -1,0 +1,8 @@
+"""Importing this registers everything of the engine (the registries do, on first use).
+
+`mmdet.engine` itself imports nothing, so that a tool which only writes files starts at once.
+"""
+
+from mmdet.engine import amp, checkpoint_hook, hooks, loops, runner
+
+__all__ = ['amp', 'checkpoint_hook', 'hooks', 'loops', 'runner']

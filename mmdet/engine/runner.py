@@ -1,0 +1,314 @@
+"""mmengine's Runner with safe checkpoints, exact resume, and no need for a GPU."""
+
+import copy
+import os
+import platform
+import random
+import signal
+import time
+from collections import Counter
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+import cv2
+import mmengine
+import numpy as np
+import torch
+import torchvision
+from mmengine.dist import all_gather_object, get_rank, is_main_process
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.registry import MODEL_WRAPPERS
+from mmengine.runner import Runner
+from mmengine.runner.loops import BaseLoop
+from torch import nn
+from torch.utils.data import DataLoader
+
+import mmdet
+from mmdet.engine.checkpoint import (
+    load_checkpoint_file,
+    load_weights,
+    plain,
+    save_checkpoint,
+    state_dict_of,
+)
+from mmdet.engine.dist import TIMEOUT_S, init_dist, local_rank
+from mmdet.engine.resume import restore_training, resume_source
+from mmdet.engine.rng import get_rng_state
+from mmdet.registry import RUNNERS
+
+_STARTED: Counter[str] = Counter()  # runners of this process by timestamp
+
+
+@RUNNERS.register_module()
+class VideoRunner(Runner):
+    """Runs training, validation and testing as a config describes them.
+
+    Config keys beyond mmengine's: `device` ('cpu', 'cuda', 'cuda:1'; the GPU where there is one
+    when absent), `resume` may be a path or 'auto', `trust_checkpoint`, `allow_partial`.
+    """
+
+    @classmethod
+    def from_cfg(cls, cfg: mmengine.Config) -> 'VideoRunner':
+        cfg = copy.deepcopy(cfg)
+        # before anything is built: all ranks must agree on the file and on its seed
+        _start_processes(cfg.get('launcher', 'none'), cfg.get('env_cfg', {}))
+        resume_source(cfg)
+        return super().from_cfg(cfg)
+
+    # -- environment -----------------------------------------------------------------------------
+
+    def setup_env(self, env_cfg: dict) -> None:
+        _start_processes(self._launcher, env_cfg)
+        os.environ.setdefault('MKL_NUM_THREADS', os.environ.get('OMP_NUM_THREADS', '1'))
+        super().setup_env(env_cfg)
+        # two runs of one program within a second must not share logs and message hubs
+        earlier = _STARTED[self._timestamp]
+        _STARTED[self._timestamp] += 1
+        self._timestamp += f'_{earlier}' if earlier else ''
+
+    def set_randomness(
+        self, seed: int | None = None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """As mmengine's; an operation without a deterministic form warns instead of failing."""
+        if deterministic:
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        if deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model of this process lives."""
+        name = self.cfg.get('device')
+        if name in (None, 'cuda') and torch.cuda.is_available():
+            return torch.device('cuda', local_rank() if self.distributed else 0)
+        return torch.device(name or 'cpu')
+
+    def _log_env(self, env_cfg: dict) -> None:
+        cuda = torch.cuda.is_available()
+        gpu = torch.cuda.get_device_name(self.device) if self.device.type == 'cuda' else 'no GPU'
+        self.logger.info(
+            f'mmdet {mmdet.__version__}, torch {torch.__version__}, '
+            f'torchvision {torchvision.__version__}, mmengine {_mmengine_version()}, '
+            f'Python {platform.python_version()}, {gpu if cuda else "CPU"}, '
+            f'{self.world_size} process(es), {torch.get_num_threads()} threads each, '
+            f'seed {self.seed}{", deterministic" if self.deterministic else ""}'
+        )
+        self.logger.info(f'Work dir: {self.work_dir} (log and curves in {self.log_dir})')
+
+    def get_hooks_info(self) -> str:
+        return ', '.join(type(hook).__name__ for hook in self.hooks)
+
+    def build_visualizer(self, visualizer: dict | None = None) -> object:
+        """As mmengine's; without TensorBoard its backend is left away with one sentence."""
+        backends = (visualizer or {}).get('vis_backends') or []
+        wanted = [b for b in backends if b.get('type') == 'TensorboardVisBackend']
+        if wanted and not _has_tensorboard():
+            self.logger.info('No TensorBoard curves: `pip install tensorboard` turns them on.')
+            backends = [b for b in backends if b not in wanted]
+            visualizer = {**visualizer, 'vis_backends': backends}
+        return super().build_visualizer(visualizer)
+
+    # -- building --------------------------------------------------------------------------------
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        self.logger.info(f'Building the model {model["type"] if isinstance(model, dict) else ""}')
+        return super().build_model(model)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Move the model to its device; wrap it for data parallelism when training so."""
+        if is_model_wrapper(model):
+            return model
+        model = model.to(self.device)
+        if not self.distributed:
+            return revert_sync_batchnorm(model)
+        if self._train_loop is None:  # testing needs no gradients, hence no wrapper
+            return model
+        return MODEL_WRAPPERS.build(
+            {
+                'type': 'MMDistributedDataParallel',
+                'module': model,
+                'device_ids': [self.device.index] if self.device.type == 'cuda' else None,
+                'broadcast_buffers': False,
+                'find_unused_parameters': self.cfg.get('find_unused_parameters', False),
+                **(model_wrapper_cfg or {}),
+            }
+        )
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """As mmengine's, with a generator of its own: iterating leaves the global one alone."""
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        dataloader = dict(dataloader)
+        if dataloader.get('num_workers', 0) == 0:
+            for key in ('persistent_workers', 'prefetch_factor'):
+                dataloader.pop(key, None)
+        seed = 0 if seed is None else seed
+        dataloader.setdefault(
+            'worker_init_fn', dict(type=partial(_init_worker, seed=seed, rank=get_rank()))
+        )
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        loader.generator = torch.Generator().manual_seed(seed)
+        return loader
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        return super().build_train_loop(_with_type(loop, 'VideoTrainLoop'))
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        return super().build_val_loop(_with_type(loop, 'VideoValLoop'))
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        return super().build_test_loop(_with_type(loop, 'VideoTestLoop'))
+
+    # -- checkpoints -----------------------------------------------------------------------------
+
+    def _init_model_weights(self) -> None:
+        """Initialise (and fetch pretrained weights), unless a checkpoint brings them all."""
+        if not self._resume:
+            super()._init_model_weights()
+
+    def load_or_resume(self) -> None:
+        """Load weights (`load_from`), or go on where a checkpoint stopped (`resume`)."""
+        if self._has_loaded:
+            return
+        if self._load_from is not None and self._resume:
+            self.resume(self._load_from)
+        elif self._load_from is not None:
+            self.load_checkpoint(self._load_from)
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        """Load the weights of a file or an http(s) address into the model.
+
+        In testing every name must fit unless `allow_partial` is set; before training a new model
+        from other weights (another class count), what does not fit is listed and left as it is.
+        """
+        checkpoint = load_checkpoint_file(filename, self.cfg.get('trust_checkpoint', False))
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        partial_ok = self.cfg.get('allow_partial', False) or self._train_loop is not None
+        for line in load_weights(self.model, state_dict_of(checkpoint), partial_ok):
+            self.logger.warning(f'{filename}: {line}')
+        self._has_loaded = True
+        self.logger.info(f'Loaded the weights of {filename}')
+        return checkpoint
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Restore the model and everything else that training depends on."""
+        checkpoint = load_checkpoint_file(filename, self.cfg.get('trust_checkpoint', False))
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        load_weights(self.model, state_dict_of(checkpoint))
+        restore_training(self, checkpoint, filename)
+        self._has_loaded = True
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        *args,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        **kwargs,
+    ) -> None:
+        """Write a checkpoint atomically; every rank must call it, rank 0 writes.
+
+        Args:
+            out_dir, filename: where to.
+            save_optimizer, save_param_scheduler: what resuming needs.
+            meta: entries to add; `epoch` and `iter` count what is finished.
+            by_epoch: whether `epoch` and `iter` default to those at the end of this epoch.
+        """
+        random_states = all_gather_object(get_rng_state())
+        if not is_main_process():
+            return
+        checkpoint = {
+            'meta': self._checkpoint_meta(meta or {}, by_epoch),
+            'state_dict': getattr(self.model, 'module', self.model).state_dict(),
+            'message_hub': {'runtime_info': _plain_entries(self.message_hub.runtime_info)},
+        }
+        if save_optimizer:
+            checkpoint['optimizer'] = self.optim_wrapper.state_dict()
+            checkpoint['rng'] = random_states
+        if save_param_scheduler and self.param_schedulers is not None:
+            checkpoint['param_schedulers'] = [
+                _plain_entries(scheduler.state_dict()) for scheduler in self.param_schedulers
+            ]
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        save_checkpoint(checkpoint, os.path.join(out_dir, filename))
+
+    def _checkpoint_meta(self, meta: dict, by_epoch: bool) -> dict:
+        dataset = self.train_dataloader.dataset
+        return {
+            'epoch': self.epoch + 1 if by_epoch else self.epoch,
+            'iter': self.iter if by_epoch else self.iter + 1,
+            'iters_per_epoch': len(self.train_dataloader),
+            'world_size': self.world_size,
+            'seed': self.seed,
+            'CLASSES': list(getattr(dataset, 'classes', None) or []),
+            'config': self.cfg.pretty_text,
+            'experiment_name': self.experiment_name,
+            'mmdet_version': mmdet.__version__,
+            'torch_version': str(torch.__version__),
+            'saved_at': time.time(),
+            **meta,
+        }
+
+
+def _start_processes(launcher: str, env_cfg: dict) -> None:
+    init_dist(launcher, (env_cfg.get('dist_cfg') or {}).get('timeout', TIMEOUT_S))
+
+
+def _with_type(loop: BaseLoop | dict, name: str) -> BaseLoop | dict:
+    """A loop config without `type` gets ours; mmengine's switch `by_epoch` is understood."""
+    if not isinstance(loop, dict) or 'type' in loop:
+        return loop
+    loop = dict(loop)
+    if not loop.pop('by_epoch', True):
+        raise ValueError(
+            'train_cfg asks for by_epoch=False, but training here goes by epochs, so that the '
+            "order of the data is known at every step. Write train_cfg=dict(type='VideoTrainLoop', "
+            'max_epochs=N).'
+        )
+    return {'type': name, **loop}
+
+
+def _init_worker(worker_id: int, seed: int, rank: int) -> None:
+    """Seed a data worker, keep it single-threaded, and leave Ctrl-C to the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker_seed = (seed + 1000 * rank + worker_id) % 2**32
+    random.seed(worker_seed)
+    np.random.seed(worker_seed)
+    torch.manual_seed(worker_seed)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _plain_entries(state: dict) -> dict:
+    """The entries that a checkpoint can hold; `resume` restores no others."""
+    kept = {}
+    for key, value in state.items():
+        try:
+            kept[key] = plain(value)
+        except TypeError:
+            continue
+    return kept
+
+
+def _has_tensorboard() -> bool:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _mmengine_version() -> str:
+    for name in ('mmengine-lite', 'mmengine', 'onedl-mmengine'):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return mmengine.__version__

@@ -1,0 +1,106 @@
+"""Test a checkpoint: python tools/test.py CONFIG [CHECKPOINT] [flags]."""
+
+import argparse
+import os
+import sys
+
+from mmengine.config import DictAction
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Test a checkpoint on the test set of a config.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', nargs='?', help='a file or an http(s) address')
+    parser.add_argument('--checkpoint', dest='checkpoint_flag', metavar='FILE', help='the same')
+    parser.add_argument('--out', metavar='R.pkl', help='write the detections there')
+    parser.add_argument('--eval', nargs='+', metavar='bbox', help='compute the metrics')
+    parser.add_argument(
+        '--format-only', action='store_true', help='write a COCO results JSON, compute nothing'
+    )
+    parser.add_argument('--work-dir', default='', help='default: ./work_dirs/<config name>')
+    parser.add_argument('--show-dir', metavar='DIR', help='write frames with detections there')
+    parser.add_argument('--show-score-thr', type=float, default=0.3, help='of what is drawn')
+    parser.add_argument('--fuse-conv-bn', action='store_true', help='slightly faster')
+    parser.add_argument('--amp', choices=('bf16', 'fp16'), help='test in mixed precision')
+    parser.add_argument(
+        '--eval-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='arguments of the metric, e.g. motion_file=vid_groundtruth_motion_iou.mat',
+    )
+    parser.add_argument('--options', nargs='+', action=DictAction, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change config keys: test_dataloader.dataset.pipeline.1.scale="(640,360)"',
+    )
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    parser.add_argument('--device', help='cpu, cuda or cuda:N; default: the GPU if there is one')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that run code; only files of known origin',
+    )
+    parser.add_argument(
+        '--allow-partial', action='store_true', help='test although weights are missing'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    _check(parser, args)
+    return args
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    given = [c for c in (args.checkpoint, args.checkpoint_flag) if c]
+    if len(given) != 1:
+        parser.error('give one checkpoint, after the config or as --checkpoint FILE')
+    args.checkpoint = given[0]
+    if not (args.out or args.eval or args.format_only or args.show_dir):
+        parser.error('nothing to do: give at least one of --out, --eval, --format-only, --show-dir')
+    if args.format_only and args.eval:
+        parser.error('--format-only writes results without scoring them: leave --eval away')
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out must end in .pkl, not {args.out}')
+    unknown = set(args.eval or []) - {'bbox', 'vid'}
+    if unknown:
+        parser.error(f'--eval knows bbox (and vid, the same), not {", ".join(sorted(unknown))}')
+    if args.options and args.eval_options:
+        parser.error('--options is the old name of --eval-options: give one of them')
+    if args.options:
+        print('--options is deprecated: use --eval-options', file=sys.stderr)
+        args.eval_options = args.options
+    if args.local_rank is not None:
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+
+def main() -> None:
+    args = parse_args()
+    from mmdet.apis import test
+    from mmdet.apis.common import plain_errors
+
+    with plain_errors():
+        test(
+            args.config,
+            args.checkpoint,
+            out=args.out,
+            evaluate=bool(args.eval),
+            format_only=args.format_only,
+            show_dir=args.show_dir,
+            show_score_thr=args.show_score_thr,
+            work_dir=args.work_dir,
+            eval_options=args.eval_options,
+            cfg_options=args.cfg_options,
+            fuse_conv_bn=args.fuse_conv_bn,
+            amp=args.amp,
+            launcher=args.launcher,
+            device=args.device,
+            trust_checkpoint=args.trust_checkpoint,
+            allow_partial=args.allow_partial,
+        )
+
+
+if __name__ == '__main__':
+    main()
