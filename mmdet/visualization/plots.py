@@ -106,7 +106,7 @@ def plot_ap_by_motion(metrics: Mapping[str, Mapping], path: str | os.PathLike) -
 
     Args:
         metrics: the contents of `metrics.json` by the name of the run (`vid/AP50`,
-            `vid/AP50_fast`, ... in 0..1). A missing or undefined value is shown as n/a.
+            `vid/AP50_fast`, ... in 0..1). A missing value or None is shown as n/a.
         path: the PNG to write.
     """
     keys = ['vid/AP50'] + [f'vid/AP50_{name}' for name in MOTION_BINS]
@@ -130,23 +130,27 @@ def plot_ap_by_class(metrics: Mapping, path: str | os.PathLike) -> None:
     """AP50 of each class (VID protocol), best first, in the colours of the drawings.
 
     Args:
-        metrics: the contents of one `metrics.json` (`vid/AP50/<class>` in 0..1).
+        metrics: the contents of one `metrics.json` (`vid/AP50/<class>` in 0..1, in label order).
+            Classes without objects (None) are counted in the title and left out.
         path: the PNG to write.
 
     Raises:
         ValueError: no such keys.
     """
     prefix = 'vid/AP50/'
-    values = {k.removeprefix(prefix): _percent(v) for k, v in metrics.items() if prefix in k}
+    values = {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
     if not values:
         raise ValueError(f'No key starts with {prefix!r}. Given: {", ".join(metrics) or "none"}.')
     colors = {name: _hex(class_color(i)) for i, name in enumerate(values)}
-    names = sorted(values, key=lambda name: np.nan_to_num(values[name], nan=-1))
+    shown = {name: 100 * value for name, value in values.items() if value is not None}
+    names = sorted(shown, key=shown.get)
+    empty = len(values) - len(names)
+    note = f'; {empty} classes without objects' if empty else ''
     with _figure(path, 1, size=(7, 1.2 + 0.27 * len(names))) as (axis,):
-        heights = [values[name] for name in names]
-        bars = axis.barh(names, np.nan_to_num(heights), 0.72, color=[colors[n] for n in names])
+        heights = [shown[name] for name in names]
+        bars = axis.barh(names, heights, 0.72, color=[colors[n] for n in names])
         axis.bar_label(bars, [_number(h) for h in heights], padding=3)
-        axis.set(title='AP50 by class (VID protocol)', xlabel='AP50 (%)', xlim=(0, 108))
+        axis.set(title=f'AP50 by class (VID protocol{note})', xlabel='AP50 (%)', xlim=(0, 108))
         axis.set_ylim(-0.6, len(names) - 0.4)
         axis.grid(axis='y', visible=False)
 
