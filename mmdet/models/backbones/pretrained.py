@@ -41,16 +41,16 @@ def load_pretrained(
         raise ValueError(
             f'init_cfg={init_cfg!r}: legal is None or dict(type="Pretrained", checkpoint=...).'
         )
-    from mmdet.engine.checkpoint import load_checkpoint_file, state_dict_of
+    from mmdet.engine.checkpoint import CheckpointError, load_checkpoint_file, state_dict_of
+    from mmdet.engine.download import DownloadError
 
     source = init_cfg['checkpoint']
     try:
         state = state_dict_of(load_checkpoint_file(resolve(source)))
-    except OSError as error:
+    except (CheckpointError, DownloadError, OSError) as error:
         raise OSError(
-            f'The pretrained weights {source!r} cannot be read ({error}). Without internet, fetch '
-            f'{resolve(source)} elsewhere and set the `init_cfg.checkpoint` of the backbone to '
-            f'the file, or set `init_cfg=None` to train from scratch.'
+            f'The pretrained weights {source!r} cannot be read: {error} The path belongs into '
+            f'`init_cfg.checkpoint` of the backbone; `init_cfg=None` trains from scratch.'
         ) from error
     state = {k: v for k, v in convert(state).items() if not k.startswith(drop_prefixes)}
     missing, unexpected = module.load_state_dict(state, strict=False)
