@@ -1,0 +1,217 @@
+"""The detector as a whole, on the narrow versions of the base configs."""
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from tiny_detector import random_clip, tiny_config, tiny_detector
+
+from mmdet.models.detectors import FasterRCNN
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.structures import Clip, Detections
+
+KINDS = ['dc5', 'fpn']
+
+
+def losses(model: FasterRCNN, *clips: Clip) -> dict[str, torch.Tensor]:
+    model.train()
+    return model(**model.data_preprocessor(list(clips), training=True), mode='loss')
+
+
+def matched(expected: Detections, found: Detections) -> float:
+    """The share of detections that `found` has too, of the same class, within 0.05 pixels."""
+    distance = (expected.boxes[:, None] - found.boxes[None]).abs().amax(dim=2)
+    distance[expected.labels[:, None] != found.labels[None]] = torch.inf
+    return (distance.amin(dim=1) < 0.05).float().mean().item()
+
+
+def total(values: dict[str, torch.Tensor]) -> torch.Tensor:
+    return sum(value for name, value in values.items() if 'loss' in name)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_names_of_weights_are_those_of_1x(kind):
+    names = set(tiny_detector(kind).state_dict())
+    assert {name.split('.')[0] for name in names} == {'backbone', 'neck', 'rpn_head', 'roi_head'}
+    neck = {'dc5': 'neck.convs.0.conv.bias', 'fpn': 'neck.fpn_convs.3.conv.weight'}[kind]
+    assert names >= {
+        neck,
+        'backbone.layer4.1.bn2.running_var',
+        'rpn_head.rpn_conv.weight',
+        'rpn_head.rpn_cls.weight',
+        'rpn_head.rpn_reg.bias',
+        'roi_head.bbox_head.shared_fcs.1.weight',
+        'roi_head.bbox_head.fc_cls.weight',
+        'roi_head.bbox_head.fc_reg.bias',
+    }
+
+
+REGISTERED = {
+    MODELS: 'FasterRCNN ResNet ChannelMapper FPN RPNHead StandardRoIHead Shared2FCBBoxHead '
+    'SingleRoIExtractor CrossEntropyLoss SmoothL1Loss ClipPreprocessor',
+    TASK_UTILS: 'AnchorGenerator DeltaXYWHBBoxCoder MaxIoUAssigner RandomSampler',
+}
+
+
+@pytest.mark.parametrize(
+    ('registry', 'name'), [(r, n) for r, names in REGISTERED.items() for n in names.split()]
+)
+def test_registered_names_are_those_of_1x(registry, name):
+    assert registry.get(name).__name__ == name
+
+
+def test_an_unknown_name_lists_the_closest():
+    with pytest.raises(KeyError, match=r"Unknown model 'FasterRCN'.*Did you mean 'FasterRCNN'"):
+        MODELS.build(dict(type='FasterRCN'))
+
+
+@pytest.mark.parametrize('num_boxes', [3, 0])
+@pytest.mark.parametrize('kind', KINDS)
+def test_every_trainable_parameter_gets_a_gradient(kind, num_boxes):
+    model = tiny_detector(kind)
+    values = losses(model, random_clip(num_boxes=num_boxes))
+    assert set(values) == {'loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox', 'acc'}
+    total(values).backward()
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+    if not num_boxes:
+        assert values['loss_rpn_bbox'] == values['loss_bbox'] == 0
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+    'sizes',
+    [((96, 128), (96, 128)), ((90, 121), (96, 128)), ((96, 128), (64, 176))],
+    ids=['same', 'same when padded', 'different'],
+)
+def test_loss_of_a_batch_is_the_mean_of_the_single_losses(kind, sizes):
+    model = tiny_detector(kind, unlimited=True)
+    clips = [random_clip(size, seed, num_boxes=1 + 2 * seed) for seed, size in enumerate(sizes)]
+    both, single = losses(model, *clips), [losses(model, clip) for clip in clips]
+    for name in ('loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox'):
+        mean = (single[0][name] + single[1][name]) / 2
+        assert both[name].item() == pytest.approx(mean.item(), rel=2e-4), name
+    assert abs(total(single[0]) - total(single[1])) > 1e-2
+
+
+def test_a_step_of_the_optimizer_moves_what_is_not_frozen():
+    model = tiny_detector('fpn').train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01, weight_decay=1e-4))
+    logged = model.train_step([random_clip(num_boxes=3)], wrapper)
+    parts = [logged[k] for k in ('loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox')]
+    assert logged['loss'].item() == pytest.approx(sum(p.item() for p in parts), rel=1e-6)
+    moved = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    statistics = {name for name in before if 'running' in name}
+    assert frozen and statistics and not moved & (frozen | statistics)
+    assert moved >= {
+        'backbone.layer4.1.bn2.weight',
+        'neck.lateral_convs.0.conv.weight',
+        'rpn_head.rpn_reg.bias',
+        'roi_head.bbox_head.fc_reg.weight',
+    }
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_overfitting_one_image_lowers_the_loss(kind):
+    model = tiny_detector(kind, unlimited=True)
+    clip = random_clip(num_boxes=2)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.02)
+    history = []
+    for _ in range(12):
+        loss = total(losses(model, clip))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 35)
+        optimizer.step()
+        history.append(loss.item())
+    assert history[-1] < 0.7 * history[0]
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_detections(kind):
+    model = tiny_detector(kind)
+    clip = random_clip((96, 128), image_id=17, scale_factor=(0.5, 0.25), video_id=3)
+    clip.key.ori_shape = (384, 256)
+    detections, state = model.step(clip, model.init_state(video_id=3))
+    assert 5 < len(detections) <= 100 and detections.image_id == 17
+    assert detections.boxes.dtype == detections.scores.dtype == torch.float32
+    assert detections.boxes.device.type == 'cpu' and state.frames_seen == 1
+    assert detections.boxes[:, 2].max() <= 256 and detections.boxes[:, 3].max() <= 384
+    assert detections.boxes[:, 3].max() > 192  # pixels of the original image
+    assert (detections.scores[:-1] >= detections.scores[1:]).all()
+    assert detections.scores.min() > 1e-4 and 0 <= detections.labels.min()
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_frames_of_several_videos_together_equal_one_by_one(kind):
+    model = tiny_detector(kind)
+    sizes = [(96, 128), (64, 176), (96, 128), (90, 121)]
+    clips = [
+        random_clip(size, seed, video_id=seed, image_id=seed) for seed, size in enumerate(sizes)
+    ]
+    states = [model.init_state(video_id=i) for i in range(4)]
+    together = model.step_batch(clips, states)
+    for i, (clip, found) in enumerate(zip(clips, together, strict=True)):
+        alone, _ = model.step(clip, model.init_state(video_id=i))
+        assert found.image_id == i and states[i].frames_seen == 1
+        # another batch size rounds differently, which may swap detections of nearly equal score
+        assert len(found) == len(alone) and matched(alone, found) > 0.9
+
+
+def test_a_model_for_testing_needs_no_training_settings():
+    model = MODELS.build({**tiny_config('dc5'), 'train_cfg': None}).eval()
+    assert len(model.step(random_clip(), model.init_state())[0]) > 0
+
+
+def test_bfloat16_autocast_keeps_losses_and_boxes_in_float32():
+    model = tiny_detector('dc5', unlimited=True)
+    clip = random_clip(num_boxes=2)
+    exact = losses(model, clip)
+    with torch.autocast('cpu', torch.bfloat16):
+        values = losses(model, clip)
+        model.eval()
+        detections, _ = model.step(clip, model.init_state())
+    assert all(value.dtype == torch.float32 for value in values.values())
+    assert total(values).item() == pytest.approx(total(exact).item(), rel=0.1)
+    assert detections.boxes.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'train_cfg.rpn_proposals': {}}, "`train_cfg` has no key 'rpn_proposals'.*'rpn_proposal'"),
+        ({'test_cfg.rpn.nms_thr': 0.7}, "`test_cfg.rpn` has no key 'nms_thr'"),
+        ({'test_cfg.rcnn.score_th': 0.1}, "`test_cfg.rcnn` has no key 'score_th'.*'score_thr'"),
+        ({'train_cfg.rcnn.sampler.nums': 1}, "RandomSampler does not take the config key 'nums'"),
+        ({'backbone.deph': 18}, "ResNet does not take the config key 'deph'.*'depth'"),
+        ({'rpn_heads': {}}, "FasterRCNN does not take the config key 'rpn_heads'.*'rpn_head'"),
+    ],
+)
+def test_misspelt_settings_are_named(options, message):
+    with pytest.raises(TypeError, match=message):
+        MODELS.build(tiny_config('dc5', options))
+
+
+def test_forward_is_for_training_only():
+    with pytest.raises(ValueError, match=r"mode 'predict': only \"loss\"|mode 'predict'"):
+        tiny_detector('dc5')([], mode='predict')
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_gpu_computes_the_same(kind):
+    if not torch.cuda.is_available():
+        pytest.skip('needs a CUDA device')
+    clip, outputs = random_clip(num_boxes=3), []
+    for device in ('cpu', 'cuda'):
+        model = tiny_detector(kind, unlimited=True).to(device)
+        values = losses(model, clip)
+        total(values).backward()
+        norm = torch.stack([p.grad.norm() for p in model.parameters() if p.requires_grad]).norm()
+        model.eval()
+        outputs.append((total(values).item(), norm.item(), model.step(clip, model.init_state())[0]))
+    (loss, norm, expected), (found_loss, found_norm, found) = outputs
+    assert found_loss == pytest.approx(loss, rel=1e-3)
+    assert found_norm == pytest.approx(norm, rel=1e-2)
+    assert matched(expected, found) > 0.9 and found.boxes.device.type == 'cpu'

@@ -1,0 +1,77 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmdet.models.necks import FPN, ChannelMapper
+
+CHANNELS = [4, 6, 8, 10]
+
+
+def maps(height: int, width: int) -> tuple[torch.Tensor, ...]:
+    """Four maps of strides 4 to 32, each of half the side of the one before, rounded up."""
+    torch.manual_seed(0)
+    sizes = [(-(-height // s), -(-width // s)) for s in (4, 8, 16, 32)]
+    return tuple(torch.rand(2, c, *size) for c, size in zip(CHANNELS, sizes, strict=True))
+
+
+def nearest(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Each target cell takes source cell floor(target * in / out)."""
+    rows = [i * x.shape[2] // size[0] for i in range(size[0])]
+    columns = [j * x.shape[3] // size[1] for j in range(size[1])]
+    return x[:, :, rows][:, :, :, columns]
+
+
+@pytest.mark.parametrize('size', [(192, 320), (208, 336), (48, 80)])
+@torch.no_grad()
+def test_pyramid_equals_a_literal_top_down_sum(size):
+    fpn, feats = FPN(CHANNELS, out_channels=5, num_outs=5), maps(*size)
+    lateral = [
+        torch.einsum('oi,nihw->nohw', conv.conv.weight[:, :, 0, 0], x).numpy()
+        for conv, x in zip(fpn.lateral_convs, feats, strict=True)
+    ]
+    for i in (3, 2, 1):
+        lateral[i - 1] = lateral[i - 1] + nearest(lateral[i], lateral[i - 1].shape[2:])
+    expected = [
+        F.conv2d(torch.tensor(x), conv.conv.weight, padding=1)
+        for conv, x in zip(fpn.fpn_convs, lateral, strict=True)
+    ]
+    expected.append(expected[3][:, :, ::2, ::2])
+    found = fpn(feats)
+    assert found[4].shape[2:] == tuple(-(-s // 2) for s in feats[3].shape[2:])
+    for x, y in zip(found, expected, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_channel_mapper_is_a_3x3_convolution_and_relu():
+    neck, x = ChannelMapper([6], out_channels=3), torch.rand(2, 6, 7, 9)
+    padded = F.pad(x, (1, 1, 1, 1))
+    weight = neck.convs[0].conv.weight
+    y = sum(
+        torch.einsum('oi,nihw->nohw', weight[:, :, r, c], padded[:, :, r : r + 7, c : c + 9])
+        for r in range(3)
+        for c in range(3)
+    )
+    (found,) = neck((x,))
+    torch.testing.assert_close(found, y.clamp(min=0), rtol=1e-5, atol=1e-5)
+    assert (y < 0).any()
+
+
+@pytest.mark.parametrize('neck', [FPN([64], 64, 1), ChannelMapper([64], 64)])
+def test_initial_weights_are_xavier_uniform(neck):
+    for name, parameter in neck.named_parameters():
+        if name.endswith('bias'):
+            assert (parameter == 0).all()
+        else:
+            fan = parameter[0].numel() + parameter[:, 0].numel()
+            bound = math.sqrt(6 / fan)
+            assert 0.98 * bound < parameter.abs().max().item() <= bound
+            assert parameter.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+
+
+def test_fewer_outputs_than_inputs_are_refused():
+    with pytest.raises(ValueError, match='num_outs=3 is below the 4 input levels'):
+        FPN(CHANNELS, 8, num_outs=3)

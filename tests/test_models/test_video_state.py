@@ -1,0 +1,120 @@
+"""What every detector shares: states of videos, admission of frames, order of clips."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from tiny_detector import random_clip, tiny_detector
+
+import mmdet.models  # noqa: F401
+from mmdet.models.vid import BaseVideoDetector, VideoState
+from mmdet.structures import Clip, Detections
+
+
+@dataclass
+class CountingState(VideoState):
+    seen: list[int] = field(default_factory=list)
+
+
+class Counter(BaseVideoDetector):
+    """A detector with memory: it reports how many frames of the video came before."""
+
+    def make_state(self, **common) -> CountingState:
+        return CountingState(**common)
+
+    def predict(self, batch, states) -> list[Detections]:
+        (state,) = states
+        assert state.is_new == (not state.seen)
+        state.seen.append(batch.clips[0].key.image_id)
+        return [
+            Detections(scores=torch.rand(1, generator=state.generator), image_id=len(state.seen))
+        ]
+
+
+def counter() -> Counter:
+    return Counter(data_preprocessor=dict(type='ClipPreprocessor')).eval()
+
+
+def frames(video: int, number: int, size: tuple[int, int] = (16, 32)) -> list[Clip]:
+    return [random_clip(size, i, video_id=video, image_id=i, frame_id=i) for i in range(number)]
+
+
+def test_two_videos_can_be_interleaved():
+    model = counter()
+    videos = {v: frames(v, 3) for v in (4, 9)}
+    states = {v: model.init_state(video_id=v) for v in videos}
+    for i in range(3):
+        for v in videos:
+            detections, states[v] = model.step(videos[v][i], states[v])
+            assert detections.image_id == i + 1
+    assert [states[v].seen for v in videos] == [[0, 1, 2]] * 2
+
+
+def test_a_state_may_appear_several_times_and_its_clips_are_taken_in_order():
+    model = counter()
+    a, b = model.init_state(video_id=1), model.init_state(video_id=2)
+    clips = [frames(1, 2)[0], frames(2, 1)[0], frames(1, 2)[1]]
+    found = model.step_batch(clips, [a, b, a])
+    assert [d.image_id for d in found] == [1, 1, 2]
+    assert (a.frames_seen, b.frames_seen, a.seen) == (2, 1, [0, 1])
+
+
+def test_randomness_depends_on_the_seed_and_the_video_alone():
+    def drawn(video: int, seed: int, other_work: bool) -> float:
+        model = counter()
+        if other_work:
+            torch.manual_seed(99)
+            model.step(frames(7, 1)[0], model.init_state(video_id=7, seed=seed))
+        state = model.init_state(video_id=video, seed=seed)
+        return model.step(frames(video, 1)[0], state)[0].scores.item()
+
+    assert drawn(3, 0, other_work=False) == drawn(3, 0, other_work=True)
+    others = {drawn(3, 1, False), drawn(4, 0, False), drawn(2**40, 0, False)}
+    assert len(others | {drawn(3, 0, False)}) == 4
+
+
+def test_frame_of_another_video_is_refused():
+    for model in (counter(), tiny_detector('dc5')):
+        with pytest.raises(ValueError, match=r'frame of video 5 came with the state of video 2\. '
+                                             r'Call init_state\(video_id=5\)'):  # fmt: skip
+            model.step(random_clip((96, 128), video_id=5), model.init_state(video_id=2))
+
+
+def test_the_resolution_of_a_video_must_stay_where_there_is_memory():
+    model = counter()
+    state = model.init_state(video_id=1)
+    first = frames(1, 1)[0]
+    other = random_clip((32, 32), video_id=1, frame_id=1)
+    model.step(first, state)
+    with pytest.raises(ValueError, match=r'Frame 1 of video 1 \(noise-0.jpg\) is \(32, 32\).*'
+                                         r'began with \(16, 32\).*new state'):  # fmt: skip
+        model.step(other, state)
+    assert (state.frames_seen, state.frame_size) == (1, (16, 32))
+
+
+def test_a_detector_without_memory_takes_any_resolution():
+    model = tiny_detector('dc5')
+    state = model.init_state(video_id=1)
+    for size in ((96, 128), (128, 96)):
+        _, state = model.step(random_clip(size, video_id=1), state)
+    assert state.frames_seen == 2
+
+
+def test_a_model_in_training_mode_does_not_detect():
+    model = tiny_detector('dc5').train()
+    with pytest.raises(RuntimeError, match=r'training mode. Call model.eval\(\)'):
+        model.step(random_clip(), model.init_state())
+
+
+def test_as_many_states_as_clips():
+    for model in (counter(), tiny_detector('dc5')):
+        with pytest.raises(ValueError):
+            model.step_batch(frames(0, 2), [model.init_state()])
+
+
+def test_results_carry_no_graph_and_the_model_holds_no_video():
+    model = tiny_detector('dc5')
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    detections, _ = model.step(random_clip(), model.init_state())
+    assert not detections.scores.requires_grad
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
