@@ -1,0 +1,3 @@
+from mmdet.models.aggregators.selsa_aggregator import MambaAggregator, SelsaAggregator
+
+__all__ = ['MambaAggregator', 'SelsaAggregator']

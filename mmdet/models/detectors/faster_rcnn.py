@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
+from mmdet.models.base import BaseVideoDetector, VideoState
 from mmdet.models.batch import ClipBatch, GroundTruth
 from mmdet.models.config import settings
 from mmdet.models.dense_heads.rpn_head import proposal_settings
-from mmdet.models.vid.base import BaseVideoDetector, VideoState
 from mmdet.registry import MODELS
 from mmdet.structures import Detections
 
@@ -75,7 +75,10 @@ class FasterRCNN(BaseVideoDetector):
         return self.rpn_head.propose(logits, deltas, anchors, img_shapes, self.test_proposals)
 
     def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
-        feats = self.extract_feat(batch.key_images)
+        return self.loss_of(self.extract_feat(batch.key_images), batch)
+
+    def loss_of(self, feats: Feats, batch: ClipBatch) -> dict[str, Tensor]:
+        """Losses of the key frames, given their maps."""
         img_shapes = [clip.key.img_shape for clip in batch.clips]
         losses, proposals = self.rpn_loss(feats, batch.gts, img_shapes)
         return losses | self.roi_head.loss(feats, proposals, batch.gts)

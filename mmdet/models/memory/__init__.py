@@ -1,0 +1,3 @@
+from mmdet.models.memory.memory_bank import MemoryBank
+
+__all__ = ['MemoryBank']

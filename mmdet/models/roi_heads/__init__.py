@@ -1,5 +1,19 @@
 from mmdet.models.roi_heads.bbox_head import Shared2FCBBoxHead
 from mmdet.models.roi_heads.roi_extractor import SingleRoIExtractor
+from mmdet.models.roi_heads.selsa_roi_head import (
+    MambaBBoxHead,
+    MambaRoIHead,
+    SelsaBBoxHead,
+    SelsaRoIHead,
+)
 from mmdet.models.roi_heads.standard_roi_head import StandardRoIHead
 
-__all__ = ['Shared2FCBBoxHead', 'SingleRoIExtractor', 'StandardRoIHead']
+__all__ = [
+    'MambaBBoxHead',
+    'MambaRoIHead',
+    'SelsaBBoxHead',
+    'SelsaRoIHead',
+    'Shared2FCBBoxHead',
+    'SingleRoIExtractor',
+    'StandardRoIHead',
+]

@@ -4,6 +4,7 @@ Shapes: N regions, C channels, K foreground classes; label K is the background.
 """
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +19,10 @@ class Shared2FCBBoxHead(nn.Module):
 
     Args:
         in_channels, roi_feat_size: of the region features [N, C, S, S].
-        fc_out_channels: width of the layers.
+        fc_out_channels, num_shared_fcs: width and number of the layers.
         num_classes: K.
         bbox_coder, loss_cls, loss_bbox: configs of the parts.
     """
-
-    num_shared_fcs = 2
 
     def __init__(
         self,
@@ -34,16 +33,15 @@ class Shared2FCBBoxHead(nn.Module):
         loss_bbox: dict,
         fc_out_channels: int = 1024,
         roi_feat_size: int = 7,
+        num_shared_fcs: int = 2,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.bbox_coder = TASK_UTILS.build(bbox_coder)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_bbox = MODELS.build(loss_bbox)
-        widths = [in_channels * roi_feat_size**2] + [fc_out_channels] * self.num_shared_fcs
-        self.shared_fcs = nn.ModuleList(
-            nn.Linear(a, b) for a, b in itertools.pairwise(widths)
-        )
+        widths = [in_channels * roi_feat_size**2] + [fc_out_channels] * num_shared_fcs
+        self.shared_fcs = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.fc_cls = nn.Linear(fc_out_channels, num_classes + 1)
         self.fc_reg = nn.Linear(fc_out_channels, num_classes * 4)
         for fc in self.shared_fcs:
@@ -53,16 +51,25 @@ class Shared2FCBBoxHead(nn.Module):
             nn.init.normal_(fc.weight, std=std)
             nn.init.zeros_(fc.bias)
 
-    def forward(self, roi_feats: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, roi_feats: Tensor, keys: Any = None) -> tuple[Tensor, Tensor]:
         """Region features [N, C, S, S] -> logits [N, K + 1], offsets [N, K * 4], both float32."""
-        x = roi_feats.flatten(1)
-        for fc in self.shared_fcs:
-            x = F.relu(fc(x))
-        return self.predict(x)
+        return self.classify(self.rows(roi_feats), keys)
 
-    def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and offsets of enhanced rows [N, fc_out_channels]."""
-        return self.fc_cls(x).float(), self.fc_reg(x).float()
+    def rows(self, roi_feats: Tensor) -> Tensor:
+        """First-layer rows [N, fc_out_channels], before the ReLU, of region features."""
+        return self.shared_fcs[0](roi_feats.flatten(1))
+
+    def classify(self, rows: Tensor, keys: Any = None) -> tuple[Tensor, Tensor]:
+        """Logits and offsets of first-layer rows; `keys` is what `enhance` mixes in."""
+        rows = self.enhance(0, rows, keys)
+        for i, fc in enumerate(self.shared_fcs[1:], start=1):
+            rows = self.enhance(i, fc(F.relu(rows)), keys)
+        rows = F.relu(rows)
+        return self.fc_cls(rows).float(), self.fc_reg(rows).float()
+
+    def enhance(self, layer: int, rows: Tensor, keys: Any) -> Tensor:
+        """What a video head does to a layer's rows before the ReLU; a single frame has nothing."""
+        return rows
 
     def loss(
         self, logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor, weights: Tensor

@@ -1,7 +1,5 @@
 """The second stage: sample or take proposals, classify and refine them (Fast R-CNN)."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -15,9 +13,9 @@ from mmdet.structures import Detections, Frame
 
 @MODELS.register_module()
 class StandardRoIHead(nn.Module):
-    """Region features of one frame each, without any other frame.
+    """Classifies regions of several images at once.
 
-    A video head overrides `bbox_forward` and receives in `context` what it mixes in.
+    `context` is for video heads: per image, what its regions mix in (`bbox_head.enhance`).
 
     Args:
         bbox_roi_extractor, bbox_head: configs of the parts.
@@ -48,17 +46,27 @@ class StandardRoIHead(nn.Module):
             settings(self.test_cfg['nms'], 'test_cfg.rcnn.nms', 'iou_threshold', type='nms')
 
     def bbox_forward(
-        self, feats: tuple[Tensor, ...], boxes: list[Tensor], context: Any = None
+        self, feats: tuple[Tensor, ...], boxes: list[Tensor], context: list | None = None
     ) -> tuple[Tensor, Tensor]:
         """Logits [N, K + 1], offsets [N, K * 4] of `boxes`, a list over the images of `feats`."""
-        return self.bbox_head(self.bbox_roi_extractor(feats, boxes_to_rois(boxes)))
+        rows = self.rows(feats, boxes)
+        if context is None:
+            return self.bbox_head.classify(torch.cat(rows))
+        outs = [self.bbox_head.classify(x, keys) for x, keys in zip(rows, context, strict=True)]
+        logits, deltas = zip(*outs, strict=True)
+        return torch.cat(logits), torch.cat(deltas)
+
+    def rows(self, feats: tuple[Tensor, ...], boxes: list[Tensor]) -> tuple[Tensor, ...]:
+        """First-layer rows of every image's boxes, [N_i, fc_out_channels] each."""
+        rows = self.bbox_head.rows(self.bbox_roi_extractor(feats, boxes_to_rois(boxes)))
+        return rows.split([len(b) for b in boxes])
 
     def loss(
         self,
         feats: tuple[Tensor, ...],
         proposals: list[Tensor],
         gts: list[GroundTruth],
-        context: Any = None,
+        context: list | None = None,
     ) -> dict[str, Tensor]:
         """Mean over images of each image's loss, an image's divisor being its sampled regions."""
         samples = [self.sample(p, gt) for p, gt in zip(proposals, gts, strict=True)]
@@ -91,21 +99,22 @@ class StandardRoIHead(nn.Module):
         feats: tuple[Tensor, ...],
         proposals: list[Tensor],
         frames: list[Frame],
-        context: Any = None,
+        context: list | None = None,
     ) -> list[Detections]:
-        """Detections of every image, in pixels of the original image, on the CPU."""
+        """Detections of every image, see `detections`."""
         logits, deltas = self.bbox_forward(feats, proposals, context)
         sizes = [len(p) for p in proposals]
         return [
-            self._detections(*parts)
+            self.detections(*parts)
             for parts in zip(
                 logits.split(sizes), deltas.split(sizes), proposals, frames, strict=True
             )
         ]
 
-    def _detections(
+    def detections(
         self, logits: Tensor, deltas: Tensor, proposals: Tensor, frame: Frame
     ) -> Detections:
+        """Detections of one image, in pixels of the original image, on the CPU."""
         scores, boxes = self.bbox_head.decode(logits, deltas, proposals[:, :4], frame.img_shape)
         boxes = boxes / boxes.new_tensor(frame.scale_factor * 2)
         cfg = self.test_cfg

@@ -1,3 +1,6 @@
-from mmdet.models.vid.base import BaseVideoDetector, VideoState
+from mmdet.models.base import BaseVideoDetector, VideoState
+from mmdet.models.vid.mamba import MAMBA
+from mmdet.models.vid.pixel_memory import PixelMemory
+from mmdet.models.vid.selsa import SELSA
 
-__all__ = ['BaseVideoDetector', 'VideoState']
+__all__ = ['MAMBA', 'SELSA', 'BaseVideoDetector', 'PixelMemory', 'VideoState']
