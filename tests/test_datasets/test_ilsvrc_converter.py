@@ -1,6 +1,7 @@
 """ILSVRC conversion: the golden files byte for byte, a small tree by hand, every error."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,17 @@ def test_small_images_by_hand(tmp_path, lists):
     ]
 
 
+def test_unlisted_images_are_sorted_on_any_file_system(tree, tmp_path, monkeypatch):
+    write(
+        tree, {f'Annotations/DET/train/ILSVRC2014_train_0000/{n}.xml': annotation() for n in 'ba'}
+    )
+    listdir = os.listdir
+    monkeypatch.setattr(os, 'listdir', lambda path: sorted(listdir(path), reverse=True))
+    convert_det(tree, tmp_path / 'out', workers=1)
+    det = json.loads((tmp_path / 'out/imagenet_det_30plus1cls.json').read_text())
+    assert [Path(i['file_name']).stem for i in det['images'][3:]] == ['n01_10', 'a', 'b', 'd']
+
+
 def test_image_sets_come_before_lists(tree, tmp_path):
     write(tree, {'Lists/VID_val_videos.txt': 'val/other 1 0 1\n'})
     convert_vid(tree, tmp_path / 'out', splits=['val'], workers=1)
@@ -334,7 +346,7 @@ def test_command_line(repo, tree, tmp_path):
 
     vid, det = run('vid'), run('det')
     assert vid.returncode == det.returncode == 0, vid.stderr + det.stderr
-    assert '5/5' in vid.stdout and 'bear' in vid.stdout and 'other_categeries' in det.stdout
+    assert '5 files' in vid.stdout and 'bear' in vid.stdout and 'other_categeries' in det.stdout
     assert outcome(tmp_path / 'out') == sorted(OUTPUTS['vid'] + OUTPUTS['det'])
     (tree / FRAME).unlink()
     failed = run('vid')

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmdet.datasets.converters.ilsvrc_lists import (
     Video,
@@ -33,6 +32,7 @@ from mmdet.datasets.converters.ilsvrc_xml import OTHER_CATEGORY, READ_FIELDS, Ba
 from mmdet.datasets.converters.summary import Summary
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES, IMAGENET_VID_WNIDS
 from mmdet.engine.fileio import atomic_write
+from mmdet.engine.progress import FrameProgress
 
 VID_LISTS = {
     'train': ('VID_train_15frames.txt', read_train_videos),
@@ -131,17 +131,16 @@ def _convert(
     console = Console()
     counted = f'{total:,} files' if videos is None else f'{len(videos):,} videos, {total:,} files'
     console.print(f'Converting {counted} to {path}', soft_wrap=True)
-    columns = (TextColumn('reading XML'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     boxes, summary = array('q'), Summary([category['name'] for category in categories])
-    with atomic_write(path) as file, Progress(*columns, console=console) as progress:
-        task = progress.add_task('', total=total)
+    with atomic_write(path) as file, FrameProgress(total, 'Reading XML') as progress:
         results = _parallel(read, batches, workers)
         with closing(results):  # after an error, at once: no worker reads on
-            watched = _advancing(results, lambda count: progress.advance(task, count))
             file.write(f'{{"categories": {json.dumps(categories)}')
             if videos is not None:
                 _write_list(file, 'videos', _video_entries(videos))
-            _write_list(file, 'images', _image_entries(watched, boxes, summary))
+            _write_list(
+                file, 'images', _image_entries(_advancing(results, progress), boxes, summary)
+            )
         _write_list(file, 'annotations', _annotation_entries(boxes, videos is not None))
         file.write('}')
     summary.print(console)
@@ -172,10 +171,10 @@ def _parallel(
                 future.cancel()
 
 
-def _advancing(results: Iterable, advance: Callable[[int], None]) -> Iterator:
+def _advancing(results: Iterable, progress: FrameProgress) -> Iterator:
     for result in results:
         yield result
-        advance(len(result[0].names))
+        progress.advance(len(result[0].names))
 
 
 def _video_entries(videos: list[Video]) -> Iterator[dict]:
