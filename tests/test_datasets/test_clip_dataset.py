@@ -114,6 +114,8 @@ def test_ground_truth_leaves_out_what_cannot_be_learnt(train_set):
     assert truth(7) == ([[7.5, 6, 27.5, 22]], [1], [[1, 2, 31, 22]])
     assert truth(8) == ([[8, 6, 28, 22]], [1], [])
     assert truth(9) == ([[8.5, 6, 28.5, 22], [-7, 4, 13, 64]], [1, 50], [])  # not clipped
+    assert truth(13) == ([[10.5, 6, 30.5, 22]], [1], [])
+    assert truth(14) == ([[11, 6, 31, 22]], [1], [])
     key = dataset[2].key
     assert key.labels.tolist() == [4]
     assert [a.dtype for a in (key.boxes, key.labels, key.instance_ids)] == [
@@ -144,10 +146,10 @@ def test_images_are_their_own_references(image_set):
     dataset = ImagenetVIDDataset(**image_set, **arguments)
     # image 2 has foreign objects only, image 6 is not for training
     assert [dataset[i].key.image_id for i in range(len(dataset))] == [1, 3, 4, 5]
-    assert dataset.aspect_flags.tolist() == [1, 1, 0, 1]
+    assert dataset.aspect_flags.tolist() == [1, 0, 1, 0]  # image 3 is square
     clip = dataset[1]
     assert [frame.image_id for frame in clip.frames] == [3, 3, 3]
-    assert (clip.images[0] == clip.images[1]).all() and clip.images.shape == (3, 50, 60, 3)
+    assert (clip.images[0] == clip.images[1]).all() and clip.images.shape == (3, 55, 55, 3)
     assert clip.key.instance_ids.tolist() == [0, 1] and clip.key.labels.tolist() == [26, 4]
     whole = ImagenetVIDDataset(**image_set, **arguments, test_mode=True)
     assert len(whole) == 6 and whole.video_lengths is None
@@ -185,6 +187,13 @@ def test_a_sample_is_a_function_of_index_and_draw_seed(train_set):
     assert {clip.key.flip for clip in first} == {True, False}
 
 
+def test_only_first_frames_have_references_in_testing(test_set):
+    arguments = dict(**test_set, pipeline=NOTHING, ref_img_sampler=ADAPTIVE)
+    dataset = ImagenetVIDDataset(**arguments, test_mode=True)
+    assert [len(dataset[i].refs) for i in (0, 1, 39, 40, 41, 42)] == [14, 0, 0, 14, 14, 0]
+    assert (dataset[0].num_left_refs, dataset[0].frame_stride) == (None, None)
+
+
 def test_two_datasets_do_not_share_annotations(train_set):
     shared_transform = LoadAnnotations()
     CocoVideoDataset(**train_set, pipeline=[shared_transform])
@@ -215,7 +224,7 @@ def test_concatenation(train_set, image_set):
     images = dict(type='ImagenetVIDDataset', **image_set, load_as_video=False, pipeline=NOTHING)
     both = ConcatDataset([video, images])
     assert len(both) == 8 + 4 == both.num_frames
-    assert both.aspect_flags.tolist() == [1] * 5 + [0, 1, 1] + [1, 1, 0, 1]
+    assert both.aspect_flags.tolist() == [1] * 5 + [0, 1, 1] + [1, 0, 1, 0]
     assert both.classes == IMAGENET_VID_CLASSES and both.metainfo['classes'] == both.classes
     paths = [both[(i, 0)].key.path for i in range(12)]
     assert ['video_' in path for path in paths] == [True] * 8 + [False] * 4

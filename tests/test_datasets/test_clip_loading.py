@@ -84,8 +84,8 @@ def test_samples_do_not_depend_on_the_workers(train_set, tmp_path, workers):
         loader.batch_sampler.set_position(4)
     np.random.seed(5)
     expected = facts(alone)
-    # 7 wide and 1 high clips of videos, 3 wide and 1 high images
-    assert len(expected) == 6 == len(alone) and all(len(batch) == 2 for batch in expected)
+    # 7 wide and 1 high clips of videos, 2 wide and 2 other images
+    assert len(expected) == 7 == len(alone) and all(len(batch) == 2 for batch in expected)
     assert facts(shared_out) == expected
     shared_out.batch_sampler.set_position(4, start_batch=2)
     assert facts(shared_out) == expected[2:]

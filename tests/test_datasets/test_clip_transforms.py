@@ -300,6 +300,15 @@ def test_load_refuses_what_is_no_whole_image(tmp_path, cut):
     assert caught.value.path == str(path)
 
 
+def test_truncation_is_noticed_where_opencv_does_not(tmp_path, monkeypatch):
+    """OpenCV 4 gives a partly grey picture."""
+    path = tmp_path / 'a.JPEG'
+    path.write_bytes(write_jpeg(path, picture(1, 200, 150))[:-2])
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: picture(1, 200, 150))
+    with pytest.raises(UndecodableFrameError, match='truncated'):
+        LoadFrames()(Clip([Frame(str(path))]), rng())
+
+
 def test_golden_pixels(shared):
     """CRCs of decoded and resized frames of the original."""
     seen = set()

@@ -3,7 +3,8 @@
 Videos of 40, 1 and 5 frames; 30 categories, two of them used; ids 1..46; one size per video.
 Special frames (0-based): video 1 frame 3 has no object; the object of video 1 is away in frames
 10..12; frame 5 has a box of width 0, frame 6 one outside of the image, frame 7 a crowd, frame 8 an
-ignored one, frame 9 a box that reaches over the border.
+ignored one, frame 9 a box that reaches over the border, frame 13 one thinner than a pixel, frame 14
+one with area 0.
 """
 
 import json
@@ -49,10 +50,12 @@ def write_video_set(folder: Path, test: bool) -> dict:
 
 
 def write_image_set(folder: Path, number: int = 6) -> dict:
-    """Like the DET part: no videos, the last image not for training, one of a foreign class."""
+    """Like the DET part: no videos, wide, high and square images in turn, the last one not for
+    training, one of a foreign class.
+    """
     images, annotations = [], []
     for i in range(number):
-        width, height = ((60, 50), (50, 60))[i % 2]
+        width, height = ((60, 50), (50, 60), (55, 55))[i % 3]
         image = dict(id=i + 1, file_name=f'{i}.JPEG', width=width, height=height)
         images.append(image | dict(is_vid_train_frame=i < number - 1))
         for k in range(2):
@@ -73,6 +76,8 @@ def _objects(video_id: int, frame: int, size: tuple[int, int]) -> list[dict]:
         7: plain | dict(bbox=[1, 2, 30, 20], iscrowd=True),
         8: plain | dict(bbox=[1, 2, 30, 20], ignore=True),
         9: plain | dict(bbox=[-7, 4, 20, 60], instance_id=50),
+        13: plain | dict(bbox=[1, 2, 0.9, 20]),
+        14: plain | dict(bbox=[1, 2, 30, 20], area=0),
     }
     if video_id != 1:
         return [plain]
