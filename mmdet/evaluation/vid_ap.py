@@ -1,0 +1,159 @@
+"""AP50 of the ImageNet VID protocol, over all objects and by their speed.
+
+The protocol is that of the published tables (the motion-specific evaluation of FGFA, as carried on
+by MEGA and vfe.pytorch 1.x), with its quirks, because those tables are what people compare with:
+
+- IoU in float32, on boxes 2 pixels wider and higher than xyxy says (the +1 is applied twice);
+- an object outside a speed range is *ignored*: it still takes its best detection, which then counts
+  neither way, and a miss nearer to ignored than to counted objects does not count either;
+- a detection on an image without its class weighs, in a speed range, only as much as the share of
+  objects in that range (`MotionRange.empty_weight`), but 1 in the range of all objects.
+
+Equal scores are taken in the order of the original (`score_order.py`), for images in ascending id.
+
+Shapes: n detections, m objects, of the whole set or of one class as said; R ranges; C classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmdet.evaluation.ground_truth import GroundTruth
+from mmdet.evaluation.results import DetectionArrays, rows_by_class
+from mmdet.evaluation.score_order import descending, descending_within
+from mmdet.evaluation.vid_matching import match_class
+
+SPEEDS = {'fast': (0.0, 0.7), 'medium': (0.7, 0.9), 'slow': (0.9, 1.0)}  # motion IoU, ends included
+
+
+@dataclass
+class MotionRange:
+    """Which objects count.
+
+    Attributes:
+        name: `all`, `fast`, `medium` or `slow`.
+        ignored: [m] bool, the objects outside the range.
+        empty_weight: weight of a detection on an image without its class; 0 stands for 1.
+    """
+
+    name: str
+    ignored: np.ndarray
+    empty_weight: float
+
+
+@dataclass
+class VIDResult:
+    """AP50 in 0..1, NaN where a class has no object in the range.
+
+    Attributes:
+        ranges: names of the R ranges, `all` first.
+        ap: [R, C] per class.
+        mean: [R] over the classes that have objects.
+    """
+
+    ranges: list[str]
+    ap: np.ndarray
+    mean: np.ndarray
+
+
+def vid_ap(
+    detections: DetectionArrays,
+    truth: GroundTruth,
+    advance: Callable[[int], None] = lambda _: None,
+) -> VIDResult:
+    """Score detections under the VID protocol.
+
+    Args:
+        detections: of all images; `image` counts the rows of `truth.image_ids`.
+        truth: the ground truth. Crowd objects do not take part. Without motion IoUs only the range
+            of all objects is scored.
+        advance: called after each class with the number of its detections (progress).
+    """
+    objects = truth.select(~truth.crowd)
+    ranges = motion_ranges(objects)
+    ap = np.full((len(ranges), len(truth.classes)), np.nan)
+    det_by_class = rows_by_class(detections.label, len(truth.classes))
+    obj_by_class = rows_by_class(objects.label, len(truth.classes))
+    for c, (det, obj) in enumerate(zip(det_by_class, obj_by_class, strict=True)):
+        advance(len(det))
+        if len(obj) == 0:
+            continue
+        det = det[descending_within(detections.image[det], detections.score[det])]
+        flags = np.stack([r.ignored[obj] for r in ranges])
+        empty = [r.empty_weight for r in ranges]
+        ap[:, c] = _class_ap(detections, objects, det, obj, flags, empty)
+    defined = ~np.isnan(ap).all(axis=1)
+    mean = np.full(len(ranges), np.nan)
+    mean[defined] = np.nanmean(ap[defined], axis=1)
+    return VIDResult([r.name for r in ranges], ap, mean)
+
+
+def motion_ranges(objects: GroundTruth) -> list[MotionRange]:
+    """The range of all objects, and with motion IoUs the three speeds.
+
+    The share behind `empty_weight` counts every object, and every image without objects as one
+    more of motion IoU 0, as the official motion file does.
+    """
+    ranges = [MotionRange('all', np.zeros(len(objects.label), bool), 0.0)]
+    motion = objects.motion
+    if motion is None:
+        return ranges
+    empty_images = len(objects.image_ids) - len(np.unique(objects.image))
+    for name, (low, high) in SPEEDS.items():
+        inside = (motion >= low) & (motion <= high)
+        count = inside.sum() + (empty_images if low <= 0 else 0)
+        share = count / max(len(motion) + empty_images, 1)
+        ranges.append(MotionRange(name, ~inside, 0.0 if share == 1 else float(share)))
+    return ranges
+
+
+def _class_ap(
+    detections: DetectionArrays,
+    objects: GroundTruth,
+    det: np.ndarray,
+    obj: np.ndarray,
+    flags: np.ndarray,
+    empty: list[float],
+) -> np.ndarray:
+    """AP of one class in each range.
+
+    Args:
+        det: [n] rows of the class's detections, by image, best score of an image first.
+        obj: [m] rows of its objects, by image.
+        flags: [R, m] ignored or not.
+        empty: [R] weights of a detection on an image without the class.
+    """
+    images, first = np.unique(objects.image[obj], return_index=True)
+    group_of_image = np.full(len(objects.image_ids), -1, np.int32)
+    group_of_image[images] = np.arange(len(images))
+    group = group_of_image[detections.image[det]]
+    near = np.flatnonzero(group >= 0)  # detections on images with the class
+    counts = np.diff(np.append(first, len(obj)))
+    outcome = match_class(
+        detections.boxes[det[near]], group[near], objects.boxes[obj], first, counts, flags
+    )
+    order = descending(detections.score[det])
+    ap = np.full(len(flags), np.nan)
+    for r, ignored in enumerate(flags):
+        positives = np.count_nonzero(~ignored)
+        if positives:
+            signed = np.full(len(det), -(empty[r] or 1.0))
+            signed[near] = outcome[r]
+            ap[r] = average_precision(signed[order], positives)
+    return ap
+
+
+def average_precision(signed: np.ndarray, positives: int) -> float:
+    """All-point AP of detections in descending order of score.
+
+    Args:
+        signed: [n] +1 for a hit, minus its weight for a false positive, 0 for one that is dropped.
+        positives: number of objects that count.
+    """
+    hits = np.flatnonzero(signed > 0)  # recall changes at the hits only
+    false = np.cumsum(np.maximum(-signed, 0))[hits]
+    true = np.arange(1, len(hits) + 1)
+    precision = true / (true + false + np.finfo(np.float64).eps)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(envelope.sum() / positives)

@@ -1,0 +1,203 @@
+import json
+
+import numpy as np
+import pytest
+from eval_files import truth_of
+from vid_oracle import RANGES, literal_vid_ap
+
+from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.evaluation import vid_matching
+from mmdet.evaluation.ground_truth import ground_truth
+from mmdet.evaluation.motion import motion_from_mat
+from mmdet.evaluation.results import DetectionArrays, from_lists
+from mmdet.evaluation.vid_ap import motion_ranges, vid_ap
+
+BOX = [10, 10, 39, 39]  # 31 wide in the protocol's count
+FAR = [70, 70, 79, 79]
+
+
+def score(results, gt, motion=None, classes=1):
+    """{range: [C] AP} of nested results and objects."""
+    truth = truth_of(gt, motion, classes=[f'class {c}' for c in range(classes)])
+    found = vid_ap(from_lists(results, len(gt), classes), truth)
+    return dict(zip(found.ranges, found.ap, strict=True))
+
+
+def rows(*detections):
+    return np.array(detections, np.float32).reshape(-1, 5)
+
+
+# --- against the original ------------------------------------------------------------------------
+
+
+def test_golden_detections(shared, tmp_path):
+    folder = shared / 'golden' / 'eval'
+    index = CocoVideoIndex.open(folder / 'annotations.json', tmp_path)
+    truth = ground_truth(index, motion=motion_from_mat(folder / 'motion_iou.mat', index))
+    z = np.load(folder / 'detections.npz')
+    found = vid_ap(DetectionArrays.from_rows(z['frame'], z['label'], z['boxes']), truth)
+    expected = json.loads((folder / 'expected.json').read_text())
+    assert found.ranges == ['all', 'fast', 'medium', 'slow']
+    for name, mean, ap in zip(found.ranges, found.mean, found.ap, strict=True):
+        assert mean == pytest.approx(expected[name]['map'], abs=1e-12)
+        wanted = [expected[name]['ap'][c] for c in truth.classes]
+        wanted = np.array([np.nan if value is None else value for value in wanted])
+        np.testing.assert_allclose(ap, wanted, rtol=0, atol=1e-12)
+
+
+# --- against the literal loop --------------------------------------------------------------------
+
+
+def random_set(rng, images, classes, grid, boxes_per_class, objects):
+    """Integer boxes on a coarse grid and few scores: many equal IoUs and scores."""
+
+    def box():
+        x, y = rng.integers(0, grid, 2)
+        w, h = rng.integers(1, 4, 2) * 2
+        return [x, y, x + w, y + h]
+
+    results, gt = [], []
+    for _ in range(images):
+        counts = rng.integers(0, boxes_per_class + 1, classes)
+        results.append(
+            [rows(*[[*box(), rng.integers(1, 6) / 10] for _ in range(n)]) for n in counts]
+        )
+        gt.append([(int(rng.integers(classes)), box()) for _ in range(rng.integers(objects + 1))])
+    return results, gt
+
+
+def motion_layouts(rng, gt):
+    levels = [0.0, 0.3, 0.7, 0.8, 0.9, 0.95, 1.0]
+    yield [[float(rng.choice(levels)) for _ in per_image] for per_image in gt]
+    yield [[1.0 for _ in per_image] for per_image in gt]
+    yield [[float(m) for m in rng.random(len(per_image))] for per_image in gt]
+
+
+@pytest.mark.parametrize(
+    ('images', 'grid', 'boxes', 'objects'),
+    [(12, 4, 6, 6), (10, 2, 3, 14), (30, 6, 4, 3), (4, 3, 40, 9), (8, 50, 3, 2), (3, 4, 5, 0)],
+)
+def test_equals_the_literal_loop(images, grid, boxes, objects):
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        results, gt = random_set(rng, images, 3, grid, boxes, objects)
+        for motion in motion_layouts(rng, gt):
+            found = score(results, gt, motion, classes=3)
+            for name in RANGES:
+                wanted = literal_vid_ap(results, gt, motion, 3, name)
+                np.testing.assert_allclose(found[name], wanted, rtol=0, atol=1e-12)
+
+
+def test_ties_of_the_range_matter_in_these_sets():
+    """Guards the test above: it must contain matches that differ between ranges."""
+    differ = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        results, gt = random_set(rng, 10, 3, 2, 3, 14)
+        detections = from_lists(results, 10, 3)
+        truth = truth_of(gt, next(motion_layouts(rng, gt)))
+        right = vid_ap(detections, truth).ap
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(vid_matching, '_tie', lambda equal, ignored: equal.argmax(axis=1))
+            differ += not np.allclose(vid_ap(detections, truth).ap, right, equal_nan=True)
+    assert differ >= 3
+
+
+def test_blocks_do_not_change_anything(monkeypatch):
+    results, gt = random_set(np.random.default_rng(3), 30, 3, 5, 6, 6)
+    motion = [[0.8] * len(per_image) for per_image in gt]
+    whole = score(results, gt, motion, classes=3)
+    monkeypatch.setattr(vid_matching, 'BLOCK', 7)
+    for name, ap in score(results, gt, motion, classes=3).items():
+        np.testing.assert_array_equal(ap, whole[name])
+
+
+# --- the rules, one by one -----------------------------------------------------------------------
+
+
+def test_a_perfect_box_counts_in_its_range_only():
+    found = score([[rows([*BOX, 0.9])]], [[(0, BOX)]], [[0.8]])
+    assert [found['all'][0], found['medium'][0]] == pytest.approx([1, 1])
+    assert np.isnan(found['fast']) and np.isnan(found['slow'])
+
+
+def test_iou_of_exactly_half_is_a_hit():
+    gt = [[(0, [0, 0, 8, 8])]]  # 10 x 10 in the protocol's count
+    half = [0, 0, 8, 3]  # 10 x 5, inside
+    assert score([[rows([*half, 0.9])]], gt)['all'] == pytest.approx(1)
+    assert score([[rows([0, 0, 8, 2.99, 0.9])]], gt)['all'] == 0
+
+
+def test_a_second_detection_of_an_object_is_a_false_positive():
+    gt = [[(0, BOX)], [(0, BOX)]]
+    found = score([[rows([*BOX, 0.9], [*BOX, 0.8])], [rows([*BOX, 0.7])]], gt)
+    assert found['all'] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+
+
+def test_a_detection_on_an_image_without_the_class_weighs_by_the_range():
+    results = [[rows([*BOX, 0.9])], [rows([*BOX, 0.8])], [rows()]]
+    gt = [[], [(0, BOX)], [(0, BOX)]]
+    found = score(results, gt, [[], [0.8], [0.95]])
+    assert found['all'] == pytest.approx(0.5 * 1 / 2)
+    assert found['medium'] == pytest.approx(1 / (1 + 1 / 3))  # 1 of 3 entries is medium
+    assert found['slow'] == 0
+
+
+def test_empty_weights_count_placeholders_and_one_means_zero():
+    truth = truth_of([[], [(0, BOX)], [(0, BOX), (0, FAR)]], [[], [0.8], [0.95, 0.2]])
+    weights = {r.name: r.empty_weight for r in motion_ranges(truth)}
+    assert weights == {'all': 0.0, 'fast': 0.5, 'medium': 0.25, 'slow': 0.25}
+    alone = motion_ranges(truth_of([[(0, BOX)]], [[0.8]]))
+    assert [r.empty_weight for r in alone] == [0, 0, 0, 0]  # medium: a share of 1
+
+
+def test_an_ignored_object_with_the_best_overlap_drops_the_detection():
+    near = [10, 10, 39, 45]
+    gt = [[(0, BOX), (0, near)]]
+    found = score([[rows([*BOX, 0.9], [*near, 0.8])]], gt, [[0.2, 0.8]])
+    assert [found[name][0] for name in ('all', 'fast', 'medium')] == pytest.approx([1, 1, 1])
+
+
+def test_a_miss_nearer_to_an_ignored_object_is_dropped():
+    gt = [[(0, BOX), (0, FAR)]]
+    beside = [30, 10, 59, 39]  # overlaps BOX by .2, FAR not at all
+    results = [[rows([*beside, 0.95], [*BOX, 0.9], [*FAR, 0.8])]]
+    found = score(results, gt, [[0.2, 0.8]])
+    assert found['medium'] == pytest.approx(1)  # dropped
+    assert found['fast'] == pytest.approx(1 / 2)  # counted
+
+
+def test_a_miss_without_any_overlap_weighs_by_the_ignored_share():
+    nowhere = [90, 0, 95, 5]
+    gt = [[(0, BOX), (0, FAR), (0, [50, 10, 60, 20])]]
+    results = [[rows([*nowhere, 0.95], [*BOX, 0.9], [*FAR, 0.8], [50, 10, 60, 20, 0.7])]]
+    found = score(results, gt, [[0.2, 0.8, 0.8]])
+    assert found['medium'] == pytest.approx(2 / (2 + 1 / 3))
+    assert found['fast'] == pytest.approx(1 / (1 + 2 / 3))
+    assert found['all'] == pytest.approx(3 / 4)
+
+
+def test_a_class_without_detections_scores_zero_and_counts_in_the_mean():
+    truth = truth_of([[(0, BOX), (1, FAR)]], classes=('a', 'b', 'c'))
+    found = vid_ap(from_lists([[rows([*BOX, 0.9]), rows(), rows()]], 1, 3), truth)
+    np.testing.assert_allclose(found.ap[0], [1, 0, np.nan])
+    assert found.mean[0] == pytest.approx(0.5)
+
+
+def test_the_iou_is_computed_in_float32():
+    wide = [0.1, 0, 1234.7, 8]
+    half = np.array([[[0.1, 0, 616.4, 8]]], np.float32)
+    found = vid_matching.iou_plus_two(half, np.array([[wide]], np.float32))
+    assert found.dtype == np.float32
+
+
+def test_nothing_at_all():
+    found = vid_ap(from_lists([[rows()], [rows()]], 2, 1), truth_of([[], []], [[], []], ['a']))
+    assert np.isnan(found.mean).all() and np.isnan(found.ap).all()
+
+
+def test_crowds_do_not_take_part():
+    truth = truth_of([[(0, BOX), (0, FAR)]], [[0.2, 0.8]], classes=('a',))
+    truth.crowd[1] = True
+    found = vid_ap(from_lists([[rows([*BOX, 0.9], [*FAR, 0.8])]], 1, 1), truth)
+    np.testing.assert_allclose(found.mean, [1, 1, np.nan, np.nan])

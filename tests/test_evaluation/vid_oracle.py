@@ -1,0 +1,149 @@
+"""The VID protocol as literal loops, and numpy's introsort, to compare the evaluator with."""
+
+import numpy as np
+
+RANGES = {'all': (0.0, 1.0), 'fast': (0.0, 0.7), 'medium': (0.7, 0.9), 'slow': (0.9, 1.0)}
+ONE = np.float32(1)
+
+
+def introsort(values):
+    """Ascending order by median-of-three quicksort, insertion below 17 items; not stable.
+
+    Without the heap sort that takes over at a recursion depth these tests never reach.
+    """
+    order, v = list(range(len(values))), [float(x) for x in values]
+    stack, low, high = [], 0, len(v) - 1
+
+    def swap(a, b):
+        order[a], order[b] = order[b], order[a]
+
+    while True:
+        while high - low > 15:
+            middle = low + ((high - low) >> 1)
+            for a, b in ((low, middle), (middle, high), (low, middle)):
+                if v[order[b]] < v[order[a]]:
+                    swap(a, b)
+            pivot, i, j = v[order[middle]], low, high - 1
+            swap(middle, j)
+            while True:
+                i += 1
+                while v[order[i]] < pivot:
+                    i += 1
+                j -= 1
+                while pivot < v[order[j]]:
+                    j -= 1
+                if i >= j:
+                    break
+                swap(i, j)
+            swap(i, high - 1)
+            if i - low < high - i:  # the larger part waits
+                stack.append((i + 1, high))
+                high = i - 1
+            else:
+                stack.append((low, i - 1))
+                low = i + 1
+        for a in range(low + 1, high + 1):
+            item, b = order[a], a
+            while b > low and v[item] < v[order[b - 1]]:
+                order[b] = order[b - 1]
+                b -= 1
+            order[b] = item
+        if not stack:
+            return order
+        low, high = stack.pop()
+
+
+def descending(scores):
+    return introsort(scores)[::-1]
+
+
+def iou(a, b):
+    """float32, the second corner moved by 1 and sides counted with another 1."""
+    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    ax2, ay2, bx2, by2 = a[2] + ONE, a[3] + ONE, b[2] + ONE, b[3] + ONE
+    w = max(min(ax2, bx2) - max(a[0], b[0]) + ONE, np.float32(0))
+    h = max(min(ay2, by2) - max(a[1], b[1]) + ONE, np.float32(0))
+    area_a = (ax2 - a[0] + ONE) * (ay2 - a[1] + ONE)
+    area_b = (bx2 - b[0] + ONE) * (by2 - b[1] + ONE)
+    return (w * h) / (area_a + area_b - w * h)
+
+
+def literal_vid_ap(results, gt, motion, classes, use_range='all'):
+    """AP per class of one range.
+
+    Args:
+        results: per image, per class, rows [x1, y1, x2, y2, score].
+        gt: per image, a list of (label, box).
+        motion: per image, one value per object; [0] for an image without objects.
+    """
+    low, high = RANGES[use_range]
+    entries = [m for per_image in motion for m in (per_image or [0.0])]
+    empty_weight = sum(low <= m <= high for m in entries) / len(entries)
+    empty_weight = 0 if empty_weight == 1 else empty_weight
+    ap = []
+    for c in range(classes):
+        scores, match, ign, positives = [], [], [], 0
+        for i, per_class in enumerate(results):
+            mine = [k for k, (label, _) in enumerate(gt[i]) if label == c]
+            boxes = [gt[i][k][1] for k in mine]
+            ignored = [motion[i][k] < low or motion[i][k] > high for k in mine]
+            positives += len(mine) - sum(ignored)
+            rows = np.asarray(per_class[c], np.float32).reshape(-1, 5)
+            rows = rows[descending(rows[:, 4])]
+            scores += rows[:, 4].tolist()
+            if not boxes:
+                match += [0] * len(rows)
+                ign += [empty_weight] * len(rows)
+                continue
+            taken = [False] * len(boxes)
+            for row in rows:
+                outcome = _one_detection(row, boxes, ignored, taken)
+                match.append(outcome[0])
+                ign.append(outcome[1])
+        ap.append(_literal_ap(scores, match, ign, positives))
+    return ap
+
+
+def _one_detection(row, boxes, ignored, taken):
+    best, arg, near_ignored, near_counted = 0.5, None, -1, -1
+    for k, box in enumerate(boxes):
+        overlap = iou(row[:4], box)
+        if ignored[k]:
+            near_ignored = max(near_ignored, overlap)
+        else:
+            near_counted = max(near_counted, overlap)
+        if taken[k] or overlap < best:
+            continue
+        if overlap == best:
+            if arg is None or ignored[arg]:
+                arg = k
+        else:
+            arg = k
+        best = overlap
+    if arg is not None:
+        taken[arg] = True
+        return 1, float(ignored[arg])
+    if near_counted > near_ignored:
+        return 0, 0.0
+    if near_ignored > near_counted:
+        return 0, 1.0
+    return 0, sum(ignored) / len(ignored)
+
+
+def _literal_ap(scores, match, ign, positives):
+    if positives == 0:
+        return float('nan')
+    tp = fp = 0.0
+    precision, recall = [0.0], [0.0]
+    for k in descending(scores):
+        if match[k] and ign[k] != 1:
+            tp += 1
+        if not match[k] and ign[k] != 1:
+            fp += ign[k] if ign[k] != 0 else 1
+        precision.append(tp / (tp + fp + np.spacing(1)))
+        recall.append(tp / positives)
+    precision.append(0.0)
+    recall.append(1.0)
+    for k in range(len(precision) - 2, -1, -1):
+        precision[k] = max(precision[k], precision[k + 1])
+    return sum((recall[k + 1] - recall[k]) * precision[k + 1] for k in range(len(recall) - 1))
