@@ -80,6 +80,22 @@ def test_track_ids_need_an_instance_id_everywhere(tmp_path):
     assert not CocoVideoIndex.open(write(tmp_path, dataset)).has_track_ids
 
 
+def test_optional_field_in_one_entry_only(tmp_path):
+    dataset = make_dataset((30,))
+    for annotation in dataset['annotations']:
+        del annotation['ignore']
+    dataset['annotations'][7]['ignore'] = True
+    check_against(CocoVideoIndex.open(write(tmp_path, dataset)), dataset)
+
+
+def test_the_last_of_two_equal_lists_counts(tmp_path):
+    dataset = make_dataset()
+    path = tmp_path / 'ann.json'
+    text = json.dumps(make_dataset(seed=4))[:-1] + ', ' + json.dumps(dataset)[1:]
+    path.write_text(text)
+    check_against(CocoVideoIndex.open(path), dataset)
+
+
 def image_set(count: int = 5) -> dict:
     dataset = make_dataset((count,))
     del dataset['videos']

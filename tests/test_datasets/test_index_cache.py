@@ -267,6 +267,15 @@ def test_old_leftovers_are_removed(built, tmp_path):
     assert len(left) == 2 and leftovers[2] in left and index_file not in left
 
 
+def test_old_index_of_the_same_content_stays(built, builds):
+    path, dataset, index_file = built
+    os.utime(index_file, (time.time() - 1e6,) * 2)
+    CocoVideoIndex.open(path, load_img_as_vid=True)
+    assert len(builds) == 2
+    check_against(CocoVideoIndex.open(path), dataset)
+    assert len(builds) == 2
+
+
 # --- several processes ---------------------------------------------------------------------------
 
 
@@ -320,6 +329,14 @@ def test_unpickled_after_the_index_file_is_gone(built, builds):
     path, dataset, index_file = built
     data = pickle.dumps(CocoVideoIndex.open(path))
     index_file.unlink()
+    check_against(pickle.loads(data), dataset)
+    assert len(builds) == 2
+
+
+def test_unpickled_after_the_index_file_was_cut(built, builds):
+    path, dataset, index_file = built
+    data = pickle.dumps(CocoVideoIndex.open(path))
+    index_file.write_bytes(index_file.read_bytes()[:17000])
     check_against(pickle.loads(data), dataset)
     assert len(builds) == 2
 
