@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -306,6 +307,24 @@ def test_not_an_annotation_file(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(AnnotationError, match=f'^{path}: .*{message}'):
         CocoVideoIndex.open(path)
+
+
+@pytest.mark.parametrize('content', ['{"images": [}', None])
+def test_long_file_shows_progress_that_ends(tmp_path, monkeypatch, capsys, content):
+    """The bar is gone when the error is shown, and while it is kept."""
+    monkeypatch.setattr('mmdet.datasets.parsers.coco_video_parser._LONG', 0)
+    path = write(tmp_path, make_dataset())
+    threads = threading.active_count()
+    if content is None:
+        CocoVideoIndex.open(path)
+    else:
+        path.write_text(content)
+        with pytest.raises(AnnotationError) as kept:
+            CocoVideoIndex.open(path)
+        assert kept.value is not None
+    assert threading.active_count() == threads
+    printed = capsys.readouterr()
+    assert 'Indexing ann.json' in printed.out + printed.err
 
 
 @pytest.mark.parametrize('name', ['nowhere.json', '.'])

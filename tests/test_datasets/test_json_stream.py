@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from mmdet.datasets.parsers import json_stream
 from mmdet.datasets.parsers.json_stream import JSONStream
 
 DOCUMENT = {
@@ -44,6 +45,16 @@ def test_equals_the_whole_parser(block, style, ascii_only):
     text = json.dumps(DOCUMENT, ensure_ascii=ascii_only, **style)
     assert read(text, block) == DOCUMENT
     assert list(read(text, block)) == list(DOCUMENT)
+
+
+def test_what_the_fast_parser_refuses_is_read_one_by_one(monkeypatch):
+    """A faster parser than the standard one may be stricter, as orjson is with NaN."""
+
+    def strict(text):
+        raise ValueError(text)
+
+    monkeypatch.setattr(json_stream, '_loads', strict)
+    assert read(json.dumps(DOCUMENT), 64) == DOCUMENT
 
 
 def test_lists_arrive_in_parts():

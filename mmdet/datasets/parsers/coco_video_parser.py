@@ -8,7 +8,7 @@ import gc
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +218,8 @@ def _read(path: Path, load_img_as_vid: bool) -> tuple[dict[str, np.ndarray], dic
     collecting = gc.isenabled()
     gc.disable()  # millions of short-lived dicts without cycles
     try:
-        return *read_annotations(path, _blocks(path, digests), load_img_as_vid), combine(digests)
+        with closing(_blocks(path, digests)) as blocks:  # after an error, too, the bar goes
+            return *read_annotations(path, blocks, load_img_as_vid), combine(digests)
     finally:
         if collecting:
             gc.enable()
