@@ -55,6 +55,19 @@ def read_log(path: str | os.PathLike) -> list[dict]:
     return rows
 
 
+def find_training_log(work_dir: str | os.PathLike) -> Path:
+    """The newest log below a work dir that has training in it (tests write logs there, too).
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    logs = Path(work_dir).glob('*/vis_data/scalars.json')
+    for path in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
+        if path.stat().st_size and any('loss' in row for row in read_log(path)):
+            return path
+    raise FileNotFoundError(f'{work_dir} holds no training log (*/vis_data/scalars.json).')
+
+
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
     """Mean over `window` neighbours, centred (so that nothing lags); shorter at both ends."""
     half = window // 2

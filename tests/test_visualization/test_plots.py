@@ -1,5 +1,6 @@
 """Plots and pages: the files are pictures with something on them; the numbers are right."""
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 from mmdet.visualization.contact_sheet import contact_sheet, write_png
 from mmdet.visualization.plots import (
+    find_training_log,
     plot_ap_by_class,
     plot_ap_by_motion,
     plot_precision_recall,
@@ -42,6 +44,18 @@ def test_log_is_read_without_the_half_written_last_line(tmp_path):
     path.write_text('')
     with pytest.raises(ValueError, match='no rows yet'):
         read_log(path)
+
+
+def test_the_newest_log_with_training_is_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match='holds no training log'):
+        find_training_log(tmp_path)
+    rows = {'1': '{"loss": 2.0}', '2': '{"loss": 1.0}', '3': '{"vid/AP50": 0.5}', '4': ''}
+    for i, (name, text) in enumerate(rows.items()):
+        path = tmp_path / name / 'vis_data' / 'scalars.json'
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        os.utime(path, (1000 + i, 1000 + i))
+    assert find_training_log(tmp_path) == tmp_path / '2' / 'vis_data' / 'scalars.json'
 
 
 def test_smoothing_is_the_mean_of_the_neighbours():
