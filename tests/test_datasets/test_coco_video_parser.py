@@ -309,10 +309,11 @@ def test_not_an_annotation_file(tmp_path, content, message):
         CocoVideoIndex.open(path)
 
 
-@pytest.mark.parametrize('content', ['{"images": [}', None])
+@pytest.mark.parametrize('content', ['{"images": [}' + ' ' * 5000, None])
 def test_long_file_shows_progress_that_ends(tmp_path, monkeypatch, capsys, content):
     """The bar is gone when the error is shown, and while it is kept."""
     monkeypatch.setattr('mmdet.datasets.parsers.coco_video_parser._LONG', 0)
+    monkeypatch.setattr('mmdet.datasets.parsers.coco_video_parser.BLOCK', 1000)
     path = write(tmp_path, make_dataset())
     threads = threading.active_count()
     if content is None:
