@@ -1,0 +1,204 @@
+"""Swin Transformer (Liu et al., ICCV 2021), with the parameter names of mmdetection 2.x.
+
+B: images, C: channels of a stage, H, W: its token map, P: prompts (none here, see
+`STPNSwinTransformer`). Tokens are [B, P + H*W, C] until the output.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmdet.models.backbones.pretrained import load_pretrained
+from mmdet.models.backbones.swin_convert import swin_weights
+from mmdet.models.backbones.swin_layers import (
+    FFN,
+    PatchEmbed,
+    PatchMerging,
+    ShiftedWindowAttention,
+    SwinBlock,
+    WindowAttention,
+    in_pieces,
+)
+from mmdet.registry import MODELS
+
+
+class SwinStage(nn.Module):
+    """Blocks, every other one shifted, and the merging in front of the next stage."""
+
+    def __init__(self, blocks: list[SwinBlock], downsample: PatchMerging | None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+
+    def forward(
+        self, x: Tensor, hw: tuple[int, int], num_prompts: int = 0, with_cp: bool = False
+    ) -> Tensor:
+        """The stage's own map [B, P + H*W, C]; merging it is left to the caller."""
+        for block in self.blocks:
+            if with_cp and torch.is_grad_enabled():
+                x = checkpoint(block, x, hw, num_prompts, use_reentrant=False)
+            else:
+                x = block(x, hw, num_prompts)
+        return x
+
+
+@MODELS.register_module()
+class SwinTransformer(nn.Module):
+    """Swin-T (by default), -S or -B: images to maps of stride 4, 8, 16, 32.
+
+    Swin-S has depths (2, 2, 18, 2); Swin-B also embed_dims 128 and num_heads (4, 8, 16, 32).
+
+    Args:
+        embed_dims: channels of the first stage; each next one has twice as many.
+        qk_scale: factor of the logits; None: 1 / sqrt(channels of a head).
+        out_indices: stages that are returned, after a LayerNorm of their own (`norm{i}`).
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
+        frozen_stages: -1: nothing; k >= 0: the patch embedding and the first k stages with their
+            output norms are not trained and stay in evaluation mode.
+        with_cp: recompute each block in the backward pass: less memory, one more forward pass.
+        convert_weights: whether the pretrained file has Microsoft's names; None: look.
+        init_cfg: None, or dict(type='Pretrained', checkpoint=FILE_OR_ADDRESS): a file of
+            Microsoft's, of mmdetection 2.x or of ours, of a backbone or a whole detector.
+
+    Raises:
+        ValueError: settings that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        embed_dims: int = 96,
+        patch_size: int = 4,
+        window_size: int = 7,
+        mlp_ratio: float = 4,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        patch_norm: bool = True,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.1,
+        with_cp: bool = False,
+        frozen_stages: int = -1,
+        convert_weights: bool | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__()
+        _check_settings(embed_dims, depths, num_heads, out_indices, frozen_stages)
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+        self.convert_weights = convert_weights
+        self.init_cfg = init_cfg
+
+        def block(dim: int, heads: int, index: int, drop_path: float) -> SwinBlock:
+            shift = window_size // 2 if index % 2 else 0
+            w_msa = WindowAttention(dim, heads, window_size, qkv_bias, qk_scale, attn_drop_rate)
+            attn = ShiftedWindowAttention(w_msa, window_size, shift, drop_rate)
+            return SwinBlock(attn, FFN(dim, int(mlp_ratio * dim), drop_rate), dim, drop_path)
+
+        self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size, patch_norm)
+        self.drop_after_pos = nn.Dropout(drop_rate)
+        drop_path_step = drop_path_rate / max(sum(depths) - 1, 1)
+        self.stages = nn.ModuleList()
+        for i, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
+            dim = embed_dims * 2**i
+            before = sum(depths[:i])
+            blocks = [block(dim, heads, j, (before + j) * drop_path_step) for j in range(depth)]
+            last = i == len(depths) - 1
+            self.stages.append(SwinStage(blocks, None if last else self._make_merging(dim)))
+        self.num_features = [embed_dims * 2**i for i in range(len(depths))]
+        for i in self.out_indices:
+            self.add_module(f'norm{i}', nn.LayerNorm(self.num_features[i]))
+        self._freeze()
+
+    def _make_merging(self, dim: int) -> PatchMerging:
+        return PatchMerging(dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """[B, 3, h, w] normalised images, any size -> [B, C_i, H_i, W_i] for each of out_indices.
+
+        The maps are channels-last in memory: nothing was copied, and convolutions like it.
+        """
+        return self._encode(x, None)
+
+    def _encode(self, image: Tensor, prompts: Tensor | None) -> tuple[Tensor, ...]:
+        """The maps of [B, 3, h, w] images, each seen together with its prompts [B, P, C]."""
+        if len(image) > 1 and in_pieces(image):
+            # One at a time stays in the cache, and what a batch holds does not change the result.
+            singles = [
+                self._encode(image[i : i + 1], None if prompts is None else prompts[i : i + 1])
+                for i in range(len(image))
+            ]
+            return tuple(torch.cat(maps) for maps in zip(*singles, strict=True))
+        x, hw = self.patch_embed(image)
+        x = self.drop_after_pos(x)
+        num_prompts = 0
+        if prompts is not None:
+            num_prompts = prompts.shape[1]
+            x = torch.cat([prompts.to(x.dtype), x], dim=1)
+        maps = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x, hw, num_prompts, self.with_cp)
+            if i in self.out_indices:
+                patches = getattr(self, f'norm{i}')(x[:, num_prompts:])
+                maps.append(patches.unflatten(1, hw).permute(0, 3, 1, 2))
+            if stage.downsample is not None:
+                x, hw = stage.downsample(x, hw, num_prompts)
+        return tuple(maps)
+
+    def _freeze(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        frozen = [self.patch_embed, self.drop_after_pos, *self.stages[: self.frozen_stages]]
+        frozen += [getattr(self, f'norm{i}') for i in self.out_indices if i < self.frozen_stages]
+        for module in frozen:
+            module.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'SwinTransformer':
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def init_weights(self) -> None:
+        """The pretrained file of `init_cfg`; without one, Swin's own random initialisation."""
+        if self.init_cfg is not None:
+            convert = partial(swin_weights, model=self, convert=self.convert_weights)
+            load_pretrained(self, self.init_cfg, convert=convert)
+            return
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+            elif isinstance(module, WindowAttention):
+                nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+
+
+def _check_settings(
+    embed_dims: int,
+    depths: Sequence[int],
+    num_heads: Sequence[int],
+    out_indices: Sequence[int],
+    frozen_stages: int,
+) -> None:
+    stages = len(depths)
+    if len(num_heads) != stages:
+        raise ValueError(f'depths {depths} has {stages} stages, num_heads {num_heads} has not.')
+    for i, heads in enumerate(num_heads):
+        if embed_dims * 2**i % heads:
+            raise ValueError(
+                f'Stage {i} has {embed_dims * 2**i} channels, which {heads} heads do not divide: '
+                f'change embed_dims {embed_dims} or num_heads {num_heads}.'
+            )
+    if not set(out_indices) <= set(range(stages)) or list(out_indices) != sorted(set(out_indices)):
+        raise ValueError(f'out_indices {out_indices}: expected ascending stages, 0..{stages - 1}.')
+    if not -1 <= frozen_stages <= stages:
+        raise ValueError(f'frozen_stages {frozen_stages}: expected -1 (nothing) to {stages}.')

@@ -1,0 +1,362 @@
+"""Swin: against a literal loop, against torchvision's implementation, and its own promises."""
+
+import copy
+
+import pytest
+import torch
+import torchvision.models.swin_transformer as tv
+from golden import load_json
+from naive_swin import block_output
+from torch import nn
+
+from mmdet.models.backbones import SwinTransformer, swin_layers, windows
+from mmdet.registry import MODELS
+
+TINY = dict(embed_dims=8, depths=(2, 2), num_heads=(2, 4), out_indices=(0, 1), window_size=3)
+
+
+def tiny(seed: int = 0, **settings) -> SwinTransformer:
+    """A small model whose every parameter matters."""
+    model = MODELS.build(dict(type='SwinTransformer', **{**TINY, **settings}))
+    return randomise(model, seed).eval()
+
+
+def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        fan_in = 1 if 'bias_table' in name else parameter[0].numel()
+        parameter.data = noise / fan_in**0.5
+    return model
+
+
+def images(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# ---- one block
+
+
+@pytest.mark.parametrize('hw', [(6, 9), (5, 7), (2, 2)])
+@pytest.mark.parametrize('index', [0, 1])
+def test_a_block_equals_the_loop_over_its_windows(hw, index):
+    block = tiny().stages[0].blocks[index].double()
+    assert block.attn.shift == index  # window 3: odd blocks are shifted by 1
+    x = images(2, hw[0] * hw[1], 8).double().requires_grad_()
+    expected = torch.stack([block_output(block, one, hw) for one in x])
+    weight = images(*expected.shape, seed=1).double()
+    parameters = [x, *block.parameters()]
+    gradients = torch.autograd.grad((expected * weight).sum(), parameters)
+
+    actual = block(x, hw)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
+    for got, want in zip(
+        torch.autograd.grad((actual * weight).sum(), parameters), gradients, strict=True
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(block(x, hw), expected, rtol=0, atol=1e-10)
+        torch.testing.assert_close(
+            block.float()(x.float(), hw), expected.float(), rtol=0, atol=1e-5
+        )
+
+
+def test_the_shift_hides_what_came_around_the_border():
+    """Without the mask the corners of the map would see each other."""
+    block = tiny().stages[0].blocks[1]
+    x = images(1, 36, 8)
+    changed = x.clone()
+    changed[0, 0] += 1
+    difference = (block(changed, (6, 6)) - block(x, (6, 6))).abs().amax(-1).view(6, 6)
+    assert difference[0, 0] > 0.1
+    assert difference[1:].max() < 1e-6 and difference[:, 1:].max() < 1e-6
+
+
+def test_relative_positions_have_microsofts_numbers():
+    index = windows.relative_position_index(7)
+    assert index.dtype == torch.int64 and index.shape == (49, 49)
+    for a, b in ((0, 48), (48, 0), (10, 33), (20, 20)):
+        dy, dx = a // 7 - b // 7, a % 7 - b % 7
+        assert index[a, b] == (dy + 6) * 13 + dx + 6
+
+
+@pytest.mark.parametrize('num_prompts', [0, 2])
+def test_windowing_has_the_right_gradient(num_prompts):
+    grid = windows.window_grid(4, 5, 3, 1, num_prompts, torch.device('cpu'))
+    rows = images(2, num_prompts + 20, 3).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda r: windows.to_windows(r, grid), rows)
+    back = images(2, 4 * (num_prompts + 9), 3).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda w: windows.from_windows(w, grid), back)
+    assert torch.equal(windows.from_windows(windows.to_windows(rows, grid), grid), rows)
+
+
+# ---- the whole model
+
+
+def from_torchvision(model: tv.SwinTransformer) -> dict:
+    """torchvision's weights under Microsoft's names; the order of merged channels is the same."""
+    renamed = {}
+    for name, value in model.state_dict().items():
+        part, _, rest = name.removeprefix('features.').partition('.')
+        if not part.isdigit():
+            renamed[name] = value
+        elif part == '0':
+            renamed['patch_embed.' + rest.replace('0.', 'proj.').replace('2.', 'norm.')] = value
+        elif int(part) % 2 == 0:
+            renamed[f'layers.{int(part) // 2 - 1}.downsample.{rest}'] = value
+        else:
+            rest = rest.replace('mlp.0', 'mlp.fc1').replace('mlp.3', 'mlp.fc2')
+            if rest.endswith('relative_position_index'):
+                value = value.view(9, 9)
+            renamed[f'layers.{int(part) // 2}.blocks.{rest}'] = value
+    return renamed
+
+
+@pytest.mark.parametrize('size', [(80, 112), (76, 60)])
+def test_the_maps_are_torchvisions(tmp_path, size):
+    """76x60 is padded in every block and in merging (19x15 tokens)."""
+    oracle = tv.SwinTransformer([4, 4], 8, [2, 2], [2, 4], [3, 3], stochastic_depth_prob=0.0)
+    randomise(oracle, 3).eval()
+    torch.save({'model': from_torchvision(oracle)}, tmp_path / 'official.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'official.pth'))
+    model = MODELS.build(dict(type='SwinTransformer', **TINY, init_cfg=init_cfg)).eval()
+    model.init_weights()
+    model.norm1.load_state_dict(oracle.norm.state_dict())
+
+    x = images(2, 3, *size)
+    with torch.no_grad():
+        first = oracle.features[:2](x)
+        last = oracle.norm(oracle.features(x))
+        maps = model(x)
+    plain = nn.functional.layer_norm(first, (8,))  # norm0 is not in the file: it stays 1 and 0
+    torch.testing.assert_close(maps[0], plain.permute(0, 3, 1, 2), rtol=0, atol=2e-5)
+    torch.testing.assert_close(maps[1], last.permute(0, 3, 1, 2), rtol=0, atol=2e-5)
+    with torch.enable_grad():
+        torch.testing.assert_close(model(x)[1], maps[1], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    'size, shapes',
+    [
+        ((608, 816), [(152, 204), (76, 102), (38, 51), (19, 26)]),
+        ((575, 1005), [(144, 252), (72, 126), (36, 63), (18, 32)]),
+        ((33, 31), [(9, 8), (5, 4), (3, 2), (2, 1)]),
+    ],
+)
+def test_any_size_is_padded_to_the_stride(size, shapes):
+    model = SwinTransformer(embed_dims=2, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), mlp_ratio=1)
+    with torch.no_grad():
+        maps = model(images(1, 3, *size))
+    assert [tuple(m.shape) for m in maps] == [
+        (1, 2 * 2**i, *shape) for i, shape in enumerate(shapes)
+    ]
+
+
+def test_padding_the_image_with_zeros_is_what_happens_to_odd_sizes():
+    model = tiny()
+    x = images(1, 3, 30, 41)
+    padded = nn.functional.pad(x, (0, 3, 0, 2))
+    for a, b in zip(model(x), model(padded), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize('gradients', [True, False])
+def test_images_of_a_batch_do_not_meet(gradients):
+    model = tiny()
+    x = images(3, 3, 50, 38)
+    with torch.set_grad_enabled(gradients):
+        together = model(x)
+        alone = [model(one[None]) for one in x]
+    for i, level in enumerate(together):
+        torch.testing.assert_close(level, torch.cat([a[i] for a in alone]), rtol=0, atol=1e-5)
+
+
+def test_work_in_pieces_changes_nothing(monkeypatch):
+    model, x = tiny(), images(2, 3, 50, 70)
+    expected = [level.detach() for level in model(x)]
+    for piece in (1, 1000, 2**30):
+        monkeypatch.setattr(swin_layers, 'PIECE', piece)
+        with torch.inference_mode():
+            for got, want in zip(model(x), expected, strict=True):
+                torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
+
+
+def test_recomputing_blocks_gives_the_same_gradients():
+    x = images(1, 3, 32, 32)
+    gradients = []
+    for with_cp in (False, True):
+        model = tiny(with_cp=with_cp)
+        sum(level.square().mean() for level in model(x)).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_bf16_is_near_float32_in_testing_and_training():
+    model, x = tiny(), images(2, 3, 48, 48)
+    expected = model(x)
+    with torch.autocast('cpu', torch.bfloat16):
+        with torch.inference_mode():
+            tested = model(x)
+        trained = model(x)
+    for got in (tested, trained):
+        for a, b in zip(got, expected, strict=True):
+            assert (a.float() - b).norm() < 0.03 * b.norm()
+    sum(level.float().mean() for level in trained).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+# ---- what is kept between calls
+
+
+def test_a_kept_bias_follows_the_weights_and_the_size():
+    model = tiny()
+    with torch.inference_mode():
+        model(images(1, 3, 48, 48))
+    other = tiny(seed=1)
+    model.load_state_dict(other.state_dict())
+    for size in ((48, 48), (36, 60)):
+        x = images(1, 3, *size)
+        with torch.inference_mode():
+            for a, b in zip(model(x), copy.deepcopy(other)(x), strict=True):
+                assert torch.equal(a, b)
+    with torch.inference_mode():
+        table = model.stages[0].blocks[1].attn.w_msa.relative_position_bias_table
+        before = model(x)[0].clone()
+        table.add_(torch.linspace(0, 1, table.numel()).view_as(table))
+        assert not torch.allclose(model(x)[0], before)
+
+
+def test_training_after_testing_works():
+    """What inference mode leaves in the caches must still be fit for a backward pass."""
+    windows.window_grid.cache_clear()
+    model, x = tiny(), images(1, 3, 40, 40)
+    with torch.inference_mode():
+        model(x)
+    model.train()(x)[-1].sum().backward()
+    assert model.patch_embed.projection.weight.grad.abs().sum() > 0
+
+
+def test_nothing_kept_is_saved_and_little_is_kept():
+    model = tiny()
+    names = set(model.state_dict())
+    with torch.inference_mode():
+        for width in range(100, 400, 4):
+            model(images(1, 3, 16, width))
+    assert set(model.state_dict()) == names
+    info = windows.window_grid.cache_info()
+    assert info.currsize <= info.maxsize == 64
+
+
+# ---- training
+
+
+def test_drop_path_grows_with_depth_and_drops_whole_images():
+    model = tiny(drop_path_rate=0.3)
+    rates = [block.drop_path.rate for stage in model.stages for block in stage.blocks]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.3])
+    drop = swin_layers.DropPath(0.3)
+    x = torch.ones(4000, 3, 2)
+    assert torch.equal(drop.eval()(x), x)
+    torch.manual_seed(0)
+    out = drop.train()(x)
+    kept = out[:, 0, 0] > 0
+    assert torch.equal(out, kept[:, None, None].expand_as(x) / 0.7)
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.03)
+
+
+def test_a_dropped_block_is_the_identity():
+    block = tiny().stages[0].blocks[1].train()
+    block.drop_path.rate = 1 - 1e-9
+    x = images(1, 36, 8)
+    assert torch.equal(block(x, (6, 6)), x)
+    with torch.no_grad():
+        assert torch.equal(block(x, (6, 6)), x)
+
+
+@pytest.mark.parametrize('frozen_stages', [-1, 0, 1])
+def test_frozen_parts_neither_learn_nor_train(frozen_stages):
+    model = tiny(frozen_stages=frozen_stages)
+    assert model.train() is model
+    parts = {
+        'patch_embed': frozen_stages >= 0,
+        'stages.0': frozen_stages >= 1,
+        'norm0': frozen_stages >= 1,
+        'stages.1': False,
+        'norm1': False,
+    }
+    for name, frozen in parts.items():
+        module = model.get_submodule(name)
+        assert module.training is not frozen
+        assert all(p.requires_grad is not frozen for p in module.parameters())
+    model(images(1, 3, 32, 32))[-1].sum().backward()
+
+
+def test_random_initialisation():
+    model = SwinTransformer(**TINY | dict(embed_dims=64))
+    torch.manual_seed(0)
+    model.init_weights()
+    attention = model.stages[1].blocks[0].attn.w_msa
+    for weight in (attention.qkv.weight, attention.relative_position_bias_table):
+        assert weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert not attention.proj.bias.any()
+    assert model.norm1.weight.eq(1).all()
+
+
+# ---- names, numbers, mistakes
+
+
+@pytest.mark.parametrize(
+    'settings, millions',
+    [
+        (dict(), 27.520698),
+        (dict(depths=(2, 2, 18, 2)), 48.84),
+        (dict(depths=(2, 2, 18, 2), embed_dims=128, num_heads=(4, 8, 16, 32)), 86.75),
+    ],
+)
+def test_parameter_counts(settings, millions):
+    with torch.device('meta'):
+        model = SwinTransformer(**settings)
+    count = sum(p.numel() for p in model.parameters())
+    assert count == pytest.approx(millions * 1e6, abs=0.5 if not settings else 5e3)
+
+
+def test_names_and_shapes():
+    with torch.device('meta'):
+        state = SwinTransformer().state_dict()
+    assert len(state) == 189
+    attention = 'stages.2.blocks.5.attn.w_msa.'
+    for name, shape in {
+        'patch_embed.projection.weight': (96, 3, 4, 4),
+        attention + 'relative_position_bias_table': (169, 12),
+        attention + 'relative_position_index': (49, 49),
+        attention + 'qkv.bias': (1152,),
+        'stages.2.blocks.5.ffn.layers.0.0.weight': (1536, 384),
+        'stages.2.blocks.5.ffn.layers.1.weight': (384, 1536),
+        'stages.2.downsample.reduction.weight': (768, 1536),
+        'norm3.weight': (768,),
+    }.items():
+        assert tuple(state[name].shape) == shape
+
+
+def test_names_and_shapes_of_the_release(shared):
+    released = load_json(shared / 'golden/expected/stpn.keys.json')
+    prefix = 'detector.backbone.'
+    expected = {k.removeprefix(prefix): v for k, v in released.items() if k.startswith(prefix)}
+    with torch.device('meta'):
+        state = SwinTransformer().state_dict()
+    assert {name: list(value.shape) for name, value in state.items()} == expected
+
+
+@pytest.mark.parametrize(
+    'settings, words',
+    [
+        (dict(num_heads=(3, 4)), 'Stage 0 has 8 channels, which 3 heads'),
+        (dict(num_heads=(2,)), 'has 2 stages'),
+        (dict(out_indices=(0, 2)), r'expected ascending stages, 0\.\.1'),
+        (dict(frozen_stages=5), 'expected -1'),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        SwinTransformer(**{**TINY, **settings})
