@@ -1,0 +1,150 @@
+"""Prompt predictors: closed forms, and what must not matter."""
+
+import math
+
+import pytest
+import torch
+from golden import load_json
+
+from mmdet.models.vid import prompt_predictors
+from mmdet.registry import MODELS
+
+NAMES = ['AttentionPromptPredictor', 'AveragePromptPredictor', 'MixerPromptPredictor']
+SMALL = dict(embed_dims=6, num_prompts=2, prompt_dims=4)
+
+
+def build(name: str, **settings) -> torch.nn.Module:
+    torch.manual_seed(0)
+    heads = dict(num_heads=2) if name == 'AttentionPromptPredictor' else {}
+    return MODELS.build(dict(type=name, **{**SMALL, **heads, **settings}))
+
+
+def maps(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_attention_in_closed_form():
+    model, features = build('AttentionPromptPredictor'), maps(3, 6, 2, 5)
+    support = [model.reduction(f[:, y, x]) for f in features for y in range(2) for x in range(5)]
+    prompts = []
+    for query in model.fc_embed(model.query):
+        mixed = []
+        for part in (slice(0, 2), slice(2, 4)):
+            logits = [query[part] @ model.ref_fc_embed(s)[part] / math.sqrt(2) for s in support]
+            weights = torch.stack(logits).softmax(0)
+            mixed.append(
+                sum(w * model.ref_fc(s)[part] for w, s in zip(weights, support, strict=True))
+            )
+        prompts.append(model.fc(torch.cat(mixed)))
+    torch.testing.assert_close(model(features), torch.stack(prompts))
+
+
+def test_attention_does_not_see_order_nor_the_key_bias():
+    model, features = build('AttentionPromptPredictor'), maps(3, 6, 2, 5)
+    prompts = model(features)
+    tokens = features.transpose(0, 1).flatten(1)[:, torch.randperm(30)]
+    shuffled = tokens.unflatten(1, (3, 2, 5)).transpose(0, 1)
+    torch.testing.assert_close(model(shuffled), prompts)
+    prompts.square().sum().backward()
+    assert model.ref_fc_embed.bias.grad.abs().max() < 1e-6
+    assert model.query.grad.abs().max() > 1e-4
+
+
+def test_average_by_hand():
+    """Two frames of 3 tokens; the two strongest by L1, strongest first."""
+    model = build('AveragePromptPredictor', embed_dims=2, prompt_dims=2)
+    model.reduction.weight.data = torch.eye(2)
+    model.reduction.bias.data = torch.tensor([0.5, 0.0])
+    first = torch.tensor([[1.0, 1.0], [-4.0, 0.0], [2.0, -1.0]])  # norms 2, 4, 3
+    second = torch.tensor([[0.0, 6.0], [1.0, 0.0], [3.0, 2.0]])  # norms 6, 1, 5
+    features = torch.stack([first, second]).transpose(1, 2).reshape(2, 2, 1, 3)
+    expected = torch.tensor([[-2.0 + 0.5, 3.0], [2.5 + 0.5, 0.5]])
+    torch.testing.assert_close(model(features), expected)
+
+
+def test_average_needs_enough_tokens():
+    with pytest.raises(ValueError, match=r'\(1, 1\) has fewer tokens than num_prompts 2'):
+        build('AveragePromptPredictor')(maps(3, 6, 1, 1))
+
+
+def test_mixer_in_closed_form():
+    """A map of the grid's own size needs no pooling."""
+    model, features = build('MixerPromptPredictor', grid_size=2), maps(2, 6, 2, 2)
+    layer = model.layers[0]
+    out = []
+    for frame in features:
+        x = model.reduction(torch.stack([frame[:, i, j] for i in range(2) for j in range(2)]))
+        normed = layer.norm1(x)
+        x = x + torch.stack([layer.token_mixing(normed[:, c]) for c in range(4)], dim=1)
+        x = x + torch.stack([layer.channel_mixing(layer.norm2(t)) for t in x])
+        out.append(model.norm(x))
+    tokens = sum(out) / 2
+    weight, bias = model.to_prompts.weight, model.to_prompts.bias
+    expected = torch.stack(
+        [bias[p] + sum(weight[p, t] * tokens[t] for t in range(4)) for p in (0, 1)]
+    )
+    torch.testing.assert_close(model(features), expected)
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('frames, hw', [(1, (3, 5)), (14, (9, 8))])
+def test_any_number_of_frames_in_any_order(name, frames, hw):
+    model, features = build(name), maps(frames, 6, *hw)
+    prompts = model(features)
+    assert prompts.shape == (2, 4)
+    torch.testing.assert_close(model(features.flip(0)), prompts)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_videos_of_a_batch_do_not_meet(name):
+    model, features = build(name), maps(3, 2, 6, 4, 5)
+    prompts = model(features)
+    assert prompts.shape == (3, 2, 4)
+    torch.testing.assert_close(prompts, torch.stack([model(video) for video in features]))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_parameter_learns(name):
+    model = build(name)
+    model(maps(3, 6, 4, 5)).pow(3).sum().backward()
+    for parameter, value in model.named_parameters():
+        if parameter != 'ref_fc_embed.bias':
+            assert value.grad.abs().max() > 1e-8, parameter
+
+
+@pytest.mark.parametrize(
+    'name, settings, count',
+    [
+        ('AttentionPromptPredictor', {}, 111_552),
+        ('AttentionPromptPredictor', dict(embed_dims=1024, prompt_dims=128), 197_888),
+        ('AveragePromptPredictor', {}, 73_824),
+    ],
+)
+def test_parameter_counts(name, settings, count):
+    model = MODELS.build(dict(type=name, **settings))
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+def test_names_and_shapes():
+    state = prompt_predictors.AttentionPromptPredictor().state_dict()
+    expected = {'query': (5, 96), 'reduction.weight': (96, 768), 'reduction.bias': (96,)}
+    for layer in ('fc_embed', 'ref_fc_embed', 'ref_fc', 'fc'):
+        expected |= {f'{layer}.weight': (96, 96), f'{layer}.bias': (96,)}
+    assert {name: tuple(value.shape) for name, value in state.items()} == expected
+    assert set(prompt_predictors.AveragePromptPredictor().state_dict()) == {
+        'reduction.weight',
+        'reduction.bias',
+    }
+
+
+def test_names_and_shapes_of_the_release(shared):
+    released = load_json(shared / 'golden/expected/stpn.keys.json')
+    state = prompt_predictors.AttentionPromptPredictor().state_dict()
+    assert {f'prompt_predictor.{k}': list(v.shape) for k, v in state.items()} == {
+        name: shape for name, shape in released.items() if name.startswith('prompt_predictor.')
+    }
+
+
+def test_heads_must_divide():
+    with pytest.raises(ValueError, match='prompt_dims 4 is no multiple of num_heads 3'):
+        build('AttentionPromptPredictor', num_heads=3)
