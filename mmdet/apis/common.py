@@ -54,12 +54,14 @@ def plain_errors() -> Iterator[None]:
     from mmdet.engine.dist import end_dist
     from mmdet.engine.download import DownloadError
     from mmdet.engine.loops import NonFiniteLossError
+    from mmdet.evaluation.errors import EvaluationError
 
     expected = (
         AnnotationError,
         CheckpointError,
         ConfigError,
         DownloadError,
+        EvaluationError,
         FileNotFoundError,
         NonFiniteLossError,
     )

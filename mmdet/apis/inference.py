@@ -1,5 +1,6 @@
 """A model ready to run, from a config and a checkpoint."""
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -49,7 +50,7 @@ def init_detector(
     if checkpoint is not None:
         loaded = load_checkpoint_file(checkpoint, trust_checkpoint)
         for line in load_weights(model, state_dict_of(loaded), allow_partial):
-            print_log(f'{checkpoint}: {line}', logger='current', level='WARNING')
+            print_log(f'{checkpoint}: {line}', logger='current', level=logging.WARNING)
         classes = _classes_in(loaded)
     model.cfg = cfg
     model.classes = classes or _configured_classes(cfg)

@@ -77,6 +77,8 @@ def test(
     cfg.update(load_from=str(checkpoint), resume=False, allow_partial=allow_partial)
     if cfg.get('test_cfg') is None:
         cfg.test_cfg = dict(type='VideoTestLoop')
+    if (cfg.get('randomness') or {}).get('seed') is None:
+        cfg.randomness = dict(seed=0)
     if amp:
         check_amp(amp, device)
         cfg.test_cfg.amp = amp

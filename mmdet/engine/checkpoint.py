@@ -5,6 +5,7 @@ A file of ours holds `meta`, `state_dict` and, for resuming, `optimizer`, `param
 """
 
 import collections
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -176,6 +177,11 @@ def load_weights(
         )
         if names
     ]
+    if not any(name in own for name in fitting) and unexpected:
+        raise CheckpointError(
+            f'None of the {len(state_dict)} weights fits the model: they are of another one. It '
+            f'has names like {next(iter(own), "-")}, the checkpoint like {next(iter(state_dict))}.'
+        )
     if report and not allow_partial:
         raise CheckpointError(
             'The checkpoint does not fit the model. '
@@ -199,7 +205,7 @@ def find_latest_valid(work_dir: str | os.PathLike) -> Path | None:
         try:
             checkpoint = load_safely(path, mmap=True)
         except (CheckpointError, BlockedGlobals) as error:
-            print_log(f'Skipping {path}: {error}', logger='current', level='WARNING')
+            print_log(f'Skipping {path}: {error}', logger='current', level=logging.WARNING)
             continue
         if isinstance(checkpoint, Mapping) and 'optimizer' in checkpoint:
             meta = checkpoint.get('meta', {})

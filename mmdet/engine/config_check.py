@@ -186,9 +186,20 @@ def _check_typed(path: tuple[str, ...], node: Mapping) -> None:
         raise ConfigError(f'`{place}.type` must be a registered name, not {node["type"]!r}.')
     taken = {'type', '_scope_'} | BUILDER_KEYS.get(_owner(named), set())
     try:
-        check_arguments(constructor, [key for key in node if key not in taken], place)
+        keys = [key for key in node if key not in taken]
+        check_arguments(_explicit(constructor), keys, place)
     except TypeError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(
+            f'{error} If the key comes from a base config, replace the whole dict: `_delete_=True`.'
+        ) from error
+
+
+def _explicit(constructor: Callable) -> Callable:
+    """Of mmengine's schedulers, whose `__init__(*args, **kwargs)` takes all, the base that does
+    not."""
+    if not getattr(constructor, '__module__', '').startswith('mmengine.optim.scheduler'):
+        return constructor
+    return next(base for base in constructor.__mro__ if base.__name__.endswith('ParamScheduler'))
 
 
 def _owner(named: list[str]) -> str:

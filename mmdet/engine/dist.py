@@ -17,7 +17,7 @@ DEFAULT_PORT = '29500'
 TIMEOUT_S = 3600
 
 
-def init_dist(launcher: str, timeout_s: int = TIMEOUT_S) -> None:
+def init_dist(launcher: str, timeout_s: int = TIMEOUT_S, use_gpu: bool = True) -> None:
     """Join the process group that the launcher describes in the environment.
 
     Fills in RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT where the launcher uses names
@@ -26,6 +26,7 @@ def init_dist(launcher: str, timeout_s: int = TIMEOUT_S) -> None:
     Args:
         launcher: 'none', 'pytorch' (torchrun), 'slurm' (srun) or 'mpi' (mpirun of Open MPI).
         timeout_s: how long a rank waits for another before the run is stopped, in seconds.
+        use_gpu: False runs on the CPU although there are GPUs.
 
     Raises:
         ValueError: unknown launcher.
@@ -36,10 +37,11 @@ def init_dist(launcher: str, timeout_s: int = TIMEOUT_S) -> None:
     if launcher == 'none' or torch_dist.is_initialized():
         return
     _FILL_ENVIRONMENT[launcher]()
-    if torch.cuda.is_available():
+    use_gpu = use_gpu and torch.cuda.is_available()
+    if use_gpu:
         _select_gpu(int(os.environ['LOCAL_RANK']))
     torch_dist.init_process_group(
-        backend='nccl' if torch.cuda.is_available() else 'gloo',
+        backend='nccl' if use_gpu else 'gloo',
         timeout=timedelta(seconds=timeout_s),
     )
 

@@ -1,6 +1,7 @@
 """What a run prints: its learning rate rule, steps with loss and time, metrics; drawn frames."""
 
 import resource
+import time
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ from mmengine.runner import LogProcessor as MMEngineLogProcessor
 
 from mmdet.engine.fuse import fuse_conv_bn
 from mmdet.registry import HOOKS, LOG_PROCESSORS
+
+SILENCE_S = 30  # the longest time without a line of a training
 
 
 @LOG_PROCESSORS.register_module()
@@ -28,13 +31,16 @@ class LogProcessor(MMEngineLogProcessor):
 @HOOKS.register_module()
 class LoggerHook(MMEngineLoggerHook):
     """mmengine's, quieter: frames of a test are counted by the loop's own progress display, and
-    per-class metrics are left to the evaluator's table."""
+    per-class metrics are left to the evaluator's table. Slow steps are shown every 30 s."""
+
+    _last_line = float('-inf')
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         last = self.end_of_epoch(runner.train_dataloader, batch_idx)
-        first = runner.iter == 0
-        if not (first or last or self.every_n_inner_iters(batch_idx, self.interval)):
+        due = last or self.every_n_inner_iters(batch_idx, self.interval)
+        if not due and time.monotonic() - self._last_line < SILENCE_S:
             return
+        self._last_line = time.monotonic()
         tag, line = runner.log_processor.get_log_after_iter(runner, batch_idx, 'train')
         runner.logger.info(line)
         runner.visualizer.add_scalars(tag, step=runner.iter + 1, file_path=self.json_log_path)

@@ -78,13 +78,16 @@ class VideoTrainLoop(BaseLoop):
                 self.run_epoch()
                 self._validate()
             self.runner.call_hook('after_train')
-        except TrainingInterrupted:
+        except (TrainingInterrupted, RuntimeError) as error:
+            if self._signal is None:
+                raise
             name = signal.Signals(self._signal).name
             self.runner.logger.warning(
                 f'Stopped by {name} at iteration {self.iter}. The same command with '
                 f'`--resume auto` goes on from the last checkpoint in {self.runner.work_dir}.'
             )
-            raise
+            # data workers that got the signal, too, surface as a RuntimeError
+            raise TrainingInterrupted(128 + self._signal) from error
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -194,6 +197,7 @@ class _VideoPass(BaseLoop):
             runner.cfg.get('model'), self.dataloader.dataset, f'{self.mode}_dataloader'
         )
         self.evaluator = runner.build_evaluator(evaluator)
+        self.evaluator.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
         self.amp = amp
         self.seed = seed
 

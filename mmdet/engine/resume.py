@@ -1,6 +1,6 @@
 """Going on where a checkpoint stopped, as if training had never been interrupted."""
 
-import inspect
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mmdet.engine.runner import VideoRunner
 
 # what a resumed run takes over from the message hub (the rest describes the old run)
-RESUMED_INFO = ('best_score', 'best_ckpt', 'kept_checkpoints')
+RESUMED_INFO = {'best_score', 'best_ckpt', 'kept_checkpoints'}
 
 
 def resume_source(cfg: Config) -> None:
@@ -44,7 +44,7 @@ def resume_source(cfg: Config) -> None:
             f'Using the seed {saved} of {source} instead of {wanted}: the order of the data '
             f'goes on only with the same seed.',
             logger='current',
-            level='WARNING',
+            level=logging.WARNING,
         )
     cfg.randomness.seed = saved
 
@@ -70,27 +70,56 @@ def restore_training(runner: 'VideoRunner', checkpoint: Mapping, source: str) ->
             f'Cannot resume from {source}: it holds no {" and no ".join(absent) or "epoch"}. To '
             f'start anew from its weights use --cfg-options load_from={source}.'
         )
-    meta = checkpoint['meta']
-    runner.optim_wrapper.load_state_dict(dict(checkpoint['optimizer']))
-    for scheduler, saved in zip(
-        runner.param_schedulers or [], checkpoint.get('param_schedulers', []), strict=False
-    ):
-        scheduler.load_state_dict(_counters(scheduler, saved))
+    epoch, iteration = _position(runner, checkpoint['meta'])
+    _restore_optimizer(runner, checkpoint, epoch, iteration)
     info = checkpoint.get('message_hub', {}).get('runtime_info', {})
-    for key in info:
-        if key.startswith(RESUMED_INFO):
-            runner.message_hub.update_info(key, info[key])
-    epoch, iteration = _position(runner, meta)
+    for key in RESUMED_INFO & info.keys():
+        runner.message_hub.update_info(key, info[key])
     runner.train_loop.set_position(epoch, iteration)
     _restore_rng(runner, checkpoint.get('rng', []))
     runner.logger.info(f'Resumed {source}: {epoch} epochs and {iteration} iterations are done')
 
 
-def _counters(scheduler: object, saved: Mapping) -> dict:
-    """The entries of a scheduler's state that change while training; the config gives the rest."""
-    configured = set(inspect.signature(type(scheduler).__init__).parameters) - {'last_step'}
-    configured.add('total_iters')
-    return {key: value for key, value in saved.items() if key not in configured}
+def _restore_optimizer(
+    runner: 'VideoRunner', checkpoint: Mapping, epoch: int, iteration: int
+) -> None:
+    """Momenta from the checkpoint; what is scheduled (the learning rate) from the config.
+
+    The schedules are run up to the position. So more epochs, another batch size or another rate may
+    be configured for the rest, and an unchanged config gives the same values to the last bit.
+    """
+    schedulers = runner.param_schedulers or []
+    optimizer = runner.optim_wrapper
+    optimizer._global_step = iteration - 1  # or schedulers warn of a wrong order of steps
+    if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
+        optimizer.load_state_dict(dict(checkpoint['optimizer']))
+        for scheduler, saved in zip(schedulers, checkpoint['param_schedulers'], strict=True):
+            scheduler.load_state_dict(saved)
+        return
+    _replay(schedulers, epoch, iteration, len(runner.train_dataloader))
+    names = {scheduler.param_name for scheduler in schedulers}
+    names |= {f'initial_{name}' for name in names}
+    scheduled = [{n: g[n] for n in names & g.keys()} for g in optimizer.param_groups]
+    optimizer.load_state_dict(dict(checkpoint['optimizer']))
+    for group, values in zip(optimizer.param_groups, scheduled, strict=True):
+        group.update(values)
+
+
+def _replay(schedulers: list, epoch: int, iteration: int, per_epoch: int) -> None:
+    """Step schedulers as training does up to `iteration` in `epoch`."""
+    by_iteration = [s for s in schedulers if not s.by_epoch]
+    for done in range(epoch + 1):
+        steps = per_epoch if done < epoch else iteration - epoch * per_epoch
+        for _ in range(steps):
+            active = [s for s in by_iteration if s._global_step < s.end]
+            if not active:
+                break
+            for scheduler in active:
+                scheduler.step()
+        if done < epoch:
+            for scheduler in schedulers:
+                if scheduler.by_epoch:
+                    scheduler.step()
 
 
 def _position(runner: 'VideoRunner', meta: Mapping) -> tuple[int, int]:
@@ -104,8 +133,7 @@ def _position(runner: 'VideoRunner', meta: Mapping) -> tuple[int, int]:
     inside = int(inside * now / before)
     runner.logger.warning(
         f'An epoch had {before} iterations with {meta.get("world_size", "?")} process(es) and has '
-        f'{now} with {runner.world_size}: iteration {iteration} becomes {epoch * now + inside}. '
-        f'The learning rate stays that of the checkpoint.'
+        f'{now} with {runner.world_size}: iteration {iteration} becomes {epoch * now + inside}.'
     )
     return epoch, epoch * now + inside
 

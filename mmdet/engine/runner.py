@@ -15,7 +15,7 @@ import mmengine
 import numpy as np
 import torch
 import torchvision
-from mmengine.dist import all_gather_object, get_rank, is_main_process
+from mmengine.dist import all_gather_object, get_rank, is_main_process, master_only
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner
@@ -51,14 +51,14 @@ class VideoRunner(Runner):
     def from_cfg(cls, cfg: mmengine.Config) -> 'VideoRunner':
         cfg = copy.deepcopy(cfg)
         # before anything is built: all ranks must agree on the file and on its seed
-        _start_processes(cfg.get('launcher', 'none'), cfg.get('env_cfg', {}))
+        _start_processes(cfg.get('launcher', 'none'), cfg)
         resume_source(cfg)
         return super().from_cfg(cfg)
 
     # -- environment -----------------------------------------------------------------------------
 
     def setup_env(self, env_cfg: dict) -> None:
-        _start_processes(self._launcher, env_cfg)
+        _start_processes(self._launcher, self.cfg)
         os.environ.setdefault('MKL_NUM_THREADS', os.environ.get('OMP_NUM_THREADS', '1'))
         super().setup_env(env_cfg)
         # two runs of one program within a second must not share logs and message hubs
@@ -95,6 +95,22 @@ class VideoRunner(Runner):
             f'seed {self.seed}{", deterministic" if self.deterministic else ""}'
         )
         self.logger.info(f'Work dir: {self.work_dir} (log and curves in {self.log_dir})')
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the merged config: of a training to the work dir, of a test beside its log.
+
+        It repeats this training from its beginning, with the seed that was drawn.
+        """
+        cfg = copy.deepcopy(self.cfg)
+        for key in ('launcher', 'device', 'trust_checkpoint', 'allow_partial'):
+            cfg.pop(key, None)
+        if self._resume:
+            cfg.update(resume=False, load_from=None)
+        cfg.randomness = {**self._randomness_cfg, 'seed': self.seed}
+        folder = self.log_dir if self._train_loop is None else self.work_dir
+        name = os.path.basename(self.cfg.filename or f'{self.timestamp}.py')
+        cfg.dump(os.path.join(folder, name))
 
     def get_hooks_info(self) -> str:
         return ', '.join(type(hook).__name__ for hook in self.hooks)
@@ -257,8 +273,9 @@ class VideoRunner(Runner):
         }
 
 
-def _start_processes(launcher: str, env_cfg: dict) -> None:
-    init_dist(launcher, (env_cfg.get('dist_cfg') or {}).get('timeout', TIMEOUT_S))
+def _start_processes(launcher: str, cfg: mmengine.Config) -> None:
+    options = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+    init_dist(launcher, options.get('timeout', TIMEOUT_S), use_gpu=cfg.get('device') != 'cpu')
 
 
 def _with_type(loop: BaseLoop | dict, name: str) -> BaseLoop | dict:
