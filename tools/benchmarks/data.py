@@ -6,6 +6,7 @@ boxes, written in the style of `json.dump`. Every opening is measured in a fresh
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     print(describe_machine())
+    load = ' '.join(f'{value:.1f}' for value in os.getloadavg())
+    print(f'OpenCV {cv2.__version__}; load {load} (wall times need an idle machine)')
     with tempfile.TemporaryDirectory(dir=args.tmp_dir) as folder:
         if args.only != 'clips':
             measure_annotations(Path(folder), args.train_list, args.opens)
