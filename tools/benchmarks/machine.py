@@ -1,15 +1,12 @@
-"""On what a benchmark ran, and how long something takes."""
+"""On what a benchmark ran."""
 
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 
-def machine() -> str:
-    """CPU, threads, GPU and versions, one line each."""
+def describe_machine() -> str:
+    """CPU, cores, threads, GPU and versions, in two or three lines."""
     import numpy as np
     import torch
 
@@ -28,21 +25,3 @@ def _cpu() -> str:
             if line.startswith('model name'):
                 return line.partition(':')[2].strip()
     return platform.processor() or platform.machine()
-
-
-def median_seconds(function: Callable[[], object], repeats: int, warmup: int = 1) -> float:
-    """Median wall time of calls after `warmup` calls that do not count."""
-    times = []
-    for call in range(warmup + repeats):
-        start = time.perf_counter()
-        function()
-        if call >= warmup:
-            times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def peak_memory_mb() -> float:
-    """Highest resident memory of this process so far."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kB on Linux
