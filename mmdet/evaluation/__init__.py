@@ -1,0 +1,5 @@
+from mmdet.evaluation.errors import EvaluationError
+from mmdet.evaluation.evaluate import evaluate_results
+from mmdet.evaluation.metric import VideoDetectionMetric
+
+__all__ = ['EvaluationError', 'VideoDetectionMetric', 'evaluate_results']

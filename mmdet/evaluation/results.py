@@ -142,6 +142,8 @@ _LOADED = {  # the functions that pickled arrays name, under the module names of
     'ndarray': np.ndarray,
     'dtype': np.dtype,
 }
+# how protocols 0 to 2 write bytes
+_BYTES = {('_codecs', 'encode'): codecs.encode, ('__builtin__', 'bytes'): bytes}
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -150,8 +152,8 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         if module.split('.')[0] == 'numpy' and name in _LOADED:
             return _LOADED[name]
-        if (module, name) == ('_codecs', 'encode'):  # how protocol 2 writes bytes
-            return codecs.encode
+        if (module, name) in _BYTES:
+            return _BYTES[module, name]
         raise pickle.UnpicklingError(f'it holds a {module}.{name}')
 
 

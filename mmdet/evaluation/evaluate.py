@@ -1,0 +1,168 @@
+"""Scoring results against an annotation file, for the metric and for `tools/eval.py`."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from mmengine.logging import print_log
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.evaluation.coco import coco_ap
+from mmdet.evaluation.errors import EvaluationError
+from mmdet.evaluation.frame_list import read_frame_list
+from mmdet.evaluation.ground_truth import GroundTruth, ground_truth
+from mmdet.evaluation.motion import motion_from_mat, motion_from_tracks
+from mmdet.evaluation.report import Scores, tables, write_report
+from mmdet.evaluation.results import DetectionArrays, from_lists, read_coco_json, read_pkl
+from mmdet.evaluation.vid_ap import vid_ap
+from mmdet.registry import closest
+
+PROTOCOLS = ('vid', 'coco')
+VID_US, COCO_US = 0.7, 5.0  # per detection on one core of a server, to say how long it will take
+SAY_FROM_S = 3.0
+
+Results = str | Path | DetectionArrays | Sequence[Sequence[np.ndarray]]
+
+
+def evaluate_results(
+    results: Results,
+    ann_file: str | Path,
+    classes: Sequence[str] | None = None,
+    *,
+    metrics: Sequence[str] | str = PROTOCOLS,
+    motion_file: str | Path | None = None,
+    frame_list: str | Path | None = None,
+    image_ids: Sequence[int] | None = None,
+    work_dir: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+) -> dict[str, float | None]:
+    """Score the results of a whole annotation file, print the tables and write the reports.
+
+    Args:
+        results: a results file (`.pkl` or COCO `.json`), its nested lists, or flat arrays; always
+            of all images of the annotation file.
+        ann_file: CocoVID or plain COCO JSON.
+        classes: names in label order. None: the file's categories in its order.
+        metrics: which protocols, of `vid` and `coco`.
+        motion_file: MATLAB file of motion IoUs. None: computed from the track ids.
+        frame_list: text file naming the frames to score, see `read_frame_list`. The reports are
+            then called `metrics.<stem of the list>.json` and so on.
+        image_ids: the images to score, instead of `frame_list`.
+        work_dir: folder for `metrics.json` and `per_class.csv`. None: not written.
+        cache_dir: folder for the annotation index and the motion IoUs. None: beside the file.
+
+    Returns:
+        `vid/AP50`, `vid/AP50_fast`, ..., `vid/AP50/<class>`, `coco/AP`, ... in 0..1; None where
+        a value is not defined.
+
+    Raises:
+        EvaluationError: inputs that do not fit each other; says what to check.
+        AnnotationError, FileNotFoundError: of the annotation file.
+    """
+    metrics = as_protocols(metrics)
+    index = CocoVideoIndex.open(ann_file, cache_dir)
+    motion, source = _motion(index, motion_file, cache_dir) if 'vid' in metrics else (None, '')
+    truth = ground_truth(index, classes, motion)
+    detections = load_results(results, truth)
+    if frame_list is not None:
+        image_ids = read_frame_list(frame_list, index)
+    if image_ids is not None:
+        rows = _rows_of_images(truth, image_ids)
+        truth, detections = truth.select_images(rows), detections.select_images(rows)
+    scores = _score(detections, truth, metrics, source)
+    print_log(f'Evaluation on {ann_file}\n{tables(scores)}', logger='current')
+    if work_dir is not None:
+        paths = write_report(scores, work_dir, Path(frame_list).stem if frame_list else '')
+        print_log(f'Written: {paths[0]}, {paths[1]}', logger='current')
+    return scores.metrics()
+
+
+def as_protocols(metrics: Sequence[str] | str) -> tuple[str, ...]:
+    """One protocol or several, checked."""
+    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    unknown = [str(name) for name in names if name not in PROTOCOLS]
+    if unknown or not names:
+        given = repr(unknown[0]) if unknown else 'an empty list'
+        raise EvaluationError(
+            f'`metrics` got {given}. {closest(unknown[0] if unknown else "", PROTOCOLS)}'
+        )
+    return names
+
+
+def load_results(results: Results, truth: GroundTruth) -> DetectionArrays:
+    """Flat arrays of results in any form, checked against the ground truth's images and classes."""
+    images, classes = len(truth.image_ids), len(truth.classes)
+    if isinstance(results, DetectionArrays):
+        return results
+    if not isinstance(results, str | Path):
+        return from_lists(results, images, classes)
+    path = Path(results)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: there is no such results file')
+    print_log(f'Reading {path} ({path.stat().st_size / 1e6:.1f} MB)', logger='current')
+    if path.suffix in ('.pkl', '.pickle'):
+        return read_pkl(path, images, classes)
+    if path.suffix == '.json':
+        return read_coco_json(path, truth.image_ids, truth.category_ids)
+    raise EvaluationError(f'{path}: a results file ends in .pkl or .json')
+
+
+def _motion(
+    index: CocoVideoIndex, motion_file: str | Path | None, cache_dir: str | Path | None
+) -> tuple[np.ndarray | None, str]:
+    if motion_file is not None:
+        return motion_from_mat(motion_file, index), f'from {motion_file}'
+    motion = motion_from_tracks(index, cache_dir)
+    return motion, 'n/a (no track ids)' if motion is None else 'from the track ids'
+
+
+def _rows_of_images(truth: GroundTruth, image_ids: Sequence[int]) -> np.ndarray:
+    wanted = np.unique(np.asarray(image_ids))
+    missing = wanted[~np.isin(wanted, truth.image_ids)]
+    if len(missing) or not len(wanted):
+        ids = ', '.join(map(str, missing[:5])) or 'none at all'
+        raise EvaluationError(f'Images to score that the annotation file does not have: {ids}.')
+    return np.searchsorted(truth.image_ids, wanted)
+
+
+def _score(
+    detections: DetectionArrays, truth: GroundTruth, metrics: Sequence[str], motion: str
+) -> Scores:
+    classes, total = len(truth.classes), len(detections)
+    vid = coco = None
+    if 'vid' in metrics:
+        with _shown('AP50 (VID)', total, VID_US) as advance:
+            vid = vid_ap(detections, truth, advance)
+    if 'coco' in metrics:
+        with _shown('AP (COCO)', total, COCO_US) as advance:
+            coco = coco_ap(detections, truth, advance)
+    return Scores(
+        classes=truth.classes,
+        images=len(truth.image_ids),
+        objects=np.bincount(truth.label[~truth.crowd], minlength=classes),
+        detections=np.bincount(detections.label, minlength=classes),
+        motion=motion,
+        vid=vid,
+        coco=coco,
+    )
+
+
+@contextmanager
+def _shown(what: str, total: int, microseconds: float) -> Iterator[Callable[[int], None]]:
+    """Say what runs if it will take seconds: a bar on a terminal, else a line with the estimate."""
+    expected = total * microseconds / 1e6
+    if expected < SAY_FROM_S:
+        yield lambda _: None
+        return
+    print_log(f'{what} of {total:,} detections: about {expected:.0f} s', logger='current')
+    start = time.monotonic()
+    columns = (TextColumn('{task.description}'), BarColumn(), TimeRemainingColumn())
+    console = Console()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+    print_log(f'{what}: {time.monotonic() - start:.1f} s', logger='current')

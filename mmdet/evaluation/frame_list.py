@@ -1,0 +1,62 @@
+"""Scoring some of the frames: a text file that names them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.evaluation.errors import EvaluationError
+from mmdet.registry import closest
+
+
+def read_frame_list(path: str | Path, index: CocoVideoIndex) -> np.ndarray:
+    """Image ids, ascending and each once, of the frames that a text file names.
+
+    A line is either `VIDEO FRAME_ID` (name as in the annotation file, frame from 0) or the
+    `file_name` of an image. Empty lines and those starting with # do not count.
+
+    Raises:
+        FileNotFoundError: no such file.
+        EvaluationError: a line that names no frame of the annotation file, or no line at all.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: there is no such frame list')
+    lines = [(n, line.strip()) for n, line in enumerate(path.read_text().splitlines(), 1)]
+    lines = [(n, line) for n, line in lines if line and not line.startswith('#')]
+    if not lines:
+        raise EvaluationError(f'{path} names no frame. Legal lines: {_LEGAL}.')
+    videos = {index.video_name(v): v for v in index.videos()}
+    by_frame = [_frame_of_video(line, videos, index) for _, line in lines]
+    images = {}
+    if None in by_frame:
+        images = {index.file_name(position): position for position in range(len(index))}
+    positions = [
+        images.get(line) if position is None else position
+        for (_, line), position in zip(lines, by_frame, strict=True)
+    ]
+    if None in positions:
+        number, line = lines[positions.index(None)]
+        raise EvaluationError(
+            f'{path}, line {number}: {line!r} is no frame of {index.ann_file}. '
+            f'Legal lines: {_LEGAL}. {_why(line, videos, index)}'
+        )
+    return np.unique(index.image_ids[np.array(positions)])
+
+
+_LEGAL = '`VIDEO FRAME_ID` (frames from 0), or the `file_name` of an image'
+
+
+def _frame_of_video(line: str, videos: dict[str, int], index: CocoVideoIndex) -> int | None:
+    name, _, frame = line.rpartition(' ')
+    if name.strip() not in videos or not frame.isdecimal():
+        return None
+    frames = index.frames_of(videos[name.strip()])
+    return int(frames[int(frame)]) if int(frame) < len(frames) else None
+
+
+def _why(line: str, videos: dict[str, int], index: CocoVideoIndex) -> str:
+    name = line.rpartition(' ')[0].strip()
+    if name in videos:
+        return f'The video {name} has {len(index.frames_of(videos[name]))} frames.'
+    return f'Videos of the file: {closest(name or line, list(videos)[:20])}'

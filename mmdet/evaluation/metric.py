@@ -1,0 +1,178 @@
+"""Detections of a test loop, collected from all ranks, written and scored."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.evaluation.errors import EvaluationError
+from mmdet.evaluation.evaluate import PROTOCOLS, as_protocols, evaluate_results
+from mmdet.evaluation.gather import broadcast_object, gather_objects
+from mmdet.evaluation.ground_truth import GroundTruth, ground_truth
+from mmdet.evaluation.results import DetectionArrays, check_finite, write_coco_json, write_pkl
+from mmdet.registry import METRICS
+from mmdet.structures import Detections
+
+NAMED = 5  # image ids in an error message
+
+
+@METRICS.register_module()
+class VideoDetectionMetric(BaseMetric):
+    """AP50 of the VID protocol (by class and motion) and AP of COCO, of all frames of a set.
+
+    Every image of the annotation file must come exactly once, from whichever rank; ranks may hold
+    different numbers, or none. Rank 0 scores and writes, and all ranks get the metrics.
+
+    Args:
+        ann_file: CocoVID or plain COCO JSON.
+        classes: names in label order. None: those of the dataset where the loop tells them
+            (`dataset_meta`), else the file's categories in its order.
+        motion_file: MATLAB file of motion IoUs. None: computed from the track ids.
+        out_file: write the results there (`.pkl`).
+        format_only: write COCO results to `<outfile_prefix>.bbox.json` and score nothing.
+        outfile_prefix: None: `<work_dir>/results`.
+        work_dir: folder for `metrics.json` and `per_class.csv`. None: not written.
+        metrics: which protocols, of `vid` and `coco`.
+        frame_list: text file naming the frames to score, see `read_frame_list`.
+        evaluate: False: only write what is asked for.
+        cache_dir: folder for the annotation index and the motion IoUs. None: beside the file.
+        vid_style: taken from 1.x's commands and ignored: both protocols are always reported.
+        prefix: put before the names of the metrics, with a slash.
+
+    Raises:
+        EvaluationError, FileNotFoundError, AnnotationError: a setting that cannot work, at once.
+    """
+
+    default_prefix = ''
+
+    def __init__(
+        self,
+        ann_file: str | Path,
+        classes: Sequence[str] | None = None,
+        motion_file: str | Path | None = None,
+        out_file: str | Path | None = None,
+        format_only: bool = False,
+        outfile_prefix: str | Path | None = None,
+        work_dir: str | Path | None = None,
+        metrics: Sequence[str] | str = PROTOCOLS,
+        frame_list: str | Path | None = None,
+        evaluate: bool = True,
+        cache_dir: str | Path | None = None,
+        vid_style: bool | None = None,
+        prefix: str | None = None,
+    ):
+        super().__init__(collect_device='cpu', prefix=prefix)
+        if out_file is not None and Path(out_file).suffix not in ('.pkl', '.pickle'):
+            raise EvaluationError(f'out_file must end in .pkl, got {out_file}')
+        if format_only and outfile_prefix is None and work_dir is None:
+            raise EvaluationError('format_only needs outfile_prefix or work_dir, to write to')
+        for name, path in (('motion_file', motion_file), ('frame_list', frame_list)):
+            if path is not None and not Path(path).is_file():
+                raise FileNotFoundError(f'{name}={path}: there is no such file')
+        self.ann_file, self.classes, self.cache_dir = ann_file, classes, cache_dir
+        self.out_file, self.format_only, self.work_dir = out_file, format_only, work_dir
+        self.outfile_prefix = outfile_prefix or Path(work_dir or '.') / 'results'
+        self.score = evaluate and not format_only
+        self.options = {
+            'metrics': as_protocols(metrics),
+            'motion_file': motion_file,
+            'frame_list': frame_list,
+        }
+        self._truth()  # a wrong annotation file or class is an error now, not after the test
+
+    def _truth(self) -> GroundTruth:
+        classes = self.classes or (self.dataset_meta or {}).get('classes')
+        return ground_truth(CocoVideoIndex.open(self.ann_file, self.cache_dir), classes)
+
+    def process(self, data_batch: Any, data_samples: Sequence[Detections]) -> None:
+        """Keep the detections of a batch as (image id, [n] labels, [n, 5] boxes and scores)."""
+        for found in data_samples:
+            rows = np.empty((len(found), 5), np.float32)
+            rows[:, :4] = found.boxes.numpy()
+            rows[:, 4] = found.scores.numpy()
+            order = np.argsort(-rows[:, 4], kind='stable')
+            labels = found.labels.numpy().astype(np.int16)
+            self.results.append((int(found.image_id), labels[order], rows[order]))
+
+    def evaluate(self, size: int) -> dict[str, float | None]:
+        """Score everything that was processed on all ranks. `size` is not needed.
+
+        Raises:
+            EvaluationError: images that are missing, foreign, or came twice; on all ranks.
+        """
+        gathered = gather_objects(self.results)
+        error, metrics = None, None
+        if gathered is not None:
+            try:
+                metrics = self.compute_metrics([entry for part in gathered for entry in part])
+            except Exception as failure:  # the other ranks wait: tell them before it goes up
+                error = failure
+        told = None if error is None else f'{type(error).__name__}: {error}'
+        told, metrics = broadcast_object((told, metrics))
+        self.results.clear()
+        if error is not None:
+            raise error
+        if told is not None:
+            raise EvaluationError(f'Rank 0 could not evaluate. {told}')
+        return {f'{self.prefix}/{k}' if self.prefix else k: v for k, v in metrics.items()}
+
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float | None]:
+        """Write and score the entries of `process` from all ranks."""
+        truth = self._truth()
+        detections = self._arrays(results, truth)
+        if self.out_file is not None:
+            write_pkl(self.out_file, detections, len(truth.image_ids), len(truth.classes))
+            print_log(f'Results: {self.out_file}', logger='current')
+        if self.format_only:
+            path = f'{self.outfile_prefix}.bbox.json'
+            write_coco_json(path, detections, truth.image_ids, truth.category_ids)
+            print_log(f'Results in the COCO format: {path}', logger='current')
+        if not self.score:
+            return {}
+        return evaluate_results(
+            detections,
+            self.ann_file,
+            truth.classes,
+            work_dir=self.work_dir,
+            cache_dir=self.cache_dir,
+            **self.options,
+        )
+
+    def _arrays(self, results: list[tuple], truth: GroundTruth) -> DetectionArrays:
+        ids = np.array([entry[0] for entry in results], np.int64)
+        self._check_images(ids, truth)
+        counts = [len(entry[1]) for entry in results]
+        image = np.repeat(np.searchsorted(truth.image_ids, ids), counts)
+        label = np.concatenate([np.zeros(0, np.int16), *[entry[1] for entry in results]])
+        rows = np.concatenate([np.zeros((0, 5), np.float32), *[entry[2] for entry in results]])
+        if len(label) and not 0 <= label.min() <= label.max() < len(truth.classes):
+            raise EvaluationError(
+                f'Detections have labels {label.min()} to {label.max()}, but there are '
+                f'{len(truth.classes)} classes to score ({", ".join(truth.classes)}). The '
+                f'number of classes of the model must be theirs.'
+            )
+        return check_finite(DetectionArrays.from_rows(image, label, rows), 'The detections')
+
+    def _check_images(self, ids: np.ndarray, truth: GroundTruth) -> None:
+        unique, times = np.unique(ids, return_counts=True)
+        faults = {
+            'came more than once': unique[times > 1],
+            'have no detections, not even an empty set': np.setdiff1d(truth.image_ids, unique),
+            'are not in the annotation file': np.setdiff1d(unique, truth.image_ids),
+        }
+        wrong = [
+            f'{len(these)} images {what} (ids {", ".join(map(str, these[:NAMED]))}'
+            f'{", ..." if len(these) > NAMED else ""})'
+            for what, these in faults.items()
+            if len(these)
+        ]
+        if wrong:
+            raise EvaluationError(
+                f'The tested images are not those of {self.ann_file}, which has '
+                f'{len(truth.image_ids)}: {"; ".join(wrong)}. Check that the test dataset and the '
+                f'evaluator have the same ann_file, and that the sampler gives every frame once.'
+            )

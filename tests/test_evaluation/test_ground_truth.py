@@ -1,0 +1,103 @@
+import json
+
+import numpy as np
+import pytest
+from eval_files import TWO_VIDEOS, cocovid
+
+from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.evaluation.errors import EvaluationError
+from mmdet.evaluation.frame_list import read_frame_list
+from mmdet.evaluation.ground_truth import ground_truth
+
+
+@pytest.fixture
+def index(tmp_path):
+    return CocoVideoIndex.open(cocovid(tmp_path / 'a.json', TWO_VIDEOS))
+
+
+def test_arrays(index):
+    truth = ground_truth(index)
+    assert truth.classes == ('a', 'b') and truth.category_ids == (1, 2)
+    assert truth.image.tolist() == [0, 0, 1, 3, 4] and truth.label.tolist() == [0, 1, 0, 1, 1]
+    assert truth.boxes.dtype == np.float32
+    assert truth.boxes[1].tolist() == [50, 40, 80, 60]
+    assert truth.motion is None
+
+
+def test_classes_of_a_config_give_the_labels(index):
+    truth = ground_truth(index, ['b'])
+    assert truth.label.tolist() == [0, 0, 0] and truth.category_ids == (2,)
+    assert ground_truth(index, ['b', 'a']).label.tolist() == [1, 0, 1, 0, 0]
+
+
+def test_classes_that_the_file_lacks(index):
+    with pytest.raises(EvaluationError, match=r"no category 'zebra'.*categories: a, b"):
+        ground_truth(index, ['a', 'zebra'])
+
+
+@pytest.mark.parametrize(
+    ('change', 'kept'),
+    [
+        ({'bbox': [10, 10, 0.9, 20], 'area': 18}, False),
+        ({'bbox': [10, 10, 20, 0.9], 'area': 18}, False),
+        ({'area': 0}, False),
+        ({'bbox': [100, 10, 20, 20]}, False),
+        ({'bbox': [-20, 10, 20, 20]}, False),
+        ({'bbox': [10, 80, 20, 20]}, False),
+        ({'ignore': True}, False),
+        ({'bbox': [-19, -19, 20, 20]}, True),
+        ({'bbox': [99, 79, 20, 20]}, True),
+        ({'bbox': [10, 10, 1, 1], 'area': 1}, True),
+        ({'iscrowd': True}, True),
+    ],
+)
+def test_what_is_left_out(tmp_path, change, kept):
+    path = cocovid(tmp_path / 'a.json', {'one': [[('a', 1, (10, 10, 20, 20))]]})
+    data = json.loads(path.read_text())
+    data['annotations'][0].update(change)
+    path.write_text(json.dumps(data))
+    truth = ground_truth(CocoVideoIndex.open(path), motion=np.array([0.5]))
+    assert len(truth.label) == len(truth.motion) == kept
+    if kept:
+        x, y, w, h = data['annotations'][0]['bbox']
+        assert truth.boxes[0].tolist() == [x, y, x + w, y + h]  # not clipped
+        assert truth.crowd[0] == bool(change.get('iscrowd'))
+
+
+def test_some_of_the_images(index):
+    truth = ground_truth(index, motion=np.arange(5) / 10).select_images(np.array([1, 4]))
+    assert truth.image_ids.tolist() == [2, 5] and truth.image.tolist() == [0, 1]
+    assert truth.motion.tolist() == [0.2, 0.4]
+
+
+# --- frame lists ---------------------------------------------------------------------------------
+
+
+def test_a_frame_list(index, tmp_path):
+    path = tmp_path / 'frames.txt'
+    path.write_text('# worst\nval/two 1\n\nval/one/000001.JPEG\nval/two 1\n val/one 0\n')
+    assert read_frame_list(path, index).tolist() == [1, 2, 5]
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('val/one 3', r"line 2: 'val/one 3' is no frame of .*The video val/one has 3 frames"),
+        ('val/onee 0', r"Did you mean 'val/one'"),
+        ('val/one/000009.JPEG', 'is no frame of'),
+        ('val/one -1', 'is no frame of'),
+    ],
+)
+def test_a_line_that_names_no_frame(index, tmp_path, line, message):
+    path = tmp_path / 'frames.txt'
+    path.write_text(f'val/one 0\n{line}\n')
+    with pytest.raises(EvaluationError, match=message):
+        read_frame_list(path, index)
+
+
+def test_no_frame_list(index, tmp_path):
+    with pytest.raises(FileNotFoundError, match='no such frame list'):
+        read_frame_list(tmp_path / 'none.txt', index)
+    (tmp_path / 'frames.txt').write_text('# nothing\n')
+    with pytest.raises(EvaluationError, match='names no frame'):
+        read_frame_list(tmp_path / 'frames.txt', index)

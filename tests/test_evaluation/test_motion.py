@@ -1,0 +1,242 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from eval_files import TWO_VIDEOS, cocovid, truth_of
+from scipy.io import loadmat, savemat
+
+from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.evaluation import motion as motion_module
+from mmdet.evaluation.errors import EvaluationError
+from mmdet.evaluation.ground_truth import ground_truth
+from mmdet.evaluation.motion import motion_from_mat, motion_from_tracks, motion_iou
+from mmdet.evaluation.vid_ap import motion_ranges
+
+EPS = 1e-10
+
+
+def box_iou(a, b):
+    ax, ay, aw, ah = a
+    bx, by, bw, bh = b
+    w = max(min(ax + aw, bx + bw) - max(ax, bx), 0)
+    h = max(min(ay + ah, by + bh) - max(ay, by), 0)
+    union = aw * ah + bw * bh - w * h
+    return w * h / union if union > 0 else 0.0
+
+
+def naive_motion(track, frame, boxes):
+    at = {}
+    for t, f, box in zip(track, frame, boxes, strict=True):
+        at.setdefault((t, f), box)
+    values = []
+    for t, f, box in zip(track, frame, boxes, strict=True):
+        near = [at[t, f + d] for d in range(-10, 11) if d and (t, f + d) in at]
+        values.append((sum(box_iou(box, other) for other in near) + EPS) / (len(near) + EPS))
+    return values
+
+
+# --- the definition ------------------------------------------------------------------------------
+
+
+def test_a_track_of_three_frames_by_hand():
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 10, 10], [10, 0, 10, 10]], float)
+    half = 50 / 150
+    found = motion_iou(np.array([4, 4, 4]), np.array([7, 8, 9]), boxes)
+    np.testing.assert_allclose(found, [half / 2, half, half / 2], atol=1e-9)
+
+
+def test_a_box_without_neighbours_is_still():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]], float)
+    assert motion_iou(np.array([1, 1, 2]), np.array([0, 11, 5]), boxes).tolist() == [1, 1, 1]
+
+
+def test_ten_frames_away_still_counts():
+    boxes = np.array([[0, 0, 10, 10], [90, 0, 10, 10]], float)
+    found = motion_iou(np.array([1, 1]), np.array([0, 10]), boxes)
+    np.testing.assert_allclose(found, EPS / (1 + EPS), rtol=1e-12)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_equals_the_naive_loop(seed):
+    rng = np.random.default_rng(seed)
+    track, frame = np.divmod(rng.permutation(8 * 60)[:250], 60)  # tracks with gaps
+    track = rng.integers(0, 10**12, 8)[track]
+    boxes = np.concatenate([rng.uniform(0, 30, (250, 2)), rng.uniform(0, 40, (250, 2))], axis=1)
+    boxes[rng.random(250) < 0.1, 2:] = 0
+    if seed == 0:  # the same object twice in a frame
+        track, frame = np.append(track, track[:5]), np.append(frame, frame[:5])
+        boxes = np.concatenate([boxes, boxes[5:10]])
+    found = motion_iou(track, frame, boxes)
+    np.testing.assert_allclose(found, naive_motion(track, frame, boxes), rtol=1e-12)
+
+
+def test_no_objects():
+    assert motion_iou(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4))).shape == (0,)
+
+
+# --- of a file, and kept beside it ---------------------------------------------------------------
+
+
+def test_tracks_of_a_file(tmp_path):
+    index = CocoVideoIndex.open(cocovid(tmp_path / 'a.json', TWO_VIDEOS))
+    found = motion_from_tracks(index)
+    np.testing.assert_allclose(found, [1, 1, 1, 1 / 3, 1 / 3], atol=1e-9)
+
+
+def test_equal_instance_ids_in_two_videos_are_two_tracks(tmp_path):
+    still, moved = (0, 0, 10, 10), (50, 50, 10, 10)
+    videos = {'one': [[('a', 1, still)]], 'two': [[], [('a', 1, moved)]]}
+    index = CocoVideoIndex.open(cocovid(tmp_path / 'a.json', videos))
+    assert motion_from_tracks(index).tolist() == [1, 1]
+
+
+def test_images_out_of_order_in_the_file(tmp_path):
+    path = cocovid(tmp_path / 'a.json', TWO_VIDEOS)
+    data = json.loads(path.read_text())
+    data['images'].reverse()
+    path.write_text(json.dumps(data))
+    index = CocoVideoIndex.open(path)
+    truth = ground_truth(index, motion=motion_from_tracks(index))
+    assert truth.image_ids.tolist() == [1, 2, 3, 4, 5]
+    assert truth.image.tolist() == [0, 0, 1, 3, 4]
+    np.testing.assert_allclose(truth.motion, [1, 1, 1, 1 / 3, 1 / 3], atol=1e-9)
+
+
+def test_without_track_ids_there_is_none(tmp_path):
+    path = cocovid(tmp_path / 'a.json', TWO_VIDEOS, tracks=False)
+    assert motion_from_tracks(CocoVideoIndex.open(path)) is None
+
+
+def test_images_without_videos_have_none(tmp_path):
+    path = cocovid(tmp_path / 'a.json', TWO_VIDEOS)
+    data = json.loads(path.read_text())
+    del data['videos']
+    for entry in data['images'] + data['annotations']:
+        entry.pop('video_id')
+        entry.pop('frame_id', None)
+    path.write_text(json.dumps(data))
+    assert motion_from_tracks(CocoVideoIndex.open(path)) is None
+
+
+def stored(folder):
+    return list(folder.rglob('motion-*.npz'))
+
+
+def test_it_is_kept_and_read_again(tmp_path, monkeypatch):
+    index = CocoVideoIndex.open(cocovid(tmp_path / 'a.json', TWO_VIDEOS))
+    first = motion_from_tracks(index)
+    (file,) = stored(tmp_path)
+    assert file.parent.name == '.a.json.vfe-cache'
+    monkeypatch.setattr(motion_module, 'motion_iou', lambda *_: pytest.fail('computed again'))
+    np.testing.assert_array_equal(motion_from_tracks(index), first)
+
+
+@pytest.mark.parametrize('damage', ['empty', 'cut', 'flipped', 'foreign', 'pickle'])
+def test_a_damaged_cache_is_computed_again(tmp_path, damage):
+    index = CocoVideoIndex.open(cocovid(tmp_path / 'a.json', TWO_VIDEOS))
+    first = motion_from_tracks(index)
+    (file,) = stored(tmp_path)
+    whole = file.read_bytes()
+    middle = len(whole) // 4
+    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    contents = {'empty': b'', 'cut': whole[:-40], 'flipped': flipped, 'pickle': b'\x80\x04N.'}
+    if damage == 'foreign':
+        np.savez(file, motion=np.zeros(5), content=np.array('something else'))
+    else:
+        file.write_bytes(contents[damage])
+    np.testing.assert_array_equal(motion_from_tracks(index), first)
+    assert file.read_bytes() == whole  # and put right
+
+
+def test_another_content_has_another_file(tmp_path):
+    folder = tmp_path / 'cache'
+    path = cocovid(tmp_path / 'a.json', TWO_VIDEOS)
+    motion_from_tracks(CocoVideoIndex.open(path, folder), folder)
+    cocovid(path, {'val/one': TWO_VIDEOS['val/one']})
+    index = CocoVideoIndex.open(path, folder)
+    assert motion_from_tracks(index, folder).tolist() == [1, 1, 1]
+    assert len(stored(folder)) == 2 and not stored(tmp_path / '.a.json.vfe-cache')
+
+
+# --- MATLAB files --------------------------------------------------------------------------------
+
+
+def write_mat(path, values, name='motion_iou'):
+    """The layout of the official file: (n, 1) cells of (k, 1), or (1, 0) without objects."""
+    cells = np.empty((len(values), 1), object)
+    for i, per_image in enumerate(values):
+        filled = np.array(per_image, float).reshape(-1, 1)
+        cells[i, 0] = filled if len(per_image) else np.zeros((1, 0))
+    savemat(path, {name: cells})
+    return path
+
+
+@pytest.fixture
+def index(tmp_path):
+    return CocoVideoIndex.open(cocovid(tmp_path / 'a.json', TWO_VIDEOS))
+
+
+def test_a_mat_file(index, tmp_path):
+    path = write_mat(tmp_path / 'm.mat', [[0.1, 0.2], [0.3], [], [0.4], [1]])
+    found = motion_from_mat(path, index)
+    assert found.tolist() == [0.1, 0.2, 0.3, 0.4, 1]
+    ranges = {r.name: r for r in motion_ranges(ground_truth(index, motion=found))}
+    assert ranges['fast'].empty_weight == pytest.approx(5 / 6)  # the empty frame counts as 0
+    assert ranges['slow'].ignored.tolist() == [True, True, True, True, False]
+
+
+def test_a_mat_file_of_another_number_of_images(index, tmp_path):
+    path = write_mat(tmp_path / 'm.mat', [[0.1, 0.2]])
+    with pytest.raises(EvaluationError, match=r'has 1 images, but .*a\.json has 5'):
+        motion_from_mat(path, index)
+
+
+def test_a_mat_file_of_other_objects(index, tmp_path):
+    path = write_mat(tmp_path / 'm.mat', [[0.1, 0.2], [0.3, 0.3], [], [], [1]])
+    expected = r'2 objects for image 2 \(val/one/000001.JPEG\), but .* has 1; 2 images differ'
+    with pytest.raises(EvaluationError, match=expected):
+        motion_from_mat(path, index)
+
+
+def test_other_mat_files(index, tmp_path):
+    path = write_mat(tmp_path / 'm.mat', [[0.1, 0.2]], name='speed')
+    with pytest.raises(EvaluationError, match="no variable 'motion_iou', only speed"):
+        motion_from_mat(path, index)
+    path = write_mat(tmp_path / 'm.mat', [[0.1, 0.2], [3], [], [1], [1]])
+    with pytest.raises(EvaluationError, match=r'outside 0\.\.1'):
+        motion_from_mat(path, index)
+    path.write_text('motion')
+    with pytest.raises(EvaluationError, match='cannot be read as a MATLAB file'):
+        motion_from_mat(path, index)
+    with pytest.raises(FileNotFoundError, match='Leave `motion_file` out'):
+        motion_from_mat(tmp_path / 'none.mat', index)
+
+
+class ImageCounts:
+    """What `motion_from_mat` needs of an annotation index: 176,126 frames and their objects."""
+
+    def __init__(self, counts):
+        self.image_ids = np.arange(1, len(counts) + 1)
+        self.ann_offsets = np.concatenate([[0], np.cumsum(counts)])
+        self.ann_file = 'imagenet_vid_val.json'
+
+    def __len__(self):
+        return len(self.image_ids)
+
+
+def test_the_official_file(shared):
+    path = shared / 'data' / 'vid_groundtruth_motion_iou.mat'
+    counts = np.array([cell.size for cell in loadmat(path)['motion_iou'].ravel()])
+    motion = motion_from_mat(path, ImageCounts(counts))
+    assert len(counts) == 176126 and len(motion) == 273505
+    truth = truth_of([[]] * len(counts))
+    image = np.repeat(np.arange(len(counts)), counts)
+    truth = replace(truth, image=image, label=np.zeros_like(image), motion=motion)
+    ranges = motion_ranges(truth)
+    counted = {r.name: int((~r.ignored).sum()) for r in ranges}
+    assert counted == {'all': 273505, 'fast': 71547, 'medium': 98216, 'slow': 103742}
+    shares = [r.empty_weight for r in ranges]
+    entries = 273505 + 4046  # one placeholder for every frame without objects
+    np.testing.assert_allclose(shares, [0, 75593 / entries, 98216 / entries, 103742 / entries])
+    np.testing.assert_allclose(shares[1:], [0.27236, 0.35387, 0.37378], atol=5e-6)
