@@ -69,3 +69,55 @@ def roi_align(
                     x = x1 + (column + (j + 0.5) / grid[1]) * bins[1]
                     out[:, row, column] += bilinear(feature, y, x)
     return out / max(grid[0] * grid[1], 1)
+
+
+def propose(
+    levels: list[tuple[np.ndarray, np.ndarray, np.ndarray]], shape: tuple[int, int], cfg: dict
+) -> np.ndarray:
+    """[P, 5] proposals of one image from (scores, offsets, anchors) of every level."""
+    rows = []
+    for level, (scores, deltas, anchors) in enumerate(levels):
+        for i in np.argsort(-scores, kind='stable')[: cfg['nms_pre']]:
+            box = decode(anchors[i], deltas[i], *shape)
+            if min(box[2:] - box[:2]) > cfg['min_bbox_size']:
+                rows.append([*box, scores[i], level])
+    rows = np.array(rows)
+    kept = []
+    for level in range(len(levels)):
+        own = rows[rows[:, 5] == level]
+        kept += list(own[nms(own[:, :4], own[:, 4], cfg['nms']['iou_threshold'])])
+    kept.sort(key=lambda row: -row[4])
+    return np.array(kept)[: cfg['max_per_img'], :5]
+
+
+def assign(
+    boxes: np.ndarray,
+    gts: np.ndarray,
+    pos_iou_thr: float,
+    neg_iou_thr: float,
+    min_pos_iou: float,
+    match_low_quality: bool = True,
+) -> np.ndarray:
+    """-1 ignored, 0 background, k + 1 for ground truth k: the rules one after the other."""
+    assigned = np.full(len(boxes), -1)
+    if len(gts) == 0:
+        return assigned * 0
+    ious = np.array([[iou(b, g) for g in gts] for b in boxes], np.float32)
+    for n, row in enumerate(ious):
+        if row.max() < np.float32(neg_iou_thr):
+            assigned[n] = 0
+        if row.max() >= np.float32(pos_iou_thr):
+            assigned[n] = row.argmax() + 1
+    if match_low_quality:
+        for k, column in enumerate(ious.T):
+            for n, value in enumerate(column):
+                if value == column.max() and value >= np.float32(min_pos_iou):
+                    assigned[n] = k + 1
+    return assigned
+
+
+def encode(box: np.ndarray, gt: np.ndarray) -> np.ndarray:
+    """Offsets from a box to its ground truth, not yet divided by the stds."""
+    (w, h), (gw, gh) = box[2:] - box[:2], gt[2:] - gt[:2]
+    x, y = (gt[:2] + gt[2:] - box[:2] - box[2:]) / 2
+    return np.array([x / w, y / h, math.log(gw / w), math.log(gh / h)])

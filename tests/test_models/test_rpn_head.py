@@ -118,23 +118,6 @@ def test_targets_refer_to_all_anchors_also_when_some_are_outside():
     torch.testing.assert_close(targets, torch.tensor([[2 / 40, 0, 0, 0]]), atol=1e-6, rtol=0)
 
 
-def literal_proposals(logits, deltas, anchors, cfg) -> np.ndarray:
-    rows = []
-    for level in range(len(anchors)):
-        score = torch.sigmoid(logits[level][0]).numpy()
-        for i in np.argsort(-score)[: cfg['nms_pre']]:
-            box = naive.decode(anchors[level][i].numpy(), deltas[level][0, i].numpy(), *SHAPE)
-            if min(box[2:] - box[:2]) > cfg['min_bbox_size']:
-                rows.append([*box, score[i], level])
-    rows = np.array(rows)
-    kept = []
-    for level in range(len(anchors)):
-        own = rows[rows[:, 5] == level]
-        kept += list(own[naive.nms(own[:, :4], own[:, 4], cfg['nms']['iou_threshold'])])
-    kept = np.array(sorted(kept, key=lambda row: -row[4]))
-    return kept[: cfg['max_per_img'], :5]
-
-
 @pytest.mark.parametrize('min_bbox_size', [0, 30])
 def test_proposals_equal_a_loop(min_bbox_size):
     head = rpn()
@@ -146,7 +129,11 @@ def test_proposals_equal_a_loop(min_bbox_size):
         nms_pre=200, max_per_img=80, nms=dict(iou_threshold=0.6), min_bbox_size=min_bbox_size
     )
     found = head.propose(logits, deltas, anchors, [SHAPE], cfg)[0].numpy()
-    expected = literal_proposals(logits, deltas, anchors, cfg)
+    levels = [
+        (logit[0].sigmoid().numpy(), delta[0].numpy(), anchor.numpy())
+        for logit, delta, anchor in zip(logits, deltas, anchors, strict=True)
+    ]
+    expected = naive.propose(levels, SHAPE, cfg)
     assert found.shape == expected.shape == (80, 5)
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
