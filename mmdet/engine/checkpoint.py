@@ -21,6 +21,7 @@ from mmdet.engine.download import fetch, is_url
 from mmdet.engine.fileio import atomic_write
 from mmdet.engine.safe_load import MAX_LISTED, BlockedGlobals, CheckpointError, load_safely
 
+PLAIN = (bool, int, float, str)
 PREFIX = 'module.'  # what DistributedDataParallel puts before every name
 
 
@@ -33,7 +34,7 @@ def plain(value: Any, where: str = 'checkpoint') -> Any:
     Raises:
         TypeError: names the place of a value that cannot be written so.
     """
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or type(value) in PLAIN:
         return value
     if isinstance(value, Tensor):
         tensor = value.detach().cpu()
@@ -43,6 +44,9 @@ def plain(value: Any, where: str = 'checkpoint') -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
+    for kind in PLAIN:  # subclasses, whose class would be written into the file
+        if isinstance(value, kind):
+            return kind(value)
     if isinstance(value, Mapping):
         return {_plain_key(k, where): plain(v, f'{where}.{k}') for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
@@ -56,7 +60,7 @@ def plain(value: Any, where: str = 'checkpoint') -> Any:
 def _plain_key(key: Any, where: str) -> str | int:
     if not isinstance(key, (str, int)):
         raise TypeError(f'Cannot save {where}: the key {key!r} is neither a string nor a number.')
-    return key
+    return key if type(key) in PLAIN else plain(key, where)
 
 
 def save_checkpoint(checkpoint: Mapping, path: str | os.PathLike) -> None:

@@ -7,7 +7,7 @@ import torch
 
 
 def get_rng_state() -> dict:
-    """The states of python's, numpy's, torch's and (where there is one) this GPU's generator."""
+    """The states of python's, numpy's, torch's and (where one is in use) this GPU's generator."""
     version, words, gauss = random.getstate()
     legacy = np.random.get_state(legacy=True)
     state = {
@@ -20,7 +20,7 @@ def get_rng_state() -> dict:
         },
         'torch': torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         state['cuda'] = torch.cuda.get_rng_state()
     return state
 

@@ -34,7 +34,8 @@ class Foreign:
 def all_values(node):
     yield node
     if isinstance(node, dict):
-        for value in node.values():
+        for key, value in node.items():
+            yield key
             yield from all_values(value)
     elif isinstance(node, list):
         for value in node:
@@ -49,6 +50,9 @@ def test_plain_holds_plain_types_only():
         'd': np.arange(3),
         4: {1, 2},
         'e': collections.deque([1]),
+        'f': np.float64(2),  # a subclass of float
+        'g': np.str_('x'),
+        np.str_('h'): torch.__version__,
     }
     out = plain(value)
     assert all(type(v) in (*PLAIN, bool) for v in all_values(out))
