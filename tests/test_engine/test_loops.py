@@ -1,0 +1,210 @@
+"""The loops: losses that explode, one state per video, what is printed and saved when."""
+
+import json
+import pickle
+from pathlib import Path
+
+import engine_toy  # noqa: F401
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from mmdet import apis
+from mmdet.engine.config_check import ConfigError
+from mmdet.engine.loops import NonFiniteLossError
+from mmdet.registry import DATASETS, MODELS
+
+CONFIG = Path(__file__).parent / 'toy_config.py'
+
+
+def train(work_dir, cfg_options=None, **kwargs):
+    return apis.train(CONFIG, work_dir=str(work_dir), seed=3, cfg_options=cfg_options, **kwargs)
+
+
+def log_of(work_dir):
+    return max(Path(work_dir).rglob('*.log')).read_text()
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('trained')
+    return work_dir, train(work_dir)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    with pytest.raises(NonFiniteLossError) as caught:
+        train(tmp_path, {'model.explode_at': 9})
+    text = str(caught.value)
+    assert 'iteration 9 (epoch 2)' in text and 'loss_toy nan' in text and '.jpg' in text
+    assert [p.name for p in tmp_path.glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_the_log_tells_the_rule_of_the_learning_rate_and_the_seed(trained):
+    log = log_of(trained[0])
+    assert 'seed 3' in log and 'CPU' in log and '1 process(es)' in log
+    assert 'Learning rate 0.05 (as configured; --auto-scale-lr would multiply it by batch/8)' in log
+    assert '= batch 2; 2 epochs of 7 iterations' in log
+
+
+def test_auto_scale_lr(tmp_path):
+    runner = train(tmp_path, {'train_cfg.max_epochs': 1}, auto_scale_lr=True, validate=False)
+    assert runner.optim_wrapper.param_groups[0]['initial_lr'] == pytest.approx(0.05 * 2 / 8)
+    assert 'scaled by 2/8' in log_of(tmp_path)
+
+
+def test_a_line_per_step_has_what_one_looks_for(trained):
+    line = next(ln for ln in log_of(trained[0]).splitlines() if 'Epoch(train) [1][7/7]' in ln)
+    for word in ('lr:', 'eta:', 'time:', 'data_time:', 'loss:', 'loss_toy:', 'memory:'):
+        assert word in line
+
+
+def test_curves_are_json_lines(trained):
+    path = next(trained[0].rglob('scalars.json'))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    steps = [row for row in rows if 'loss' in row]
+    assert [row['step'] for row in steps] == [1, 7, 14]
+    assert {'lr', 'loss', 'time', 'memory', 'epoch'} <= steps[0].keys()
+    assert [row['step'] for row in rows if 'toy/score' in row] == [1, 2]
+
+
+def test_checkpoints_hold_plain_values_and_the_classes(trained):
+    path = trained[0] / 'epoch_2.pth'
+    checkpoint = torch.load(path, weights_only=True)
+    meta = checkpoint['meta']
+    assert meta['CLASSES'] == ['cat', 'dog'] and meta['epoch'] == 2 and meta['iter'] == 14
+    assert meta['seed'] == 3 and meta['world_size'] == 1 and meta['iters_per_epoch'] == 7
+    assert len(checkpoint['rng']) == 1
+    assert (trained[0] / 'last_checkpoint').read_text() == str(path)
+
+    def check(node):
+        assert type(node) in (dict, list, str, int, float, bool, type(None), torch.Tensor)
+        children = node.values() if isinstance(node, dict) else node
+        if isinstance(node, (dict, list)):
+            for child in children:
+                check(child)
+
+    check(checkpoint)
+
+
+def test_the_newest_and_the_best_checkpoints_are_kept(tmp_path):
+    options = {
+        'train_cfg.max_epochs': 4,
+        'default_hooks.checkpoint.max_keep_ckpts': 2,
+        'default_hooks.checkpoint.save_best': 'toy/score',
+    }
+    runner = train(tmp_path, options)
+    names = sorted(p.name for p in tmp_path.glob('*.pth'))
+    assert names == ['best_toy_score.pth', 'epoch_3.pth', 'epoch_4.pth']
+    rows = [json.loads(ln) for ln in next(tmp_path.rglob('scalars.json')).read_text().splitlines()]
+    scores = [row['toy/score'] for row in rows if 'toy/score' in row]
+    best = torch.load(tmp_path / 'best_toy_score.pth', weights_only=True)
+    assert best['meta']['toy/score'] == pytest.approx(max(scores))
+    assert best['meta']['epoch'] == 1 + scores.index(max(scores))
+    assert runner.message_hub.get_info('best_score') == pytest.approx(max(scores))
+
+
+def test_save_best_of_an_unknown_metric_lists_the_known(tmp_path):
+    with pytest.raises(KeyError, match='Known: toy/score'):
+        train(tmp_path, {'default_hooks.checkpoint.save_best': 'mAP'})
+
+
+def test_one_state_per_video_whatever_the_batch(trained, tmp_path):
+    """The toy model asserts that a state sees the frames of its video in order."""
+    results = []
+    for batch_size in (1, 3, 5):
+        out = tmp_path / f'{batch_size}.pkl'
+        options = {'test_dataloader.batch_size': batch_size, 'test_evaluator.out_file': str(out)}
+        apis.test(
+            CONFIG,
+            str(trained[0] / 'epoch_2.pth'),
+            work_dir=str(tmp_path),
+            cfg_options=options,
+            out=str(out),
+        )
+        results.append(pickle.loads(out.read_bytes()))
+    for other in results[1:]:
+        for one_image, other_image in zip(results[0], other, strict=True):
+            for one, two in zip(one_image, other_image, strict=True):
+                np.testing.assert_array_equal(one, two)
+
+
+def test_results_equal_a_literal_loop(trained, tmp_path):
+    out = tmp_path / 'r.pkl'
+    checkpoint = str(trained[0] / 'epoch_2.pth')
+    apis.test(CONFIG, checkpoint, work_dir=str(tmp_path), out=str(out), evaluate=True)
+    model = apis.init_detector(CONFIG, checkpoint, device='cpu')
+    data = DATASETS.build(dict(type='ToyClips', test_mode=True))
+    expected, state = [], None
+    for index in range(len(data)):
+        clip = data[index]
+        if clip.key.frame_id == 0:
+            state = model.init_state(clip.key.video_id, seed=0)
+        expected.append(model.step_batch([clip], [state])[0].per_class(2))
+    for one, two in zip(expected, pickle.loads(out.read_bytes()), strict=True):
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_test_leaves_the_config_of_the_training_alone(trained, tmp_path):
+    before = (trained[0] / 'toy_config.py').read_text()
+    assert 'seed=3' in before and 'max_epochs=2' in before
+    apis.test(CONFIG, str(trained[0] / 'epoch_2.pth'), work_dir=str(trained[0]), evaluate=True)
+    assert (trained[0] / 'toy_config.py').read_text() == before
+
+
+def test_a_wrong_class_count_is_found_before_training(tmp_path):
+    with pytest.raises(ConfigError, match=r'`model\.num_classes` is 5.*2 classes'):
+        train(tmp_path, {'model.num_classes': 5})
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_training_by_iterations_is_refused(tmp_path):
+    options = {'train_cfg': dict(_delete_=True, by_epoch=False, max_iters=10)}
+    with pytest.raises(ValueError, match="type='VideoTrainLoop'"):
+        train(tmp_path, options)
+
+
+@pytest.mark.parametrize('type_', [None, 'by_epoch'])
+def test_mmengines_way_to_name_the_loop_works(tmp_path, type_):
+    cfg = dict(_delete_=True, max_epochs=1)
+    if type_:
+        cfg['by_epoch'] = True
+    assert train(tmp_path, {'train_cfg': cfg}).epoch == 1
+
+
+def test_without_tensorboard_one_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmdet.engine.runner._has_tensorboard', lambda: False)
+    train(tmp_path, {'train_cfg.max_epochs': 1}, validate=False)
+    assert log_of(tmp_path).count('pip install tensorboard') == 1
+
+
+def test_a_hook_of_ones_own_sees_the_clips(tmp_path):
+    seen = []
+
+    class Spy(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            seen.append((batch_idx, len(data_batch), set(outputs)))
+
+    HOOKS.register_module(name='SpyOfClips', module=Spy, force=True)
+    train(tmp_path, {'train_cfg.max_epochs': 1, 'custom_hooks': [dict(type='SpyOfClips')]})
+    assert seen == [(i, 2, {'loss', 'loss_toy'}) for i in range(7)]
+
+
+def test_init_detector_takes_the_classes_of_the_checkpoint(trained):
+    model = apis.init_detector(CONFIG, trained[0] / 'epoch_2.pth', device='cpu')
+    assert model.classes == ('cat', 'dog') and not model.training
+    expected = torch.load(trained[0] / 'epoch_2.pth', weights_only=True)['state_dict']
+    assert all(torch.equal(v, expected[k]) for k, v in model.state_dict().items())
+    fresh = apis.init_detector(CONFIG, device='cpu')
+    assert type(fresh) is MODELS.get('ToyDetector')
+
+
+def test_weights_are_loaded_before_training(trained, tmp_path):
+    source = str(trained[0] / 'epoch_2.pth')
+    options = {'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.lr': 0.0, 'load_from': source}
+    runner = train(tmp_path, options, validate=False)
+    expected = torch.load(source, weights_only=True)['state_dict']
+    for name, value in runner.model.named_parameters():
+        assert torch.equal(value, expected[name])
