@@ -1,0 +1,15 @@
+# Faster R-CNN, R-101 FPN, one frame at a time.
+# Expected AP50 on ImageNet VID val: not published for a pyramid. The 76.7 (fast 52.3, medium
+#   74.1, slow 84.9) of the README of 1.x is of MEGA's single-frame R-101, which has none.
+# Schedule: 3 epochs, lr / 10 after epoch 2; SGD 0.001 at 8 GPUs x 1 image, 13,711 iterations per
+# epoch.
+# Hours and memory: not published.
+_base_ = [
+    '../../_base_/models/faster_rcnn_r50_fpn.py',
+    '../../_base_/datasets/imagenet_vid_single_frame.py',
+    '../../_base_/schedules/sgd_3x.py',
+    '../../_base_/default_runtime.py',
+]
+model = dict(
+    backbone=dict(depth=101, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'))
+)
