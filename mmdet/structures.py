@@ -76,6 +76,12 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def clone(self) -> 'Detections':
+        """A copy with tensors of its own."""
+        return Detections(
+            self.boxes.clone(), self.scores.clone(), self.labels.clone(), self.image_id
+        )
+
     def per_class(self, num_classes: int) -> list[np.ndarray]:
         """A list over classes of (n, 5) float32 [x1, y1, x2, y2, score], best score first."""
         rows = torch.cat([self.boxes, self.scores[:, None]], dim=1).numpy().astype(np.float32)

@@ -103,7 +103,6 @@ class BaseVideoDetector(BaseModel):
         """Detect on the key frame of `clip`. The first clip of a video carries its references."""
         return self.step_batch([clip], [state])[0], state
 
-    @torch.inference_mode()
     def step_batch(self, clips: list[Clip], states: list[VideoState]) -> list[Detections]:
         """`step` for several clips; `states[i]` belongs to `clips[i]` and is updated in place.
 
@@ -111,8 +110,14 @@ class BaseVideoDetector(BaseModel):
         """
         if self.training:
             raise RuntimeError('The model is in training mode. Call model.eval() before step().')
-        if not self.stateless:
-            return [self._step_one(c, s) for c, s in zip(clips, states, strict=True)]
+        with torch.inference_mode():
+            if self.stateless:
+                found = self._step_together(clips, states)
+            else:
+                found = [self._step_one(c, s) for c, s in zip(clips, states, strict=True)]
+        return [d.clone() for d in found]  # tensors made in inference mode cannot be written to
+
+    def _step_together(self, clips: list[Clip], states: list[VideoState]) -> list[Detections]:
         for clip, state in zip(clips, states, strict=True):
             state.admit(clip, fixed_size=False)
             state.frames_seen += 1

@@ -1,0 +1,79 @@
+"""The attention of SELSA and MAMBA against explicit loops."""
+
+import pytest
+import torch
+
+from mmdet.models.aggregators import SelsaAggregator
+
+HEADS, CHANNELS = 4, 32
+
+
+@pytest.fixture
+def aggregator() -> SelsaAggregator:
+    torch.manual_seed(0)
+    return SelsaAggregator(CHANNELS, HEADS).double()
+
+
+def rows(count: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(count, CHANNELS, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def looped(aggregator: SelsaAggregator, query: torch.Tensor, refs: torch.Tensor) -> torch.Tensor:
+    q, k = aggregator.fc_embed(query), aggregator.ref_fc_embed(refs)
+    v, d = aggregator.ref_fc(refs), CHANNELS // HEADS
+    mixed = torch.zeros_like(q)
+    for head in range(HEADS):
+        part = slice(head * d, (head + 1) * d)
+        for n in range(len(query)):
+            logits = torch.stack([q[n, part] @ k[m, part] / d**0.5 for m in range(len(refs))])
+            weights = logits.exp() / logits.exp().sum()
+            mixed[n, part] = sum(w * v[m, part] for m, w in enumerate(weights))
+    return aggregator.fc(mixed)
+
+
+def test_equals_a_loop_over_heads_and_rows(aggregator):
+    query, refs = rows(3), rows(5, seed=2)
+    expected = looped(aggregator, query, refs)
+    torch.testing.assert_close(aggregator(query, refs), expected, atol=1e-12, rtol=0)
+
+
+def test_float32_equals_the_explicit_form():
+    torch.manual_seed(0)
+    aggregator = SelsaAggregator(256, 16)
+    query, refs = torch.randn(300, 256), torch.randn(1125, 256)
+    q, k, v = (
+        f(x).view(len(x), 16, 16).transpose(0, 1)
+        for f, x in (
+            (aggregator.fc_embed, query),
+            (aggregator.ref_fc_embed, refs),
+            (aggregator.ref_fc, refs),
+        )
+    )
+    weights = (q @ k.transpose(1, 2) / 4).softmax(dim=2)
+    expected = aggregator.fc((weights @ v).transpose(0, 1).reshape(300, 256))
+    torch.testing.assert_close(aggregator(query, refs), expected, atol=1e-5, rtol=0)
+
+
+def test_order_and_repetition_of_references_do_not_matter(aggregator):
+    query, refs = rows(3), rows(6, seed=2)
+    expected = aggregator(query, refs)
+    shuffled = refs[torch.randperm(6, generator=torch.Generator().manual_seed(0))]
+    torch.testing.assert_close(aggregator(query, shuffled), expected)
+    torch.testing.assert_close(aggregator(query, torch.cat([refs, refs])), expected)
+    torch.testing.assert_close(aggregator(query.flip(0), refs), expected.flip(0))
+
+
+def test_key_bias_has_no_gradient(aggregator):
+    aggregator(rows(3), rows(5, seed=2)).pow(2).sum().backward()
+    assert aggregator.ref_fc_embed.bias.grad.abs().max() < 1e-12
+    assert aggregator.ref_fc_embed.weight.grad.abs().max() > 1e-6
+
+
+def test_without_references_or_queries(aggregator):
+    assert torch.equal(aggregator(rows(3), rows(0)), torch.zeros(3, CHANNELS).double())
+    assert aggregator(rows(0), rows(4)).shape == (0, CHANNELS)
+
+
+def test_heads_must_divide_the_channels():
+    with pytest.raises(ValueError, match='no multiple'):
+        SelsaAggregator(30, 16)
