@@ -22,18 +22,22 @@ from mmdet.models.backbones.windows import (
     window_grid,
 )
 
-PIECE = 2**20  # numbers in the widest buffer of a piece of work
+PIECE = 2**22  # bytes of the widest buffer of a piece of work
 
 
 def in_pieces(x: Tensor) -> bool:
     return x.device.type == 'cpu' and not torch.is_grad_enabled()
 
 
+def _rows_in_a_piece(x: Tensor, width: int) -> int:
+    return max(1, PIECE // (width * _compute_dtype(x).itemsize))
+
+
 def _row_by_row(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
     """`function(x)` for a function that treats rows alone; `width`: of its widest buffer."""
     if not in_pieces(x):
         return function(x)
-    pieces = x.flatten(0, 1).split(max(1, PIECE // width))
+    pieces = x.flatten(0, 1).split(_rows_in_a_piece(x, width))
     return torch.cat([function(piece) for piece in pieces]).unflatten(0, x.shape[:2])
 
 
@@ -90,7 +94,7 @@ class WindowAttention(nn.Module):
         groups = split.unbind(0) if len(bias) > 1 else [split.flatten(0, 1)]
         step = len(groups[0])
         if in_pieces(windows):
-            step = max(1, PIECE // (3 * groups[0][0].numel()))
+            step = _rows_in_a_piece(windows, 3 * groups[0][0].numel())
         out = [
             self._attend(group[i : i + step], bias[i : i + step] if len(bias) > 1 else bias)
             for group in groups

@@ -71,8 +71,9 @@ def window_grid(
     The map is padded at its right and bottom to multiples of `size`; the padding is attended to, as
     in Swin.
     """
-    # Leaving inference mode: a grid first used by a test is later saved for a backward pass.
-    with torch.inference_mode(False):
+    # Leaving inference mode: a grid first used by a test is later saved for a backward pass. Made
+    # where it is used: training at many scales makes new ones all the time.
+    with torch.inference_mode(False), device:
         padded = -(-height // size) * size, -(-width // size) * size
         rows = torch.full(padded, -1)
         rows[:height, :width] = torch.arange(height * width).view(height, width) + num_prompts
@@ -83,14 +84,13 @@ def window_grid(
         scatter = torch.arange(num_prompts + height * width)
         scatter[gather[inside]] = inside.nonzero().flatten()
         padding = (gather < 0).nonzero().flatten()
-        mask = _shift_mask(*padded, size, shift, num_prompts) if shift else None
         return WindowGrid(
             num_prompts=num_prompts,
             num_windows=len(windows),
-            gather=gather.clamp(min=0).to(device),
-            scatter=scatter.to(device),
-            padding=padding.to(device) if len(padding) else None,
-            mask=None if mask is None else mask.to(device),
+            gather=gather.clamp(min=0),
+            scatter=scatter,
+            padding=padding if len(padding) else None,
+            mask=_shift_mask(*padded, size, shift, num_prompts) if shift else None,
         )
 
 
