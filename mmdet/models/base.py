@@ -61,10 +61,11 @@ class BaseVideoDetector(BaseModel):
     """A detector of one frame at a time, with or without memory of the video.
 
     Subclasses implement `loss` and `predict`. Attributes:
-        stateless: frames of any videos may be computed together, `predict` ignores the states.
+        together: frames, also of one video, may be computed in one batch, because none of them
+            changes a state that another reads.
     """
 
-    stateless = False
+    together = False
 
     def __init__(self, data_preprocessor: dict | None = None, init_cfg: dict | None = None) -> None:
         # built by our registry: mmengine's knows ours only once a default scope is set
@@ -111,20 +112,24 @@ class BaseVideoDetector(BaseModel):
         if self.training:
             raise RuntimeError('The model is in training mode. Call model.eval() before step().')
         with torch.inference_mode():
-            if self.stateless:
+            if self.together:
                 found = self._step_together(clips, states)
             else:
                 found = [self._step_one(c, s) for c, s in zip(clips, states, strict=True)]
         return [d.clone() for d in found]  # tensors made in inference mode cannot be written to
 
     def _step_together(self, clips: list[Clip], states: list[VideoState]) -> list[Detections]:
+        state_of = {id(clip): state for clip, state in zip(clips, states, strict=True)}
         for clip, state in zip(clips, states, strict=True):
             state.admit(clip, fixed_size=False)
-            state.frames_seen += 1
         found: dict[int, Detections] = {}
-        for batch in self.data_preprocessor(clips)['batches']:
-            for clip, detections in zip(batch.clips, self.predict(batch, []), strict=True):
-                found[id(clip)] = detections
+        batches = self.data_preprocessor(clips)['batches']
+        # clips with references first: they are the starts of videos, whose other frames may be here
+        for batch in sorted(batches, key=lambda batch: -batch.images.shape[1]):
+            detections = self.predict(batch, [state_of[id(clip)] for clip in batch.clips])
+            found.update(zip(map(id, batch.clips), detections, strict=True))
+        for state in states:
+            state.frames_seen += 1
         return [found[id(clip)] for clip in clips]
 
     def _step_one(self, clip: Clip, state: VideoState) -> Detections:

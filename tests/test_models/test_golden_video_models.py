@@ -1,6 +1,7 @@
-"""SELSA and MAMBA against what the original computes on real frames (`shared/golden`).
+"""SELSA, MAMBA and STPN against what the original computes on real frames (`shared/golden`).
 
-test_selsa.py and test_mamba.py check the same against literal implementations, without these files.
+test_selsa.py, test_mamba.py and test_stpn.py check the same against literal implementations,
+without these files.
 """
 
 from pathlib import Path
@@ -22,6 +23,13 @@ VIDEOS = {'A': 12, 'B': 8, 'C': 6}  # frames of each
 # name -> (name of its training step, config, options, loss and gradient tolerances)
 MODELS = {
     'selsa_r50_dc5': ('selsa_r50_dc5', 'selsa_r50_dc5.py', {}, 1e-4, 5e-3),
+    'stpn': (
+        'stpn',
+        'stpn_swint.py',
+        {'fc_cls': 0.6, 'model.detector.backbone.drop_path_rate': 0.0},
+        1e-4,
+        1e-3,
+    ),
     'mamba': (
         'mamba_r101_dc5',
         'mamba_r50_dc5.py',

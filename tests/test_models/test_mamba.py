@@ -19,7 +19,7 @@ from tiny_video_models import (
 
 from mmdet.registry import MODELS
 
-METHODS = ['selsa', 'mamba', 'pixel', 'both']
+METHODS = ['selsa', 'mamba', 'pixel', 'both', 'stpn']
 
 
 class LiteralMamba:
@@ -134,6 +134,8 @@ def test_other_video_and_other_size_are_refused(method):
     model.step(clip_of_frames(1, video_frames(1, 2), [0]), state)
     with pytest.raises(ValueError, match=r'init_state\(video_id=2\)'):
         model.step(clip_of_frames(2, video_frames(2, 2), [0]), state)
+    if model.together:  # no map is kept, so sizes may change
+        return
     with pytest.raises(ValueError, match='resolution'):
         model.step(clip_of_frames(1, video_frames(1, 2, (64, 64)), [1]), state)
 

@@ -17,6 +17,7 @@ from tiny_video_models import (
 from mmdet.datasets.ref_sampling import RefSampler
 from mmdet.models.vid.selsa import FrameRegions
 from mmdet.registry import MODELS
+from mmdet.structures import Detections
 
 
 def literal_selsa(model, frames: torch.Tensor, key: int, refs: list[int]):
@@ -86,6 +87,7 @@ def test_window_slides_over_the_video(monkeypatch):
         lambda self, own, _, frame: (
             keys.append(int(own.proposals[0, 0]))
             or windows.append([int(r.proposals[0, 0]) for r in state.window])
+            or Detections()
         ),
     )
     state, frames = model.init_state(video_id=1), video_frames(1, length)

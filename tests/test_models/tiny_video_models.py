@@ -1,4 +1,4 @@
-"""SELSA and MAMBA so small that a step takes milliseconds, and videos for them."""
+"""Video models so small that a step takes milliseconds, and videos for them."""
 
 from pathlib import Path
 
@@ -16,7 +16,9 @@ PIXELS = dict(type='PixelMemory', in_channels=32, num_attention_blocks=4, stride
 
 
 def tiny_config(method: str) -> dict:
-    """`selsa`, `mamba` (instance level), `pixel` or `both`, on a backbone of width 4."""
+    """`selsa`, `mamba` (instance level), `pixel`, `both`, on a backbone of width 4; `stpn`."""
+    if method == 'stpn':
+        return tiny_stpn_config()
     cfg = Config.fromfile(CONFIGS / f'{"selsa" if method == "selsa" else "mamba"}_r18_narrow.py')
     model = cfg.model
     model.detector.backbone.update(base_channels=4, norm_eval=True)
@@ -30,6 +32,23 @@ def tiny_config(method: str) -> dict:
         model.detector.roi_head.type = 'StandardRoIHead'
         head.type = 'Shared2FCBBoxHead'
         head.pop('topk'), head.pop('aggregator')
+    return model
+
+
+def tiny_stpn_config() -> dict:
+    model = Config.fromfile(CONFIGS / 'stpn_swint.py').model
+    detector = model.detector
+    detector.backbone.update(
+        embed_dims=16, depths=(2, 2), num_heads=(1, 2), out_indices=(0, 1), init_cfg=None
+    )
+    detector.backbone.drop_path_rate = 0.0
+    detector.neck.update(in_channels=[16, 32], out_channels=16, num_outs=3)
+    detector.rpn_head.update(in_channels=16, feat_channels=16)
+    detector.rpn_head.anchor_generator.strides = [4, 8, 16]
+    detector.roi_head.bbox_roi_extractor.update(out_channels=16, featmap_strides=[4, 8])
+    detector.roi_head.bbox_head.update(in_channels=16, fc_out_channels=32)
+    detector.test_cfg.rpn.max_per_img = 30
+    model.prompt_predictor.update(embed_dims=32, prompt_dims=16)
     return model
 
 

@@ -26,7 +26,7 @@ class FasterRCNN(BaseVideoDetector):
         data_preprocessor: config; not needed inside a video model.
     """
 
-    stateless = True
+    together = True
 
     def __init__(
         self,
@@ -84,7 +84,10 @@ class FasterRCNN(BaseVideoDetector):
         return losses | self.roi_head.loss(feats, proposals, batch.gts)
 
     def predict(self, batch: ClipBatch, states: list[VideoState]) -> list[Detections]:
-        feats = self.extract_feat(batch.key_images)
+        return self.predict_from(self.extract_feat(batch.key_images), batch)
+
+    def predict_from(self, feats: Feats, batch: ClipBatch) -> list[Detections]:
+        """Detections of the key frames, given their maps."""
         frames = [clip.key for clip in batch.clips]
         proposals = self.propose(feats, [frame.img_shape for frame in frames])
         return self.roi_head.predict(feats, proposals, frames)

@@ -7,10 +7,12 @@ from mmdet.models.vid.prompt_predictors import (
     MixerPromptPredictor,
 )
 from mmdet.models.vid.selsa import SELSA
+from mmdet.models.vid.stpn import STPN
 
 __all__ = [
     'MAMBA',
     'SELSA',
+    'STPN',
     'AttentionPromptPredictor',
     'AveragePromptPredictor',
     'BaseVideoDetector',
