@@ -16,7 +16,7 @@ from tiny_detector import random_clip, tiny_config, tiny_detector
 from mmdet.models.detectors import FasterRCNN
 
 KINDS = ['dc5', 'fpn']
-SIZE = (150, 201)
+SIZES = {'dc5': (150, 201), 'fpn': (90, 121)}  # room for the anchors, few of them
 CLASSES = 30
 Levels = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
@@ -25,7 +25,7 @@ class Literal:
     """A detector's network and config, evaluated on one clip."""
 
     def __init__(self, kind: str, model: FasterRCNN, clip) -> None:
-        self.cfg = tiny_config(kind)
+        self.cfg, self.size = tiny_config(kind), clip.key.img_shape
         self.model, self.head = model, model.roi_head.bbox_head
         self.batch = model.data_preprocessor([clip], training=True)['batches'][0]
         with torch.no_grad():
@@ -62,7 +62,7 @@ class Literal:
     def proposals(self, cfg: dict) -> np.ndarray:
         cfg = {'min_bbox_size': 0, **cfg}
         scored = [(1 / (1 + np.exp(-logits)), d, a) for logits, d, a in self.rpn()]
-        return naive.propose(scored, SIZE, cfg)
+        return naive.propose(scored, self.size, cfg)
 
     @torch.no_grad()
     def classify(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +88,7 @@ class Literal:
         found, cfg = [], self.cfg.test_cfg.rcnn
         for c in range(CLASSES):
             rows = [n for n in range(len(proposals)) if scores[n, c] > cfg.score_thr]
-            boxes = np.array([naive.decode(proposals[n], deltas[n, c], *SIZE) for n in rows])
+            boxes = np.array([naive.decode(proposals[n], deltas[n, c], *self.size) for n in rows])
             for i in naive.nms(boxes, scores[rows, c], cfg.nms.iou_threshold):
                 found.append((scores[rows[i], c], c, boxes[i]))
         return sorted(found, key=lambda d: -d[0])[: cfg.max_per_img]
@@ -98,7 +98,7 @@ class Literal:
         logits, deltas, anchors = (np.concatenate(parts) for parts in zip(*levels, strict=True))
         if cfg.allowed_border >= 0:
             inside = (anchors[:, :2] >= 0).all(axis=1)
-            inside &= (anchors[:, 2] < SIZE[1]) & (anchors[:, 3] < SIZE[0])
+            inside &= (anchors[:, 2] < self.size[1]) & (anchors[:, 3] < self.size[0])
             logits, deltas, anchors = logits[inside], deltas[inside], anchors[inside]
         assigned = naive.assign(anchors, self.gts, **without_type(cfg.assigner))
         cls = bbox = 0.0
@@ -137,7 +137,7 @@ def without_type(cfg: dict) -> dict:
 @pytest.mark.parametrize('kind', KINDS)
 def test_losses_equal_the_literal_detector(kind, num_boxes):
     model = tiny_detector(kind, unlimited=True)
-    clip = random_clip(SIZE, seed=5, num_boxes=num_boxes)
+    clip = random_clip(SIZES[kind], seed=5, num_boxes=num_boxes)
     literal = Literal(kind, model, clip)
     model.train()
     found = model(**model.data_preprocessor([clip], training=True), mode='loss')
@@ -151,7 +151,7 @@ def test_losses_equal_the_literal_detector(kind, num_boxes):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_detections_equal_the_literal_detector(kind):
-    model, clip = tiny_detector(kind), random_clip(SIZE, seed=6)
+    model, clip = tiny_detector(kind), random_clip(SIZES[kind], seed=6)
     expected = Literal(kind, model, clip).detections()
     found, _ = model.step(clip, model.init_state())
     assert len(found) == len(expected) > 20

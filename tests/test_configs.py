@@ -1,0 +1,139 @@
+"""Every config under configs/ and every registered model, without naming them one by one."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+
+import mmdet.models  # noqa: F401  (registers the models)
+from mmdet.engine.config_check import check_config
+from mmdet.models.base import BaseVideoDetector
+from mmdet.registry import DATASETS, MODELS, TASK_UTILS, TRANSFORMS
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+MODEL_TESTS = Path(__file__).with_name('test_models')
+BASES = sorted(CONFIGS.glob('_base_/**/*.py'))
+EXPERIMENTS = sorted(set(CONFIGS.glob('**/*.py')) - set(BASES))
+PUBLISHED = [path for path in EXPERIMENTS if 'vid' in path.relative_to(CONFIGS).parts]
+
+# what released checkpoints hold, by the start of the config's name
+PARAMETERS = {
+    'faster_rcnn_r101_dc5': 81_223_955,
+    'faster_rcnn_r50_dc5': 62_231_827,
+    'faster_rcnn_r101_fpn': 60_488_934,
+    'faster_rcnn_swint_fpn': 44_895_072,
+    'mamba_r101_dc5': 89_620_755,
+    'selsa_r101_dc5': 89_620_755,
+    'stpn_swint_adam': 45_006_624,
+}
+
+
+def named(paths: list[Path]) -> dict:
+    return dict(argvalues=paths, ids=[str(p.relative_to(CONFIGS)) for p in paths])
+
+
+@functools.cache
+def read(path: Path) -> Config:
+    return Config.fromfile(path)
+
+
+def nodes(node: Any) -> Iterator[dict]:
+    """Every dict with a `type` in a config."""
+    if isinstance(node, dict):
+        if 'type' in node:
+            yield node
+        for value in node.values():
+            yield from nodes(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from nodes(value)
+
+
+def built(cfg: Config) -> BaseVideoDetector:
+    """The model without memory for its weights."""
+    with torch.device('meta'):
+        return MODELS.build(cfg.model)
+
+
+def test_there_are_configs():
+    assert len(EXPERIMENTS) > len(PUBLISHED) >= 8 and len(COUNTED) >= 6
+
+
+@pytest.mark.parametrize('path', **named(EXPERIMENTS))
+def test_config_has_no_mistake_and_its_model_builds(path):
+    cfg = read(path)
+    assert cfg.default_scope == 'mmdet'
+    check_config(cfg)
+    assert isinstance(built(cfg), BaseVideoDetector)
+
+
+@pytest.mark.parametrize('path', **named(EXPERIMENTS))
+def test_config_has_all_parts_of_training_and_testing(path):
+    cfg = read(path)
+    for part in ('train', 'val', 'test'):
+        assert cfg.get(f'{part}_cfg') and cfg.get(f'{part}_dataloader'), part
+    assert cfg.optim_wrapper and cfg.param_scheduler and cfg.val_evaluator and cfg.test_evaluator
+    detector = cfg.model.get('detector', cfg.model)
+    assert 'train_cfg' in detector and 'test_cfg' in detector
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        for dataset in nodes(loader.dataset):
+            if 'pipeline' in dataset:
+                assert DATASETS.get(dataset['type'])
+                first, *_, last = [TRANSFORMS.get(t['type']) for t in dataset['pipeline']]
+                assert (first.__name__, last.__name__) == ('LoadFrames', 'PackClip')
+
+
+@pytest.mark.parametrize('path', **named(EXPERIMENTS))
+def test_resize_is_the_second_step_of_testing(path):
+    """The README's `--cfg-options test_dataloader.dataset.pipeline.1.scale=...` works for all."""
+    cfg = read(path)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        step = loader.dataset.pipeline[1]
+        assert step.type == 'Resize' and len(step.scale) == 2
+
+
+@pytest.mark.parametrize('path', **named(PUBLISHED))
+def test_header_says_what_to_expect(path):
+    """AP50 with its source or that there is none; the schedule, unless another config says it."""
+    text = path.read_text()
+    header = ' '.join(line for line in text.splitlines() if line.startswith('#'))
+    assert 'Expected AP50' in header or 'nobody published' in header
+    assert 'Schedule' in header or '/schedules/' not in text
+
+
+@pytest.mark.parametrize('registry', [MODELS, TASK_UTILS], ids=['models', 'task utils'])
+def test_every_registered_part_is_built_by_some_test(registry):
+    """In a config, all of which are built above, or named in the tests of the models."""
+    used = {n['type'] for path in EXPERIMENTS for n in nodes(read(path).model)}
+    tests = ''.join(path.read_text() for path in MODEL_TESTS.glob('test_*.py'))
+    own = {n for n, c in registry.module_dict.items() if c.__module__.startswith('mmdet.')}
+    assert len(own) > 3
+    assert [name for name in sorted(own - used) if name not in tests] == []
+
+
+COUNTED = [p for p in PUBLISHED if p.stem.rsplit('_', 1)[0] in PARAMETERS]
+
+
+@pytest.mark.parametrize('path', **named(COUNTED))
+def test_number_of_parameters_is_that_of_released_checkpoints(path):
+    model = built(read(path))
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[path.stem.rsplit('_', 1)[0]]
+
+
+@pytest.mark.parametrize('path', **named(sorted(CONFIGS.glob('vid/*/faster_rcnn_r*.py'))))
+def test_name_of_a_config_says_what_it_holds(path):
+    """faster_rcnn_r101_dc5_6x: depth, pretrained weights of that depth, map, epochs, drop."""
+    _, _, depth, kind, schedule = path.stem.split('_')
+    cfg = read(path)
+    backbone, epochs = cfg.model.backbone, int(schedule[:-1])
+    assert backbone.depth == int(depth[1:])
+    assert backbone.init_cfg.checkpoint == f'torchvision://resnet{backbone.depth}'
+    assert cfg.model.neck.type == {'dc5': 'ChannelMapper', 'fpn': 'FPN'}[kind]
+    (steps,) = [s for s in cfg.param_scheduler if s.type == 'MultiStepLR']
+    assert (cfg.train_cfg.max_epochs, steps.milestones) == (epochs, [epochs * 2 // 3])
+    assert (cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.clip_grad.max_norm) == (1e-3, 35)
+    assert cfg.train_dataloader.batch_size == 1
