@@ -17,7 +17,8 @@ TINY = dict(embed_dims=8, depths=(2, 2), num_heads=(2, 4), out_indices=(0, 1), w
 
 def tiny(seed: int = 0, **settings) -> SwinTransformer:
     """A small model whose every parameter matters."""
-    model = MODELS.build(dict(type='SwinTransformer', **{**TINY, **settings}))
+    settings = dict(TINY, drop_path_rate=0.0) | settings
+    model = MODELS.build(dict(type='SwinTransformer', **settings))
     return randomise(model, seed).eval()
 
 
@@ -220,11 +221,22 @@ def test_a_kept_bias_follows_the_weights_and_the_size():
         with torch.inference_mode():
             for a, b in zip(model(x), copy.deepcopy(other)(x), strict=True):
                 assert torch.equal(a, b)
-    with torch.inference_mode():
-        table = model.stages[0].blocks[1].attn.w_msa.relative_position_bias_table
-        before = model(x)[0].clone()
-        table.add_(torch.linspace(0, 1, table.numel()).view_as(table))
-        assert not torch.allclose(model(x)[0], before)
+
+
+@pytest.mark.parametrize('way', ['in place', 'data, then eval()', 'data, then train()'])
+def test_a_kept_bias_is_dropped_when_its_table_is_written(way):
+    model, x = tiny(), images(1, 3, 48, 48)
+    table = model.stages[0].blocks[1].attn.w_msa.relative_position_bias_table
+    with torch.no_grad():
+        before = model(x)[0]
+        target = table if way == 'in place' else table.data
+        target.add_(torch.linspace(0, 1, table.numel()).view_as(table))
+        if way != 'in place':
+            model.train('train' in way)
+        after = model(x)[0]
+        expected = copy.deepcopy(model).train()(x)[0]  # in training mode nothing is kept
+    assert (after - before).abs().max() > 0.01
+    torch.testing.assert_close(after, expected)
 
 
 def test_training_after_testing_works():
@@ -233,6 +245,7 @@ def test_training_after_testing_works():
     model, x = tiny(), images(1, 3, 40, 40)
     with torch.inference_mode():
         model(x)
+        assert not windows.window_grid(10, 10, 3, 1, 0, x.device).mask.is_inference()
     model.train()(x)[-1].sum().backward()
     assert model.patch_embed.projection.weight.grad.abs().sum() > 0
 

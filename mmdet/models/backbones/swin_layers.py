@@ -119,16 +119,21 @@ class WindowAttention(nn.Module):
     def bias(self, grid: WindowGrid, dtype: torch.dtype) -> Tensor:
         """[1, heads, T, T], or [M, heads, T, T] with a shift: what is added to the logits.
 
-        Without gradients the last one is kept until the grid, the table or the dtype changes.
+        In evaluation mode the last one is kept until the grid, the dtype or the table changes. A
+        table written through `.data`, as averaging hooks do, does not show it: `eval()` or
+        `train()` afterwards, which every loop calls, drops what is kept.
         """
         table = self.relative_position_bias_table
-        if torch.is_grad_enabled() or table.is_inference():
-            self._kept_bias = None
+        if self.training or torch.is_grad_enabled() or table.is_inference():
             return self._make_bias(grid, dtype)
         state = (table.data_ptr(), table._version, dtype)
         if self._kept_bias is None or self._kept_bias[:2] != (grid, state):
             self._kept_bias = (grid, state, self._make_bias(grid, dtype))
         return self._kept_bias[2]
+
+    def train(self, mode: bool = True) -> 'WindowAttention':
+        self._kept_bias = None
+        return super().train(mode)
 
     def _make_bias(self, grid: WindowGrid, dtype: torch.dtype) -> Tensor:
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)

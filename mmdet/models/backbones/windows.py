@@ -71,8 +71,8 @@ def window_grid(
     The map is padded at its right and bottom to multiples of `size`; the padding is attended to, as
     in Swin.
     """
-    # Leaving inference mode: a grid first used by a test is later saved for a backward pass. Made
-    # where it is used: training at many scales makes new ones all the time.
+    # Outside inference mode: a grid first used in testing may take part in a backward pass later.
+    # On the device: training at many scales makes new ones all the time.
     with torch.inference_mode(False), device:
         padded = -(-height // size) * size, -(-width // size) * size
         rows = torch.full(padded, -1)
