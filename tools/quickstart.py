@@ -35,7 +35,12 @@ class Steps:
     def run(self, *command: str) -> None:
         print(f'$ python {shlex.join(command)}', flush=True)
         started = time.monotonic()
-        code = subprocess.call([sys.executable, *command], cwd=REPO, env=_environment())
+        process = subprocess.Popen([sys.executable, *command], cwd=REPO, env=_environment())
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it got the same Ctrl-C, and may be saving what it has
+            raise
         if code:
             sys.exit(
                 f'quickstart: `python {shlex.join(command)}` failed with exit code {code}; its '

@@ -7,6 +7,7 @@ import pickle
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -174,6 +175,31 @@ def test_a_failing_step_stops_the_quickstart(quickstart, capfd):
     with pytest.raises(SystemExit, match=r'tools/train\.py nothing\.py.*exit code 1'):
         quickstart.Steps(1).run('tools/train.py', 'nothing.py')
     assert 'No config file nothing.py' in capfd.readouterr().err
+
+
+def test_ctrl_c_lets_a_step_save_before_it_ends(tmp_path):
+    (tmp_path / 'tools').mkdir()
+    shutil.copy(REPO / 'tools/quickstart.py', tmp_path / 'tools')
+    (tmp_path / 'tools/step.py').write_text(
+        'import pathlib, time\n'
+        'print("started", flush=True)\n'
+        'try:\n    time.sleep(60)\n'
+        'except KeyboardInterrupt:\n    time.sleep(1); pathlib.Path("saved").touch()\n'
+    )
+    code = 'import sys; sys.path.insert(0, "tools"); import quickstart; '
+    process = subprocess.Popen(
+        [sys.executable, '-c', code + 'quickstart.Steps(1).run("tools/step.py")'],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    while 'started' not in process.stdout.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    process.communicate(timeout=60)
+    assert process.returncode != 0 and (tmp_path / 'saved').exists()
 
 
 def test_rendering_is_skipped_only_when_it_is_complete_and_newer(quickstart, monkeypatch, tmp_path):

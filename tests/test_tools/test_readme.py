@@ -1,0 +1,134 @@
+"""The README says nothing that the repository does not have: paths, flags, messages, the config."""
+
+import ast
+import contextlib
+import io
+import re
+import runpy
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+REPO = Path(__file__).resolve().parents[2]
+PAGES = ['README.md', 'configs/vid/faster_rcnn/README.md']
+MADE_UP = {'configs/my_dataset.py'}  # what the reader is to write
+TEXT_OF_VALUE = '\0'  # stands for what an f-string fills in
+
+
+def bash_lines(page: str) -> list[str]:
+    text = (REPO / page).read_text().replace('\\\n', ' ')
+    blocks = re.findall(r'```bash\n(.*?)```', text, re.DOTALL)
+    lines = [line.split('#')[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@cache
+def help_of(tool: str) -> str:
+    """Run in this process: importing torch once is enough."""
+    argv, sys.argv = sys.argv, [tool, '--help']
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+            runpy.run_path(str(REPO / tool), run_name='__main__')
+    finally:
+        sys.argv = argv
+    return out.getvalue()
+
+
+@cache
+def strings_of_the_code() -> list[str]:
+    """Every string literal, adjacent ones joined, as the reader will see it."""
+    found = []
+    files = [*(REPO / 'mmdet').rglob('*.py'), *(REPO / 'tools').glob('*.py')]
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (getattr(value, 'value', None) for value in node.values)
+                found.append(
+                    ''.join(part if isinstance(part, str) else TEXT_OF_VALUE for part in parts)
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_every_path_exists(page):
+    text = (REPO / page).read_text()
+    pattern = r'\b(?:tools|configs|mmdet|tests|demo|\.ci)/[\w./-]*\w'
+    paths = set(re.findall(pattern, text)) - MADE_UP
+    assert len(paths) > 1
+    missing = sorted(path for path in paths if not (REPO / path).exists())
+    assert not missing, f'{page} names {missing}'
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_every_config_in_a_table_exists(page):
+    names = re.findall(r'`(\w+\.py)`', (REPO / page).read_text())
+    known = {path.name for path in (REPO / 'configs').rglob('*.py')}
+    known |= {path.name for path in (REPO / 'tools').rglob('*.py')}
+    assert not [name for name in names if name not in known]
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_every_flag_of_a_shown_command_is_known(page):
+    checked = 0
+    for line in bash_lines(page):
+        for tool in re.findall(r'(tools/[\w/]+\.(?:py|sh))', line):
+            kind = 'train' if 'train' in tool else 'test'
+            asked = f'tools/{kind}.py' if tool.endswith('.sh') else tool
+            for flag in re.findall(r'(?<!\S)(--?[a-z][\w-]*)', line):
+                assert re.search(rf'(?<![\w-]){flag}\b', help_of(asked)), f'{line}: {flag}'
+                checked += 1
+    assert checked >= 1
+
+
+def test_every_flag_of_the_command_table_is_known():
+    rows = re.findall(r'^\| `(tools/\w+\.py)[^|]*\|(.*)\|$', (REPO / 'README.md').read_text(), re.M)
+    assert {tool for tool, _ in rows} >= {'tools/train.py', 'tools/test.py'}
+    for tool, text in rows:
+        for flag in re.findall(r'(--[a-z][\w-]*)', text):
+            assert flag in help_of(tool), f'{tool} {flag}'
+
+
+def test_every_message_of_the_troubleshooting_is_in_the_code():
+    section = (REPO / 'README.md').read_text().split('## Troubleshooting')[1].split('\n## ')[0]
+    rows = [row.split('|')[1] for row in section.splitlines() if row.startswith('| `')]
+    messages = [message for row in rows for message in re.findall(r'`([^`]+)`', row)]
+    assert len(messages) >= 15
+    for message in messages:
+        # `...`, N and M stand for what the message fills in
+        pieces = [re.escape(p) for p in re.split(r'\.\.\.|\b[NM]\b(?:-1)?', message) if p.strip()]
+        pattern = re.compile('.*'.join(pieces), re.DOTALL)
+        assert any(pattern.search(text) for text in strings_of_the_code()), message
+
+
+def test_the_config_for_ones_own_dataset_is_legal(tmp_path):
+    from mmengine.registry import init_default_scope
+
+    from mmdet.engine.config_check import check_config
+
+    block = re.search(r'```python\n(_base_.*?)```', (REPO / 'README.md').read_text(), re.DOTALL)
+    base = (REPO / 'configs' / 'vid' / 'faster_rcnn' / 'faster_rcnn_r50_fpn_3x.py').resolve()
+    text = block[1].replace('vid/faster_rcnn/faster_rcnn_r50_fpn_3x.py', str(base))
+    path = tmp_path / 'my_dataset.py'
+    path.write_text(text)
+    config = Config.fromfile(str(path))
+    init_default_scope('mmdet')
+    check_config(config)
+    dataset = config.train_dataloader.dataset
+    assert dataset.type == 'CocoVideoDataset' and dataset.ann_file == 'data/mine/train.json'
+    assert [step.type for step in dataset.pipeline][:2] == ['LoadFrames', 'LoadAnnotations']
+    assert config.test_evaluator.ann_file == config.test_dataloader.dataset.ann_file
+
+
+def test_the_quickstart_shows_the_commands_it_runs():
+    text = (REPO / 'tools' / 'quickstart.py').read_text()
+    lines = [line for line in bash_lines('README.md') if 'data/sample' in line or 'sample/' in line]
+    tools = {tool for line in lines for tool in re.findall(r'tools/[\w/]+\.py', line)}
+    assert len(tools) == 5
+    for tool in tools:
+        name = Path(tool).stem
+        assert name in text or re.sub('_(vid|det)$', '_{subset}', name) in text, tool
