@@ -12,13 +12,19 @@ from torch import nn
 from mmdet.models.backbones import SwinTransformer, swin_layers, windows
 from mmdet.registry import MODELS
 
-TINY = dict(embed_dims=8, depths=(2, 2), num_heads=(2, 4), out_indices=(0, 1), window_size=3)
+TINY = dict(
+    embed_dims=8,
+    depths=(2, 2),
+    num_heads=(2, 4),
+    out_indices=(0, 1),
+    window_size=3,
+    drop_path_rate=0.0,
+)
 
 
 def tiny(seed: int = 0, **settings) -> SwinTransformer:
     """A small model whose every parameter matters."""
-    settings = dict(TINY, drop_path_rate=0.0) | settings
-    model = MODELS.build(dict(type='SwinTransformer', **settings))
+    model = MODELS.build(dict(type='SwinTransformer', **{**TINY, **settings}))
     return randomise(model, seed).eval()
 
 
