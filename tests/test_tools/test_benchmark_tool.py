@@ -1,9 +1,11 @@
 import importlib.util
 import re
 import sys
+import time
 
 import numpy as np
 import pytest
+import torch
 
 
 @pytest.fixture
@@ -42,3 +44,34 @@ def test_an_unknown_subject(benchmark, capsys):
     assert "choose from 'data', 'eval', 'infer', 'train'" in capsys.readouterr().err.replace(
         'from data, eval, infer, train', "from 'data', 'eval', 'infer', 'train'"
     )
+
+
+@pytest.mark.parametrize('method', ['faster_rcnn', 'mamba'])
+def test_infer_shows_every_stage(benchmark, repo, capsys, method):
+    config = f'{repo}/configs/sample/{method}_r18.py'
+    benchmark.main(['infer', config, '--frames', '2', '--warmup', '1', '--device', 'cpu'])
+    printed = capsys.readouterr().out
+    for text in ('decode', 'resize', 'transfer', 'backbone', 'neck', 'RPN', 'RoI', 'post', 'total'):
+        assert text in printed
+    assert 'batch 1' in printed and 'unit = plain fp32 backbone' in printed
+    assert re.search(r'\d frames/s end to end', printed)
+
+
+def test_infer_accounts_for_all_of_the_time(benchmark, repo):
+    sys.path.insert(0, str(repo / 'tools'))
+    infer = importlib.import_module('benchmarks.infer')
+    timer = infer.StageTimer(torch.device('cpu'))
+    with timer.frame() as seconds:
+        timer.wrap('neck', time.sleep)(0.02)
+        time.sleep(0.03)
+    assert seconds['neck'] >= 0.02 and seconds['RoI'] >= 0.03
+    stages = sum(seconds[stage] for stage in infer.STAGES)
+    assert stages == pytest.approx(seconds['total'])
+
+
+def test_train_takes_real_steps(benchmark, repo, capsys):
+    config = f'{repo}/configs/sample/mamba_r18.py'
+    benchmark.main(['train', config, '--batch', '2', '--steps', '2', '--device', 'cpu'])
+    printed = capsys.readouterr().out
+    assert '2 clip(s) of 3 frame(s) (108, 192)' in printed
+    assert re.search(r'median \d+\.\d+ s per step, peak \d+ MB resident', printed)
