@@ -7,7 +7,9 @@ from typing import Any
 from mmengine import Config
 
 from mmdet.apis.common import check_amp, prepare_config
+from mmdet.engine.checkpoint import existing_file
 from mmdet.engine.config_check import ConfigError
+from mmdet.engine.download import is_url
 
 NEEDED = ('model', 'test_dataloader', 'test_evaluator')
 TRAINING_KEYS = (
@@ -72,6 +74,10 @@ def test(
     absent = [key for key in NEEDED if not cfg.get(key)]
     if absent:
         raise ConfigError(f'Cannot test: the config has no {", ".join(absent)}.')
+    if amp:
+        check_amp(amp, device)
+    if not is_url(checkpoint):
+        existing_file(checkpoint)
     for key in TRAINING_KEYS:
         cfg.pop(key, None)
     cfg.update(load_from=str(checkpoint), resume=False, allow_partial=allow_partial)
@@ -80,7 +86,6 @@ def test(
     if (cfg.get('randomness') or {}).get('seed') is None:
         cfg.randomness = dict(seed=0)
     if amp:
-        check_amp(amp, device)
         cfg.test_cfg.amp = amp
     options = {'work_dir': cfg.work_dir, 'out_file': out, 'format_only': format_only}
     options['evaluate'] = evaluate and not format_only

@@ -85,7 +85,7 @@ def load_checkpoint_file(source: str | os.PathLike, trust: bool = False) -> dict
         CheckpointError: absent, truncated, no checkpoint at all, or in need of `trust`.
         DownloadError: the address could not be fetched.
     """
-    path = _local_path(source)
+    path = fetch_once(source) if is_url(source) else existing_file(source)
     try:
         checkpoint = load_safely(path)
     except BlockedGlobals as blocked:
@@ -103,15 +103,23 @@ def load_checkpoint_file(source: str | os.PathLike, trust: bool = False) -> dict
     return dict(checkpoint)
 
 
-def _local_path(source: str | os.PathLike) -> Path:
-    if is_url(source):
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if distributed and local_rank() > 0:
-            torch.distributed.barrier()  # the first process of the node downloads
-        path = fetch(str(source))
-        if distributed and local_rank() == 0:
-            torch.distributed.barrier()
-        return path
+def fetch_once(url: str | os.PathLike) -> Path:
+    """The local copy of an address; the first process of each node downloads it."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if distributed and local_rank() > 0:
+        torch.distributed.barrier()
+    path = fetch(str(url))
+    if distributed and local_rank() == 0:
+        torch.distributed.barrier()
+    return path
+
+
+def existing_file(source: str | os.PathLike) -> Path:
+    """`source` as a path.
+
+    Raises:
+        CheckpointError: there is no such file; names the checkpoints of its folder.
+    """
     path = Path(source).expanduser()
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob('*.pth'))[:MAX_LISTED]

@@ -71,9 +71,7 @@ class CheckpointHook(Hook):
             self._save(runner, f'iter_{runner.iter + 1}.pth', runner.epoch, runner.iter + 1)
 
     def save_interrupted(self, runner) -> None:
-        """Called between two iterations when a signal asks to stop."""
-        if runner.world_size > 1:  # the other ranks may be anywhere; saving needs them all
-            return
+        """Called on all ranks between two iterations when a signal asks to stop."""
         self._save(runner, f'iter_{runner.iter}.pth', runner.epoch, runner.iter)
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:

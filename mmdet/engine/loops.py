@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 import torch
-from mmengine.dist import get_dist_info
+from mmengine.dist import all_reduce, get_dist_info, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.runner.loops import BaseLoop
 from torch import nn
@@ -101,8 +101,9 @@ class VideoTrainLoop(BaseLoop):
         self._inside_epoch = True
         for index, batch in enumerate(self._batches(start), start):
             self.run_iter(index, batch)
-            if self._signal is not None:
-                self._stop_for_signal()
+            if self._asked_to_stop():
+                self.runner.call_hook('save_interrupted')
+                raise TrainingInterrupted(128 + self._signal)
         self._inside_epoch = False
         self.runner.call_hook('after_train_epoch')
         self.epoch += 1
@@ -169,9 +170,14 @@ class VideoTrainLoop(BaseLoop):
         if asked_before or not self._inside_epoch:
             raise TrainingInterrupted(128 + number)
 
-    def _stop_for_signal(self) -> None:
-        self.runner.call_hook('save_interrupted')
-        raise TrainingInterrupted(128 + self._signal)
+    def _asked_to_stop(self) -> bool:
+        """Whether any rank got a signal; all ranks agree after the same iteration."""
+        if get_world_size() == 1:
+            return self._signal is not None
+        number = torch.tensor([self._signal or 0])
+        all_reduce(number, 'max')
+        self._signal = int(number) or None
+        return self._signal is not None
 
 
 def _number(value: torch.Tensor | float) -> float:
@@ -206,6 +212,8 @@ class _VideoPass(BaseLoop):
         self._hook('before', '')
         self._hook('before', '_epoch')
         self.run_frames()
+        if get_world_size() > 1:
+            self.runner.logger.info('Rank 0 has finished its frames and waits for the other ranks')
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
         self._hook('after', '_epoch', metrics=metrics)
         self._hook('after', '')

@@ -3,19 +3,14 @@
 import copy
 import os
 import platform
-import random
-import signal
 import time
 from collections import Counter
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
-import cv2
 import mmengine
-import numpy as np
 import torch
 import torchvision
-from mmengine.dist import all_gather_object, get_rank, is_main_process, master_only
+from mmengine.dist import all_gather_object, is_main_process, master_only
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner
@@ -31,6 +26,7 @@ from mmdet.engine.checkpoint import (
     save_checkpoint,
     state_dict_of,
 )
+from mmdet.engine.data_loading import loader_config
 from mmdet.engine.dist import TIMEOUT_S, init_dist, local_rank
 from mmdet.engine.resume import restore_training, resume_source
 from mmdet.engine.rng import get_rng_state
@@ -155,19 +151,12 @@ class VideoRunner(Runner):
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """As mmengine's, with a generator of its own: iterating leaves the global one alone."""
+        """As mmengine's, see `loader_config`."""
         if isinstance(dataloader, DataLoader):
             return dataloader
-        dataloader = dict(dataloader)
-        if dataloader.get('num_workers', 0) == 0:
-            for key in ('persistent_workers', 'prefetch_factor'):
-                dataloader.pop(key, None)
         seed = 0 if seed is None else seed
-        dataloader.setdefault(
-            'worker_init_fn', dict(type=partial(_init_worker, seed=seed, rank=get_rank()))
-        )
-        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
-        loader.generator = torch.Generator().manual_seed(seed)
+        loader = Runner.build_dataloader(loader_config(dataloader, seed), seed, diff_rank_seed)
+        loader.generator = torch.Generator().manual_seed(seed)  # leaves the global one alone
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -290,17 +279,6 @@ def _with_type(loop: BaseLoop | dict, name: str) -> BaseLoop | dict:
             'max_epochs=N).'
         )
     return {'type': name, **loop}
-
-
-def _init_worker(worker_id: int, seed: int, rank: int) -> None:
-    """Seed a data worker, keep it single-threaded, and leave Ctrl-C to the main process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker_seed = (seed + 1000 * rank + worker_id) % 2**32
-    random.seed(worker_seed)
-    np.random.seed(worker_seed)
-    torch.manual_seed(worker_seed)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
 
 
 def _plain_entries(state: dict) -> dict:

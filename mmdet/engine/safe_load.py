@@ -39,7 +39,8 @@ def load_safely(path: Path, mmap: bool = False) -> Any:
     try:
         return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        if not _names_in(error):
+        blocked = _names_in(error)
+        if not blocked:
             raise CheckpointError(f'{path} is not a PyTorch checkpoint.') from error
     except Exception as error:  # the unpickler fails in many ways on bytes that are no pickle
         size = path.stat().st_size
@@ -47,6 +48,8 @@ def load_safely(path: Path, mmap: bool = False) -> Any:
             f'{path} ({size} bytes) is truncated or not a PyTorch checkpoint: '
             f'{str(error).splitlines()[0] if str(error) else "empty file"}'
         ) from error
+    if not hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint'):  # torch < 2.6
+        raise BlockedGlobals(', '.join(blocked))
     try:
         with torch.serialization.safe_globals(_known_globals()):
             return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from mmdet import apis
+from mmdet.engine.loops import VideoTrainLoop
 
 STUB = """#!/usr/bin/env bash
 if [[ $1 == -c ]]; then echo 4; exit; fi
@@ -107,52 +109,110 @@ def test_slurm_starts_one_task_per_gpu(words, tmp_path):
     assert out[-4:] == ['<bbox>', '<--launcher>', '<slurm>', '']
 
 
-def _train_as_rank(rank, port, toy, work_dir, options):
+def _as_rank(rank, count, port, task, toy, options):
     torch.set_num_threads(1)  # a forked child has no pool of threads
-    place = dict(
-        RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, MASTER_ADDR='127.0.0.1', MASTER_PORT=port
-    )
+    place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=count)
+    place.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
     os.environ.update({key: str(value) for key, value in place.items()})
-    apis.train(toy, work_dir=work_dir, device='cpu', launcher='pytorch', **options)
+    task(toy, device='cpu', launcher='pytorch', **options)
 
 
-def train_with_two(toy, work_dir, **options):
+def in_parallel(count, task, toy, exit_code=0, **options):
+    """Run `task(toy, **options)` in `count` forked processes, which saves the imports."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context('fork')
     ranks = [
-        context.Process(target=_train_as_rank, args=(rank, port, toy, str(work_dir), options))
-        for rank in range(2)
+        context.Process(target=_as_rank, args=(rank, count, port, task, toy, options))
+        for rank in range(count)
     ]
     for rank in ranks:
         rank.start()
     for rank in ranks:
         rank.join(120)
-    assert [rank.exitcode for rank in ranks] == [0, 0]
-    return torch.load(work_dir / 'epoch_2.pth', weights_only=True)
+    assert [rank.exitcode for rank in ranks] == [exit_code] * count
 
 
 @pytest.fixture(scope='module')
 def toy(repo):
-    return repo / 'tests/test_engine/toy_config.py'
+    path = repo / 'tests/test_engine/toy_config.py'
+    sys.path.insert(0, str(path.parent))
+    yield path
+    sys.path.remove(str(path.parent))
+
+
+@pytest.fixture(scope='module')
+def whole(toy, tmp_path_factory):
+    """Checkpoints of two processes after one and after two epochs."""
+    work_dir = tmp_path_factory.mktemp('whole')
+    in_parallel(2, apis.train, toy, work_dir=str(work_dir), seed=3)
+    return work_dir
+
+
+@pytest.fixture(scope='module')
+def results(toy, whole, tmp_path_factory):
+    """The results file of one process with one thread."""
+    folder = tmp_path_factory.mktemp('one')
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    checkpoint, out = str(whole / 'epoch_2.pth'), str(folder / 'r.pkl')
+    apis.test(toy, checkpoint, out=out, work_dir=str(folder), device='cpu')
+    torch.set_num_threads(threads)
+    assert len(pickle.loads((folder / 'r.pkl').read_bytes())) == 12
+    return (folder / 'r.pkl').read_bytes()
 
 
 @pytest.mark.dist
-def test_two_processes_train_test_and_resume(repo, toy, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(toy.parent))
-    whole = train_with_two(toy, tmp_path / 'whole', seed=3)
-    assert whole['meta']['world_size'] == 2 and whole['meta']['iters_per_epoch'] == 4
-    assert len(whole['rng']) == 2 and not next(iter(whole['state_dict'])).startswith('module.')
-
-    (tmp_path / 'half').mkdir()
-    shutil.copy(tmp_path / 'whole/epoch_1.pth', tmp_path / 'half')
-    resumed = train_with_two(toy, tmp_path / 'half', resume='auto')
-    for name, value in whole['state_dict'].items():
+def test_two_processes_resume_to_the_same_weights(toy, whole, tmp_path):
+    expected = torch.load(whole / 'epoch_2.pth', weights_only=True)
+    assert expected['meta']['world_size'] == 2 and expected['meta']['iters_per_epoch'] == 4
+    assert len(expected['rng']) == 2
+    assert not any(name.startswith('module.') for name in expected['state_dict'])
+    shutil.copy(whole / 'epoch_1.pth', tmp_path)
+    in_parallel(2, apis.train, toy, work_dir=str(tmp_path), resume='auto')
+    resumed = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
+    for name, value in expected['state_dict'].items():
         assert torch.equal(resumed['state_dict'][name], value), name
 
-    two, one = tmp_path / 'two.pkl', tmp_path / 'one.pkl'
-    checkpoint = str(tmp_path / 'whole/epoch_2.pth')
+
+def _train_and_signal(toy, **options):
+    """Rank 1 alone gets a SIGTERM in iteration 3, counted from 1."""
+    original = VideoTrainLoop.run_iter
+
+    def run_iter(self, index, batch):
+        if self.iter == 2 and self.runner.rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, index, batch)
+
+    VideoTrainLoop.run_iter = run_iter
+    apis.train(toy, **options)
+
+
+@pytest.mark.dist
+def test_a_signal_to_one_rank_stops_and_saves_all(toy, whole, tmp_path):
+    code = 128 + signal.SIGTERM
+    in_parallel(2, _train_and_signal, toy, code, work_dir=str(tmp_path), seed=3)
+    assert [p.name for p in tmp_path.glob('*.pth')] == ['iter_3.pth']
+    in_parallel(2, apis.train, toy, work_dir=str(tmp_path), resume='auto')
+    expected = torch.load(whole / 'epoch_2.pth', weights_only=True)['state_dict']
+    resumed = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['state_dict']
+    for name, value in expected.items():
+        assert torch.equal(resumed[name], value), name
+
+
+@pytest.mark.dist
+def test_one_process_resumes_what_two_began(toy, whole, tmp_path):
+    shutil.copy(whole / 'epoch_1.pth', tmp_path)
+    runner = apis.train(toy, work_dir=str(tmp_path), resume='auto', device='cpu')
+    assert runner.epoch == 2 and runner.iter == 14
+    log = next(tmp_path.rglob('*.log')).read_text()
+    assert 'iteration 4 becomes 7' in log and 'random states of 2 process(es)' in log
+
+
+@pytest.mark.dist
+def test_dist_test_equals_one_process_bit_for_bit(repo, toy, whole, results, tmp_path):
+    out = tmp_path / 'two.pkl'
     env = {
         **os.environ,
         'PYTHON': sys.executable,
@@ -160,12 +220,15 @@ def test_two_processes_train_test_and_resume(repo, toy, tmp_path, monkeypatch):
         'OMP_NUM_THREADS': '1',
         'CUDA_VISIBLE_DEVICES': '',
     }
-    command = [str(repo / 'tools/dist_test.sh'), str(toy), '2', '--checkpoint', checkpoint]
-    command += ['--out', str(two), '--eval', 'bbox', '--work-dir', str(tmp_path / 'two')]
-    subprocess.run(command, env=env, check=True, timeout=300)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    apis.test(toy, checkpoint, out=str(one), work_dir=str(tmp_path / 'one'), device='cpu')
-    torch.set_num_threads(threads)
-    assert one.read_bytes() == two.read_bytes()
-    assert len(pickle.loads(one.read_bytes())) == 12
+    command = [repo / 'tools/dist_test.sh', toy, whole / 'epoch_2.pth', '2', '--out', out]
+    command += ['--eval', 'bbox', '--work-dir', tmp_path]
+    subprocess.run(list(map(str, command)), env=env, check=True, timeout=300)
+    assert out.read_bytes() == results
+
+
+@pytest.mark.dist
+def test_more_processes_than_videos(toy, whole, results, tmp_path):
+    out = tmp_path / 'five.pkl'
+    options = dict(checkpoint=str(whole / 'epoch_2.pth'), out=str(out), work_dir=str(tmp_path))
+    in_parallel(5, apis.test, toy, **options)
+    assert out.read_bytes() == results
