@@ -1,8 +1,9 @@
 """What training and testing from a config have in common."""
 
+import inspect
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +33,35 @@ def prepare_config(
     if device is not None:
         cfg.device = device
     return cfg
+
+
+def set_metric_options(
+    evaluator: Mapping | Sequence[Mapping],
+    options: Mapping[str, Any],
+    wanted: Mapping[str, Any] | None = None,
+) -> None:
+    """Give each metric of a config those of `options` that it takes.
+
+    Args:
+        evaluator: config of a metric, or of several; changed.
+        options: over what the config says.
+        wanted: likewise, but each must be taken by some metric.
+
+    Raises:
+        ConfigError: no metric takes one of `wanted`.
+    """
+    from mmdet.registry import METRICS, closest
+
+    metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+    legal: set[str] = set()
+    for metric in metrics:
+        parameters = set(inspect.signature(METRICS.get(metric['type'])).parameters)
+        legal |= parameters
+        for given in (options, wanted or {}):
+            metric.update({k: v for k, v in given.items() if k in parameters})
+    for key in wanted or {}:
+        if key not in legal:
+            raise ConfigError(f'--eval-options: no metric takes {key!r}. {closest(key, legal)}')
 
 
 def check_amp(amp: str, device: str | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine import Config
 
-from mmdet.apis.common import check_amp, prepare_config
+from mmdet.apis.common import check_amp, prepare_config, set_metric_options
 from mmdet.engine.checkpoint import existing_file
 from mmdet.engine.config_check import ConfigError
 from mmdet.engine.download import is_url
@@ -89,31 +89,12 @@ def test(
         cfg.test_cfg.amp = amp
     options = {'work_dir': cfg.work_dir, 'out_file': out, 'format_only': format_only}
     options['evaluate'] = evaluate and not format_only
-    _set_metric_options(cfg, options, eval_options or {})
+    set_metric_options(cfg.test_evaluator, options, eval_options)
     _set_hooks(cfg, show_dir, show_score_thr, fuse_conv_bn)
 
     from mmdet.engine.runner import VideoRunner
 
     return VideoRunner.from_cfg(cfg).test()
-
-
-def _set_metric_options(cfg: Config, options: Mapping, eval_options: Mapping) -> None:
-    """Give each metric the options that it takes; all of `eval_options` must be taken by one."""
-    import inspect
-
-    from mmdet.registry import METRICS, closest
-
-    metrics = cfg.test_evaluator
-    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-    legal: set[str] = set()
-    for metric in metrics:
-        parameters = set(inspect.signature(METRICS.get(metric['type'])).parameters)
-        legal |= parameters
-        metric.update({k: v for k, v in options.items() if k in parameters})
-        metric.update({k: v for k, v in eval_options.items() if k in parameters})
-    for key in eval_options:
-        if key not in legal:
-            raise ConfigError(f'--eval-options: no metric takes {key!r}. {closest(key, legal)}')
 
 
 def _set_hooks(cfg: Config, show_dir: str | None, score_thr: float, fuse: bool) -> None:

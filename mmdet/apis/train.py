@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine import Config
 
-from mmdet.apis.common import check_amp, prepare_config
+from mmdet.apis.common import check_amp, prepare_config, set_metric_options
 from mmdet.engine.config_check import ConfigError
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def train(
         cfg.resume = 'auto' if resume is True else str(resume)
     if not validate:
         cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    elif cfg.get('val_evaluator'):
+        set_metric_options(cfg.val_evaluator, {'work_dir': cfg.work_dir})
     if amp:
         check_amp(amp, device)
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=amp)

@@ -2,15 +2,16 @@
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from mmdet.engine.fileio import atomic_write
+from mmdet.engine.checkpoint import load_checkpoint_file
 from mmdet.registry import HOOKS
 
-POINTER = 'last_checkpoint'  # a text file that names the newest checkpoint, as mmengine writes it
+LATEST = 'latest.pth'  # a link to the newest checkpoint, as in 1.x
 
 
 @HOOKS.register_module()
@@ -52,6 +53,7 @@ class CheckpointHook(Hook):
     def before_train(self, runner) -> None:
         kept = runner.message_hub.runtime_info.get('kept_checkpoints', [])
         self._kept = [name for name in kept if os.path.exists(os.path.join(runner.work_dir, name))]
+        self._recall_best(runner)
         if self.by_epoch:
             every = f'every {self.interval} epoch(s)'
         else:
@@ -86,7 +88,7 @@ class CheckpointHook(Hook):
         better = best is None or (score > best if self.rule == 'greater' else score < best)
         if math.isnan(score) or not better:
             return
-        name = f'best_{self.save_best.replace("/", "_")}.pth'
+        name = self._best_name()
         runner.message_hub.update_info('best_score', score)
         runner.message_hub.update_info('best_ckpt', name)
         runner.save_checkpoint(
@@ -98,6 +100,18 @@ class CheckpointHook(Hook):
         )
         runner.logger.info(f'Best {self.save_best} so far, {score:.4f}: saved as {name}')
 
+    def _best_name(self) -> str:
+        return f'best_{self.save_best.replace("/", "_")}.pth'
+
+    def _recall_best(self, runner) -> None:
+        """After a resume: the best score may be newer than the checkpoint resumed from."""
+        path = Path(runner.work_dir, self._best_name()) if self.save_best else None
+        if path is None or runner.iter == 0 or not path.is_file():
+            return
+        meta = load_checkpoint_file(path)['meta']
+        if meta['iter'] <= runner.iter:
+            runner.message_hub.update_info('best_score', meta[self.save_best])
+
     def _save(self, runner, name: str, epoch: int, iteration: int) -> None:
         kept = [other for other in self._kept if other != name] + [name]
         surplus = kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
@@ -106,7 +120,15 @@ class CheckpointHook(Hook):
         runner.save_checkpoint(runner.work_dir, name, meta={'epoch': epoch, 'iter': iteration})
         runner.logger.info(f'Saved {name} ({epoch} epochs, {iteration} iterations)')
         if is_main_process():
-            with atomic_write(Path(runner.work_dir) / POINTER) as file:
-                file.write(os.path.join(runner.work_dir, name))
+            _link(Path(runner.work_dir), name)
             for old in surplus:
                 Path(runner.work_dir, old).unlink(missing_ok=True)
+
+
+def _link(folder: Path, name: str) -> None:
+    """Let `latest.pth` lead to `name`; file systems without links do without."""
+    new = folder / f'.{LATEST}.tmp'
+    with suppress(OSError):
+        new.unlink(missing_ok=True)
+        new.symlink_to(name)
+        os.replace(new, folder / LATEST)

@@ -38,7 +38,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
         train(tmp_path, {'model.explode_at': 9})
     text = str(caught.value)
     assert 'iteration 9 (epoch 2)' in text and 'loss_toy nan' in text and '.jpg' in text
-    assert [p.name for p in tmp_path.glob('*.pth')] == ['epoch_1.pth']
+    assert sorted(p.name for p in tmp_path.glob('*.pth')) == ['epoch_1.pth', 'latest.pth']
 
 
 def test_the_log_tells_the_rule_of_the_learning_rate_and_the_seed(trained):
@@ -76,7 +76,7 @@ def test_checkpoints_hold_plain_values_and_the_classes(trained):
     assert meta['CLASSES'] == ['cat', 'dog'] and meta['epoch'] == 2 and meta['iter'] == 14
     assert meta['seed'] == 3 and meta['world_size'] == 1 and meta['iters_per_epoch'] == 7
     assert len(checkpoint['rng']) == 1
-    assert (trained[0] / 'last_checkpoint').read_text() == str(path)
+    assert (trained[0] / 'latest.pth').resolve() == path.resolve()
 
     def check(node):
         assert type(node) in (dict, list, str, int, float, bool, type(None), torch.Tensor)
@@ -96,13 +96,23 @@ def test_the_newest_and_the_best_checkpoints_are_kept(tmp_path):
     }
     runner = train(tmp_path, options)
     names = sorted(p.name for p in tmp_path.glob('*.pth'))
-    assert names == ['best_toy_score.pth', 'epoch_3.pth', 'epoch_4.pth']
+    assert names == ['best_toy_score.pth', 'epoch_3.pth', 'epoch_4.pth', 'latest.pth']
     rows = [json.loads(ln) for ln in next(tmp_path.rglob('scalars.json')).read_text().splitlines()]
     scores = [row['toy/score'] for row in rows if 'toy/score' in row]
     best = torch.load(tmp_path / 'best_toy_score.pth', weights_only=True)
     assert best['meta']['toy/score'] == pytest.approx(max(scores))
     assert best['meta']['epoch'] == 1 + scores.index(max(scores))
     assert runner.message_hub.get_info('best_score') == pytest.approx(max(scores))
+
+
+def test_a_resumed_run_knows_a_best_score_newer_than_its_checkpoint(tmp_path):
+    options = {'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.save_best': 'toy/score'}
+    options['test_evaluator.scale'] = options['val_evaluator.scale'] = 5.0
+    train(tmp_path, options)
+    best = (tmp_path / 'best_toy_score.pth').read_bytes()
+    options.update({'train_cfg.max_epochs': 2, 'val_evaluator.scale': 1.0})
+    apis.train(CONFIG, work_dir=str(tmp_path), resume='auto', cfg_options=options)
+    assert (tmp_path / 'best_toy_score.pth').read_bytes() == best
 
 
 def test_save_best_of_an_unknown_metric_lists_the_known(tmp_path):

@@ -59,7 +59,10 @@ def stop_at(monkeypatch):
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_resume_after_an_epoch_equals_the_whole_run(tmp_path, stop_at, whole, workers):
-    options = {'train_dataloader.num_workers': workers}
+    options = {
+        'train_dataloader.num_workers': workers,
+        'train_dataloader.persistent_workers': True,  # left away where there are no workers
+    }
     undo = stop_at(9)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, seed=3, cfg_options=options)
