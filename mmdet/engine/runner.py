@@ -90,7 +90,7 @@ class VideoRunner(Runner):
             f'{self.world_size} process(es), {torch.get_num_threads()} threads each, '
             f'seed {self.seed}{", deterministic" if self.deterministic else ""}'
         )
-        self.logger.info(f'Work dir: {self.work_dir} (log and curves in {self.log_dir})')
+        self.logger.info(f'Work dir: {self.work_dir} (log of this run in {self.log_dir})')
 
     @master_only
     def dump_config(self) -> None:

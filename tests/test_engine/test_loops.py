@@ -162,6 +162,7 @@ def test_a_test_leaves_the_config_of_the_training_alone(trained, tmp_path):
     assert 'seed=3' in before and 'max_epochs=2' in before
     apis.test(CONFIG, str(trained[0] / 'epoch_2.pth'), work_dir=str(trained[0]), evaluate=True)
     assert (trained[0] / 'toy_config.py').read_text() == before
+    assert len(list(trained[0].rglob('scalars.json'))) == 1  # curves are of the training only
 
 
 def test_a_wrong_class_count_is_found_before_training(tmp_path):
@@ -218,3 +219,10 @@ def test_weights_are_loaded_before_training(trained, tmp_path):
     expected = torch.load(source, weights_only=True)['state_dict']
     for name, value in runner.model.named_parameters():
         assert torch.equal(value, expected[name])
+
+
+def test_histories_of_losses_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmdet.engine.hooks.HISTORY', 3)
+    runner = train(tmp_path, {'default_hooks.logger.interval': 1}, validate=False)
+    lengths = {len(h.data[0]) for h in runner.message_hub.log_scalars.values()}
+    assert lengths == {3}
