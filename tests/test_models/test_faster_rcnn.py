@@ -159,6 +159,19 @@ def test_frames_of_several_videos_together_equal_one_by_one(kind):
         assert len(found) == len(alone) and matched(alone, found) > 0.9
 
 
+def test_init_weights_loads_the_backbone_and_leaves_the_rest(tmp_path):
+    path, source = tmp_path / 'backbone.pth', tiny_detector('dc5', seed=1)
+    torch.save(source.backbone.state_dict(), path)
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    model = tiny_detector('dc5', seed=2, options={'backbone.init_cfg': init_cfg})
+    head = model.rpn_head.rpn_conv.weight.clone()
+    assert not torch.equal(model.backbone.conv1.weight, source.backbone.conv1.weight)
+    model.init_weights()
+    loaded, expected = model.backbone.state_dict(), source.backbone.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.items())
+    assert torch.equal(model.rpn_head.rpn_conv.weight, head)
+
+
 def test_a_model_for_testing_needs_no_training_settings():
     model = MODELS.build({**tiny_config('dc5'), 'train_cfg': None}).eval()
     assert len(model.step(random_clip(), model.init_state())[0]) > 0

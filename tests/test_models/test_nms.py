@@ -54,6 +54,13 @@ def test_the_offset_between_classes_rounds_as_in_the_original():
     assert flipped > 0
 
 
+def test_classes_are_moved_apart_by_the_largest_coordinate_plus_one():
+    boxes = torch.tensor([[90.0, 90, 100, 100], [-10, -10, 0, 0]])  # the second: to 91 ... 101
+    scores, groups = torch.tensor([0.9, 0.8]), torch.tensor([0, 1])
+    assert batched_nms(boxes, scores, groups, 0.7).tolist() == [0, 1]  # IoU 81 / 119 = .68
+    assert batched_nms(boxes, scores, groups, 0.65).tolist() == [0]
+
+
 def test_multiclass_equals_a_loop_over_classes():
     boxes = random_boxes(40 * 3, 1).reshape(40, 3, 4)
     scores = torch.rand(40, 3, generator=torch.manual_seed(1))

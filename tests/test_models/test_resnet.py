@@ -77,6 +77,13 @@ def test_dilated_stage_differs_from_torchvision_in_its_first_block_only():
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_basic_blocks_are_dilated_in_their_first_convolution():
+    model = ResNet(18, base_channels=4, **DC5)
+    assert [block.conv1.dilation for block in model.layer4] == [(2, 2)] * 2
+    assert {block.conv2.dilation for block in model.layer4} == {(1, 1)}
+    assert model.layer3[0].conv1.dilation == (1, 1)
+
+
 @pytest.mark.parametrize('size', [(96, 128), (48, 208)])
 def test_map_sizes(size):
     x = torch.zeros(2, 3, *size)

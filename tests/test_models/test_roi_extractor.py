@@ -37,10 +37,21 @@ def test_roi_align_equals_a_loop(box, sampling_ratio):
 
 @pytest.mark.parametrize(
     ('side', 'level'),
-    [(0, 0), (1, 0), (111.99, 0), (112, 1), (223.9, 1), (224, 2), (447, 2), (448, 3), (1e4, 3)],
+    [
+        (0, 0),
+        (1, 0),
+        (111.99, 0),
+        (111.99995, 1),
+        (112, 1),
+        (223.9, 1),
+        (224, 2),
+        (447, 2),
+        (448, 3),
+        (1e4, 3),
+    ],
 )
 def test_level_of_a_square(side, level):
-    rois = torch.tensor([[0, 5.0, 5.0, 5.0 + side, 5.0 + side]])
+    rois = torch.tensor([[0, 0.0, 0.0, side, side]])
     assert extractor([4, 8, 16, 32], 0).levels(rois).tolist() == [level]
 
 
