@@ -81,7 +81,7 @@ def plain_errors() -> Iterator[None]:
     """Show mistakes of the user as one message without a traceback, and end with status 1."""
     from mmdet.datasets.parsers import AnnotationError
     from mmdet.engine.checkpoint import CheckpointError
-    from mmdet.engine.dist import end_dist
+    from mmdet.engine.dist import LaunchError, end_dist
     from mmdet.engine.download import DownloadError
     from mmdet.engine.loops import NonFiniteLossError
     from mmdet.evaluation.errors import EvaluationError
@@ -93,6 +93,7 @@ def plain_errors() -> Iterator[None]:
         DownloadError,
         EvaluationError,
         FileNotFoundError,
+        LaunchError,
         NonFiniteLossError,
     )
     try:

@@ -5,7 +5,7 @@ finds the group initialised leaves it alone, so this runs first.
 """
 
 import os
-import subprocess
+import re
 from datetime import timedelta
 
 import torch
@@ -13,8 +13,13 @@ import torch.distributed as torch_dist
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 DEFAULT_PORT = '29500'
+FIRST_HOST = re.compile(r'([^\[,]*)(?:\[([^\],-]+)[^\]]*\])?([^\[,]*)')
 # Rank 0 scores a whole validation set while the others wait: NCCL's 10 minutes are too few.
 TIMEOUT_S = 3600
+
+
+class LaunchError(RuntimeError):
+    """The processes of a run were not started as the launcher needs it."""
 
 
 def init_dist(launcher: str, timeout_s: int = TIMEOUT_S, use_gpu: bool = True) -> None:
@@ -30,7 +35,7 @@ def init_dist(launcher: str, timeout_s: int = TIMEOUT_S, use_gpu: bool = True) -
 
     Raises:
         ValueError: unknown launcher.
-        RuntimeError: the launcher's variables are absent, or this node has too few GPUs.
+        LaunchError: the launcher's variables are absent, or this node has too few GPUs.
     """
     if launcher not in LAUNCHERS:
         raise ValueError(f'Unknown launcher {launcher!r}. Legal: {", ".join(LAUNCHERS)}.')
@@ -60,7 +65,7 @@ def local_rank() -> int:
 def _select_gpu(local: int) -> None:
     gpus = torch.cuda.device_count()
     if local >= gpus:
-        raise RuntimeError(
+        raise LaunchError(
             f'Process {local} of this node finds only {gpus} GPU(s). Start at most {gpus} '
             f'process(es) per node, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to run on the CPU.'
         )
@@ -70,7 +75,7 @@ def _select_gpu(local: int) -> None:
 def _require(launcher: str, how: str, *names: str) -> None:
     absent = [name for name in names if name not in os.environ]
     if absent:
-        raise RuntimeError(
+        raise LaunchError(
             f'--launcher {launcher} needs the environment variable(s) {", ".join(absent)}, '
             f'which {how} sets. Start the command with it, or leave --launcher away.'
         )
@@ -107,13 +112,9 @@ def _modulo_gpus(rank: str) -> str:
 
 
 def _first_host(nodelist: str) -> str:
-    """The first host of a slurm node list such as 'gpu[01-04,07]'."""
-    if '[' not in nodelist:
-        return nodelist.split(',')[0]
-    done = subprocess.run(
-        ['scontrol', 'show', 'hostnames', nodelist], capture_output=True, text=True, check=True
-    )
-    return done.stdout.split()[0]
+    """The first host of a slurm node list such as 'gpu[01-04,07],cpu1'."""
+    before, first, after = FIRST_HOST.match(nodelist).groups(default='')
+    return before + first + after
 
 
 def _default_address() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdet.engine.amp import autocast
-from mmdet.engine.config_check import check_class_count
+from mmdet.engine.config_check import ConfigError, check_class_count
 from mmdet.engine.progress import FrameProgress
 from mmdet.engine.rng import get_rng_state, set_rng_state
 from mmdet.registry import LOOPS
@@ -54,7 +54,7 @@ class VideoTrainLoop(BaseLoop):
         super().__init__(runner, dataloader)
         check_class_count(runner.cfg.get('model'), self.dataloader.dataset, 'train_dataloader')
         if len(self.dataloader) == 0:
-            raise ValueError('The training set gives no batch at all: see the filters it logs.')
+            raise ConfigError('The training set gives no batch: its filters leave nothing.')
         self.max_epochs = int(max_epochs)
         self.max_iters = self.max_epochs * len(self.dataloader)
         self.val_interval = val_interval

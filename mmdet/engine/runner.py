@@ -26,6 +26,7 @@ from mmdet.engine.checkpoint import (
     save_checkpoint,
     state_dict_of,
 )
+from mmdet.engine.config_check import ConfigError
 from mmdet.engine.data_loading import loader_config
 from mmdet.engine.dist import TIMEOUT_S, init_dist, local_rank
 from mmdet.engine.resume import restore_training, resume_source
@@ -273,7 +274,7 @@ def _with_type(loop: BaseLoop | dict, name: str) -> BaseLoop | dict:
         return loop
     loop = dict(loop)
     if not loop.pop('by_epoch', True):
-        raise ValueError(
+        raise ConfigError(
             'train_cfg asks for by_epoch=False, but training here goes by epochs, so that the '
             "order of the data is known at every step. Write train_cfg=dict(type='VideoTrainLoop', "
             'max_epochs=N).'

@@ -173,7 +173,7 @@ def test_a_wrong_class_count_is_found_before_training(tmp_path):
 
 def test_training_by_iterations_is_refused(tmp_path):
     options = {'train_cfg': dict(_delete_=True, by_epoch=False, max_iters=10)}
-    with pytest.raises(ValueError, match="type='VideoTrainLoop'"):
+    with pytest.raises(ConfigError, match="type='VideoTrainLoop'"):
         train(tmp_path, options)
 
 
