@@ -85,7 +85,7 @@ class StartInfoHook(Hook):
     """Says before training what the learning rate is, and why."""
 
     def before_train(self, runner) -> None:
-        batch = runner.train_dataloader.batch_sampler.batch_size
+        batch = getattr(runner.train_dataloader.batch_sampler, 'batch_size', 1)
         rates = sorted({group.get('initial_lr', group['lr']) for group in _groups(runner)})
         scaled = (runner.auto_scale_lr or {}).get('enable', False)
         base = (runner.auto_scale_lr or {}).get('base_batch_size')

@@ -2,6 +2,7 @@
 
 import math
 import signal
+import threading
 from collections.abc import Iterator
 from itertools import islice
 
@@ -18,6 +19,8 @@ from mmdet.engine.progress import FrameProgress
 from mmdet.engine.rng import get_rng_state, set_rng_state
 from mmdet.registry import LOOPS
 from mmdet.structures import Clip, Detections
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)  # ask to stop
 
 
 class NonFiniteLossError(RuntimeError):
@@ -71,7 +74,8 @@ class VideoTrainLoop(BaseLoop):
         self.epoch, self.iter = epoch, iteration
 
     def run(self) -> nn.Module:
-        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        main = threading.current_thread() is threading.main_thread()  # others get no signals
+        previous = {s: signal.signal(s, self._on_signal) for s in SIGNALS if main}
         try:
             self.runner.call_hook('before_train')
             while self.epoch < self.max_epochs and not self.stop_training:

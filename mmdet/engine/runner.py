@@ -11,8 +11,7 @@ import mmengine
 import torch
 import torchvision
 from mmengine.dist import all_gather_object, is_main_process, master_only
-from mmengine.model import is_model_wrapper, revert_sync_batchnorm
-from mmengine.registry import MODEL_WRAPPERS
+from mmengine.model import convert_sync_batchnorm, is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import Runner
 from mmengine.runner.loops import BaseLoop
 from torch import nn
@@ -31,7 +30,7 @@ from mmdet.engine.data_loading import loader_config
 from mmdet.engine.dist import TIMEOUT_S, init_dist, local_rank
 from mmdet.engine.resume import restore_training, resume_source
 from mmdet.engine.rng import get_rng_state
-from mmdet.registry import RUNNERS
+from mmdet.registry import MODEL_WRAPPERS, RUNNERS
 
 _STARTED: Counter[str] = Counter()  # runners of this process by timestamp
 
@@ -82,12 +81,12 @@ class VideoRunner(Runner):
         return torch.device(name or 'cpu')
 
     def _log_env(self, env_cfg: dict) -> None:
-        cuda = torch.cuda.is_available()
-        gpu = torch.cuda.get_device_name(self.device) if self.device.type == 'cuda' else 'no GPU'
+        on_gpu = self.device.type == 'cuda'
+        device = torch.cuda.get_device_name(self.device) if on_gpu else 'CPU'
         self.logger.info(
             f'mmdet {mmdet.__version__}, torch {torch.__version__}, '
             f'torchvision {torchvision.__version__}, mmengine {_mmengine_version()}, '
-            f'Python {platform.python_version()}, {gpu if cuda else "CPU"}, '
+            f'Python {platform.python_version()}, {device}, '
             f'{self.world_size} process(es), {torch.get_num_threads()} threads each, '
             f'seed {self.seed}{", deterministic" if self.deterministic else ""}'
         )
@@ -137,6 +136,8 @@ class VideoRunner(Runner):
             return revert_sync_batchnorm(model)
         if self._train_loop is None:  # testing needs no gradients, hence no wrapper
             return model
+        if self.cfg.get('sync_bn'):
+            model = convert_sync_batchnorm(model, self.cfg.sync_bn)
         return MODEL_WRAPPERS.build(
             {
                 'type': 'MMDistributedDataParallel',
