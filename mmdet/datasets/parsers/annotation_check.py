@@ -1,6 +1,7 @@
-"""From a CocoVID (or plain COCO) file to flat arrays, and the rules between its entries.
+"""From a CocoVID (or plain COCO) file to flat arrays; the first rule that is broken ends it.
 
-N: images, A: annotations, V: videos. Rules of a single entry are in `annotation_table`.
+N: images, A: annotations, V: videos. Rules of a single entry are in `annotation_table`, those
+between entries in `annotation_rules`.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .annotation_rules import Fault, duplicate_ids, frame_numbering, unknown_ids, unknown_videos
 from .annotation_table import ABSENT, SINGULAR, AnnotationError, Table, fail
 from .json_stream import JSONStream
 
@@ -84,15 +86,13 @@ def _order(path: Path, name: str, ids: np.ndarray) -> np.ndarray:
     if (np.diff(ids) > 0).all():
         return np.arange(len(ids))
     order = np.argsort(ids, kind='stable')
-    again = np.flatnonzero(np.diff(ids[order]) == 0)
-    if again.size:
-        first, second = order[again[0]], order[again[0] + 1]
-        fail(
-            path,
-            f'{SINGULAR[name]} id {ids[first]}',
-            f'the id must be unique, but {name}[{first}] and {name}[{second}] share it',
-        )
+    _refuse_first(path, duplicate_ids(name, ids, order))
     return order
+
+
+def _refuse_first(path: Path, faults: Iterator[Fault]) -> None:
+    for entry, rule in faults:
+        fail(path, entry, rule)
 
 
 def find(sorted_ids: np.ndarray, order: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def _image_arrays(
         wanted = images.column('video_id')
         video_order = _order(path, 'videos', video_ids)
         video_of = find(video_ids[video_order], video_order, wanted)
-        _refuse_unknown_video(path, ids, wanted, video_of)
+        _refuse_first(path, unknown_videos(ids, wanted, video_of))
     elif load_img_as_vid:
         video_ids, video_of, frame_ids = ids, np.arange(len(ids)), np.zeros(len(ids), np.int64)
         video_names = {key.replace('image_', 'video_', 1): names[key] for key in names}
@@ -124,7 +124,8 @@ def _image_arrays(
         video_ids, video_names = np.empty(0, np.int64), videos.texts.arrays('video_name')
         wanted = images.column('video_id')
         video_of = np.full(len(ids), -1)
-        _refuse_unknown_video(path, ids, wanted, np.where(wanted == ABSENT, 0, -1))
+        # without a list of videos no image may name one
+        _refuse_first(path, unknown_videos(ids, wanted, np.where(wanted == ABSENT, 0, -1)))
     arrays = {
         'image_ids': ids,
         'image_ids_sorted': ids[order],
@@ -139,16 +140,6 @@ def _image_arrays(
     return arrays | names | video_names, video_of
 
 
-def _refuse_unknown_video(
-    path: Path, ids: np.ndarray, wanted: np.ndarray, video_of: np.ndarray
-) -> None:
-    unknown = np.flatnonzero(video_of < 0)
-    if unknown.size:
-        video = wanted[unknown[0]]
-        rule = 'has no `video_id`' if video == ABSENT else f'video id {video} is not in `videos`'
-        fail(path, f'image id {ids[unknown[0]]}', rule)
-
-
 def _video_arrays(path: Path, images: Arrays, video_of: np.ndarray) -> Arrays:
     """The frames of every video in order; their frame ids must be 0..n-1."""
     frame_ids, ids = images['image_frame_ids'], images['image_ids']
@@ -157,25 +148,7 @@ def _video_arrays(path: Path, images: Arrays, video_of: np.ndarray) -> Arrays:
     order = in_video[np.lexsort((frame_ids[in_video], video_of[in_video]))]
     lengths = np.bincount(video_of[in_video], minlength=count)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    expected = np.arange(len(order)) - offsets[video_of[order]]
-    wrong = np.flatnonzero(frame_ids[order] != expected)
-    if wrong.size:
-        image, frame = order[wrong[0]], expected[wrong[0]]
-        given = frame_ids[image]
-        video = images['video_ids'][video_of[image]]
-        if given < 0:
-            rule = 'has no `frame_id`, or a negative one'
-        elif given < frame:
-            twin = ids[order[wrong[0] - 1]]
-            rule = f'frame_id {given} of video id {video} is already that of image id {twin}'
-        else:
-            rule = f'frame_id {given} follows, but frame_id {frame} of video id {video} is missing'
-        fail(
-            path,
-            f'image id {ids[image]}',
-            f'{rule}; the frame ids of a video of {lengths[video_of[image]]} frames must be '
-            f'0 to {lengths[video_of[image]] - 1}, each once',
-        )
+    _refuse_first(path, frame_numbering(ids, frame_ids, order, offsets, images['video_ids']))
     return {'video_offsets': offsets, 'video_images': order.astype(np.int32)}
 
 
@@ -193,10 +166,7 @@ def _annotation_arrays(
         ('image_id', image_ids, image_of, 'images'),
         ('category_id', categories, category_of, 'categories'),
     ):
-        unknown = np.flatnonzero(known < 0)
-        if unknown.size:
-            rule = f'{field} {values[unknown[0]]} is not in `{name}`'
-            fail(path, f'annotation id {ids[unknown[0]]}', rule)
+        _refuse_first(path, unknown_ids(ids, field, values, known, name))
     del image_ids, category_of
     counts = np.bincount(image_of, minlength=len(images['image_ids']))
     grouped = (np.diff(image_of) >= 0).all()

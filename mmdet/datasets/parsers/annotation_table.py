@@ -4,7 +4,7 @@ A rule is tested on a whole column at once; only when the column breaks it are i
 one by one, to name the first offender.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -125,6 +125,33 @@ FIELDS = {
 }
 
 
+def value_fault(name: str, field: Field, value: Any) -> str | None:
+    """In words, the rule that the value of a field breaks; None if it breaks none."""
+    if value is None:
+        return f'has no `{name}`' if field.default is REQUIRED else None
+    if field.read((value,)) is None:
+        return f'`{name}` {field.rule}, not {value!r:.100}'
+    return None
+
+
+def entry_faults(list_name: str, entry: Any) -> Iterator[str]:
+    """In words, every rule that an entry breaks by itself."""
+    if not isinstance(entry, dict):
+        yield 'must be an object'
+        return
+    for name, field in FIELDS[list_name].items():
+        fault = value_fault(name, field, entry.get(name))
+        if fault:
+            yield fault
+
+
+def entry_name(list_name: str, position: int, entry: Any) -> str:
+    """What errors call an entry: by its id or, without a usable one, by its place."""
+    number = entry.get('id') if isinstance(entry, dict) else None
+    known = isinstance(number, int)
+    return f'{SINGULAR[list_name]} id {number}' if known else f'{list_name}[{position}]'
+
+
 # --- one list of the file ------------------------------------------------------------------------
 
 
@@ -192,16 +219,25 @@ class Table:
         self._parts: dict[str, list] = {name: [] for name in self.fields}
 
     def add(self, entries: list) -> None:
+        """Append entries, all or, when one of them breaks a rule, none.
+
+        Raises:
+            AnnotationError: the first entry that breaks a rule.
+        """
+        columns, absent = {}, {}
         for name, values in self._columns(entries).items():
             field = self.fields[name]
-            array = field.read(values)
-            self.given[name] += len(values)
+            array, absent[name] = field.read(values), 0
             if array is None:
+                absent[name] = values.count(None)
                 values = self._with_defaults(entries, name, values)
                 array = field.read(values)
             if array is None:
                 array = self._read_one_by_one(entries, name, values)
-            if field.read is _texts:
+            columns[name] = array
+        for name, array in columns.items():
+            self.given[name] += len(array) - absent[name]
+            if self.fields[name].read is _texts:
                 self.texts.add(array)
             else:
                 self._parts[name].append(array)
@@ -223,29 +259,26 @@ class Table:
     def _columns_with_gaps(self, entries: list) -> dict[str, list]:
         for i, entry in enumerate(entries):
             if not isinstance(entry, dict):
-                fail(self.path, f'{self.name}[{self.length + i}]', 'must be an object')
+                self._fail_at(entries, i, 'must be an object')
         return {name: [entry.get(name) for entry in entries] for name in self.fields}
 
-    def _with_defaults(self, entries: list, name: str, values: Sequence) -> list:
+    def _with_defaults(self, entries: list, name: str, values: Sequence) -> Sequence:
         default = self.fields[name].default
         if default is REQUIRED and None in values:
-            self._fail_at(entries, values.index(None), f'has no `{name}`')
-        self.given[name] -= values.count(None)
+            at = values.index(None)
+            self._fail_at(entries, at, value_fault(name, self.fields[name], None))
         return [default if value is None else value for value in values]
 
     def _read_one_by_one(self, entries: list, name: str, values: Sequence) -> np.ndarray:
-        field, arrays = self.fields[name], []
+        field = self.fields[name]
         for i, value in enumerate(values):
-            arrays.append(field.read((value,)))
-            if arrays[-1] is None:
-                self._fail_at(entries, i, f'`{name}` {field.rule}, not {value!r:.100}')
-        return np.concatenate(arrays)
+            fault = value_fault(name, field, value)
+            if fault:
+                self._fail_at(entries, i, fault)
+        return np.concatenate([field.read((value,)) for value in values])
 
     def _fail_at(self, entries: list, i: int, rule: str) -> NoReturn:
-        number = entries[i].get('id')
-        known = isinstance(number, int)
-        place = f'{self.name}[{self.length + i}]'
-        fail(self.path, f'{SINGULAR[self.name]} id {number}' if known else place, rule)
+        fail(self.path, entry_name(self.name, self.length + i, entries[i]), rule)
 
     def column(self, name: str) -> np.ndarray:
         joined = _joined(self._parts.pop(name), np.int64)
