@@ -189,9 +189,8 @@ def _check_typed(path: tuple[str, ...], node: Mapping) -> None:
         keys = [key for key in node if key not in taken]
         check_arguments(_explicit(constructor), keys, place)
     except TypeError as error:
-        raise ConfigError(
-            f'{error} If the key comes from a base config, replace the whole dict: `_delete_=True`.'
-        ) from error
+        hint = ' If it comes from a base config, replace the whole dict: `_delete_=True`.'
+        raise ConfigError(f'{error}{"" if "Did you mean" in str(error) else hint}') from error
 
 
 def _explicit(constructor: Callable) -> Callable:
@@ -241,11 +240,12 @@ def check_class_count(model: Mapping | None, dataset: Any, where: str) -> None:
         return
     for path, count in _class_counts(model, ('model',)):
         if count != len(classes):
-            source = getattr(dataset, 'ann_file', None) or type(dataset).__name__
+            parts = getattr(dataset, 'datasets', [dataset])
+            files = ', '.join(str(getattr(part, 'ann_file', '?')) for part in parts)
             raise ConfigError(
                 f'`{".".join(path)}` is {count}, but `{where}` has {len(classes)} classes '
-                f'({_shortened(classes)}; {source}). Set it to {len(classes)}, or name the '
-                f'classes to use in `{where}.dataset.classes`.'
+                f'({_shortened(classes)}; {files}). Set it to {len(classes)}, or name the '
+                f'classes to use with `classes` of the dataset.'
             )
 
 
