@@ -1,0 +1,162 @@
+"""MOT Challenge and GOT-10k sequences to CocoVID: by hand, real variants, bad inputs."""
+
+import pytest
+from own_data import boxes, convert, frames, names, write, write_frames, write_video
+
+from mmdet.datasets.converters.records import ConversionError
+
+# --- MOT Challenge -------------------------------------------------------------------------------
+
+
+def seqinfo(length, rate=25):
+    return (
+        f'[Sequence]\nname=A\nimDir=img1\nframeRate={rate}\nseqLength={length}\n'
+        f'imWidth=64\nimHeight=48\nimExt=.jpg\n'
+    )
+
+
+@pytest.fixture
+def mot(tmp_path):
+    root = tmp_path / 'mot'
+    write_frames(root / 'train/A/img1', 3, first=1)
+    rows = [
+        '1,4,10,10,20,20,1,1,0.9',
+        '3,4,12,10,20,20,1,1,0.3',  # out of order, as in the real files
+        '2,4,11,10,20,20,1,1,1',
+        '1,9,0,0,5,5,0,7,1',  # static person, not to be counted
+        '2,5,-4,30,10,30,0,1,1',  # pedestrian not to be counted; reaches over two borders
+    ]
+    return write(root, {'train/A/gt/gt.txt': '\n'.join(rows), 'train/A/seqinfo.ini': seqinfo(3)})
+
+
+def test_mot(mot, tmp_path, capsys):
+    content = convert('mot', mot, tmp_path / 'out.json')
+    assert names(content) == ['pedestrian']
+    assert frames(content) == [('train/A', i, f'train/A/img1/{i + 1:06d}.jpg') for i in range(3)]
+    assert boxes(content) == [
+        ('train/A', 0, 'pedestrian', 1, [10, 10, 20, 20]),
+        ('train/A', 1, 'pedestrian', 1, [11, 10, 20, 20]),
+        ('train/A', 1, 'pedestrian', 2, [0, 30, 6, 18]),
+        ('train/A', 2, 'pedestrian', 1, [12, 10, 20, 20]),
+    ]
+    flags = [(a['iscrowd'], a['occluded']) for a in content['annotations']]
+    assert flags == [(False, False), (False, False), (True, False), (False, True)]
+    shown = capsys.readouterr().out
+    assert 'static_person (1)' in shown and '1 boxes reached over the border' in shown
+    classes = ['static_person', 'pedestrian']
+    assert len(boxes(convert('mot', mot, tmp_path / 'out.json', classes=classes))) == 5
+
+
+def test_mot_key_frames_per_second(mot, tmp_path):
+    content = convert('mot', mot / 'train/A', tmp_path / 'out.json', fps=12.5)
+    assert content['videos'] == [{'id': 1, 'name': 'A', 'vid_train_frames': [0, 2]}]
+
+
+def test_mot_of_cvat_and_of_2015(tmp_path):
+    """No seqinfo.ini, class names in gt/labels.txt; rows of 6 or 10 columns with class -1."""
+    root = tmp_path / 'seq'
+    write_frames(root / 'img1', 2)
+    rows = '1,1,1,1,9,9,1,2,1.0\n2 1 2 2 9 9\n2,-1,3,3,9,9,1,-1,-1,-1\n'
+    write(root, {'gt/gt.txt': rows, 'gt/labels.txt': 'car\nbus\n'})
+    content = convert('mot', root, tmp_path / 'out.json')
+    assert boxes(content) == [
+        ('seq', 0, 'bus', 1, [1, 1, 9, 9]),
+        ('seq', 1, 'car', 1, [2, 2, 9, 9]),
+        ('seq', 1, 'car', None, [3, 3, 9, 9]),
+    ]
+    assert names(content) == ['car', 'bus']
+
+
+def test_mot_video_file(tmp_path):
+    root = tmp_path / 'mot'
+    write_video(root / 'B/B.mp4', 3, fps=5)
+    write(root, {'B/gt/gt.txt': '3,1,0,0,9,9,1,1,1'})
+    content = convert('mot', root, tmp_path / 'out.json', fps=2.5)
+    assert frames(content) == [('B', i, f'B/B/{i:06d}.jpg') for i in range(3)]
+    assert boxes(content) == [('B', 2, 'pedestrian', 1, [0, 0, 9, 9])]
+    assert content['videos'][0]['vid_train_frames'] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ('files', 'message'),
+    [
+        ({'seqinfo.ini': seqinfo(4)}, r'seqinfo\.ini says seqLength=4, but .*img1 has 3 frames'),
+        ({'seqinfo.ini': 'name=A'}, r'seqinfo\.ini is no seqinfo\.ini with a \[Sequence\]'),
+        ({'gt/gt.txt': '4,1,0,0,9,9'}, r'row 1 of .*gt\.txt: frame 4 is not in 1\.\.3'),
+        ({'gt/gt.txt': '0,1,0,0,9,9'}, r'frame 0 is not in 1\.\.3'),
+        ({'gt/gt.txt': '1,1,0,0,9'}, r'row 1 of .*gt\.txt: 5 columns'),
+        ({'gt/gt.txt': '\n1,1,0,0,9,x'}, r"row 2 of .*column 6 is 'x'"),
+        ({'gt/gt.txt': '1,1,0,0,9,9,1,15,1'}, r'class 15 is not in 1\.\.13 .*gt/labels\.txt'),
+        ({'gt/gt.txt': '1,1.5,0,0,9,9'}, r"the id \(column 2\) is '1\.5', not a whole"),
+    ],
+)
+def test_mot_bad_files(mot, tmp_path, files, message):
+    write(mot / 'train/A', files)
+    with pytest.raises(ConversionError, match=message):
+        convert('mot', mot, tmp_path / 'out.json')
+
+
+def test_mot_missing_parts(tmp_path):
+    write(tmp_path / 'A', {'gt/gt.txt': '1,1,0,0,9,9'})
+    with pytest.raises(
+        ConversionError, match=r'neither a folder of images nor a video file .*img1'
+    ):
+        convert('mot', tmp_path / 'A', tmp_path / 'out.json')
+    (tmp_path / 'B').mkdir()
+    with pytest.raises(ConversionError, match=r'no gt/gt\.txt in or below .*B'):
+        convert('mot', tmp_path / 'B', tmp_path / 'out.json')
+
+
+# --- GOT-10k -------------------------------------------------------------------------------------
+
+META = (
+    '[METAINFO]\nurl: https://a.b/c\nanno_fps: 10Hz\nobject_class: arctic fox\nresolution: (64, 48)'
+)
+
+
+def got10k(root, name, rows, absence='', cover='', meta=META):
+    files = {'groundtruth.txt': '\n'.join(rows) + '\n', 'meta_info.ini': meta}
+    files |= {'absence.label': absence} if absence else {}
+    files |= {'cover.label': cover} if cover else {}
+    return write(root / name, files)
+
+
+def test_got10k(tmp_path):
+    root = tmp_path / 'got'
+    rows = ['1.0000,2.0000,10.5000,10.0000', '0,0,0,0', '3,2,10,10']
+    got10k(root, 'train/T_1', rows, absence='0\n1\n0\n', cover='8\n0\n3\n')
+    write_frames(root / 'train/T_1', 3, first=1)
+    got10k(root, 'train/T_2', ['5\t5\t9\t9'], meta=META.replace('arctic fox', 'bear'))
+    write_frames(root / 'train/T_2', 1, first=1)
+    write(root, {'train/list.txt': 'T_1\nT_2\n'})
+    content = convert('got10k', root, tmp_path / 'out.json')
+    assert names(content) == ['arctic fox', 'bear']
+    assert boxes(content) == [
+        ('train/T_1', 0, 'arctic fox', 1, [1, 2, 10.5, 10]),
+        ('train/T_1', 2, 'arctic fox', 1, [3, 2, 10, 10]),
+        ('train/T_2', 0, 'bear', 2, [5, 5, 9, 9]),
+    ]
+    assert [a['occluded'] for a in content['annotations']] == [False, True, False]
+    assert frames(content)[0] == ('train/T_1', 0, 'train/T_1/000001.jpg')
+    content = convert('got10k', root / 'train/T_1', tmp_path / 'out.json', fps=5)
+    assert content['videos'] == [{'id': 1, 'name': 'T_1', 'vid_train_frames': [0, 2]}]
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(rows=['1,2,3,4']), r'groundtruth\.txt has 1 rows, but .* 3 frames.* Test sequences'),
+        (dict(rows=['1,2,3,4'] * 2), r'groundtruth\.txt has 2 rows, but .* has 3 frames'),
+        (dict(rows=['1,2,3', *['1,2,3,4'] * 2]), r'row 1 of .*groundtruth\.txt: 3 columns'),
+        (dict(rows=['1,2,nan,4', *['1,2,3,4'] * 2]), r"row 1 of .*column 3 is 'nan'"),
+        (dict(absence='0\n1\n'), r'absence\.label has 2 rows, but groundtruth\.txt .* has 3'),
+        (dict(absence='0\n2\n0\n'), r'row 2 of .*absence\.label: the label is 2, not in 0\.\.1'),
+        (dict(cover='8\nx\n8\n'), r"row 2 of .*cover\.label: the label is 'x'"),
+        (dict(meta='[METAINFO]\n'), r'meta_info\.ini does not give the class'),
+    ],
+)
+def test_got10k_bad_files(tmp_path, change, message):
+    got10k(tmp_path, 'T', **(dict(rows=['1,2,3,4'] * 3) | change))
+    write_frames(tmp_path / 'T', 3)
+    with pytest.raises(ConversionError, match=message):
+        convert('got10k', tmp_path / 'T', tmp_path / 'out.json')

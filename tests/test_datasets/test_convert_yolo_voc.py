@@ -1,0 +1,264 @@
+"""YOLO and VOC, one label file per frame, to CocoVID: by hand, real variants, bad inputs."""
+
+import pytest
+from own_data import (
+    boxes,
+    convert,
+    frames,
+    names,
+    write,
+    write_frames,
+    write_images,
+    write_video,
+    yolo_set,
+)
+
+from mmdet.datasets.converters.records import ConversionError
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    return yolo_set(tmp_path / 'yolo')
+
+
+def test_yolo_folders(yolo, tmp_path):
+    content = convert('yolo', yolo, tmp_path / 'out.json')
+    assert frames(content) == [
+        ('images/cam1', 0, 'images/cam1/f_1.jpg'),
+        ('images/cam1', 1, 'images/cam1/f_2.jpg'),
+        ('images/cam1', 2, 'images/cam1/f_10.jpg'),
+        ('images/sub/cam2', 0, 'images/sub/cam2/1.png'),
+    ]
+    assert boxes(content) == [
+        ('images/cam1', 0, 'dog', 1, [24, 12, 16, 24]),
+        ('images/cam1', 0, 'cat', 2, [0, 0, 32, 24]),
+        ('images/cam1', 1, 'dog', 1, [16, 12, 32, 24]),
+        ('images/sub/cam2', 0, 'dog', 3, [8, 15, 16, 10]),
+    ]
+    assert content['categories'] == [{'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'dog'}]
+    assert content['videos'] == [
+        {'id': 1, 'name': 'images/cam1', 'vid_train_frames': [0, 1, 2]},
+        {'id': 2, 'name': 'images/sub/cam2', 'vid_train_frames': [0]},
+    ]
+    assert content['images'][3] == {
+        'id': 4,
+        'file_name': 'images/sub/cam2/1.png',
+        'height': 40,
+        'width': 32,
+        'frame_id': 0,
+        'video_id': 2,
+        'is_vid_train_frame': True,
+    }
+    assert content['annotations'][0] == {
+        'id': 1,
+        'video_id': 1,
+        'image_id': 1,
+        'category_id': 2,
+        'instance_id': 1,
+        'bbox': [24, 12, 16, 24],
+        'area': 384,
+        'iscrowd': False,
+        'occluded': False,
+        'generated': False,
+    }
+
+
+def test_yolo_part_of_the_images_finds_its_labels_and_names(yolo, tmp_path):
+    content = convert('yolo', yolo / 'images/cam1', tmp_path / 'out.json')
+    assert [row[1:] for row in boxes(content)] == [
+        (0, 'dog', 1, [24, 12, 16, 24]),
+        (0, 'cat', 2, [0, 0, 32, 24]),
+        (1, 'dog', 1, [16, 12, 32, 24]),
+    ]
+    assert frames(content)[0] == ('cam1', 0, 'f_1.jpg')
+
+
+def test_yolo_file_name_prefixes_and_labels_beside_the_images(tmp_path, capsys):
+    root = write_images(tmp_path / 'data', ['a_2.jpg', 'a_10.jpg', 'b-1.jpg', 'b-2.jpg'])
+    write(root, {'classes.txt': 'cat\ndog\n', 'a_2.txt': '0 .5 .5 .5 .5', 'b-2.txt': ''})
+    content = convert('yolo', root, tmp_path / 'out.json', group='prefix')
+    assert frames(content) == [
+        ('a', 0, 'a_2.jpg'),
+        ('a', 1, 'a_10.jpg'),
+        ('b', 0, 'b-1.jpg'),
+        ('b', 1, 'b-2.jpg'),
+    ]
+    assert boxes(content) == [('a', 0, 'cat', None, [16, 12, 32, 24])]
+    shown = capsys.readouterr().out
+    assert '2 frames have no label file' in shown and '1 of 1 boxes have no track id' in shown
+    convert('yolo', root, tmp_path / 'out.json')
+    assert 'add --group prefix' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('row', 'expected'),
+    [
+        ('0 0.5 0.5 1 1', (None, [0, 0, 64, 48])),
+        ('0 0.5 0.5 0.5 0.5 3', (1, [16, 12, 32, 24])),
+        ('0.0 0.5 0.5 0.5 0.5 3.0', (1, [16, 12, 32, 24])),
+        ('0 0.5 0.5 0.5 0.5 -1', (None, [16, 12, 32, 24])),  # a tracker that lost it
+        ('0 0.5 0.5 0.5 0.5 0.87 3', (1, [16, 12, 32, 24])),  # with its confidence
+        ('0 0.25 0.5 0.75 0.25 0.5 0.75', (None, [16, 12, 32, 24])),  # triangle
+        ('0 0.25 0.25 0.5 0.25 0.5 1 0.25 1', (None, [16, 12, 16, 36])),  # four corners
+        ('0 0 0.5 0.5 0.5', (None, [0, 12, 16, 24])),  # half of it is outside
+    ],
+)
+def test_yolo_columns(tmp_path, row, expected):
+    root = write(write_frames(tmp_path / 'v', 1), {'classes.txt': 'cat', '000000.txt': row})
+    content = convert('yolo', root, tmp_path / 'out.json')
+    assert boxes(content) == [('v', 0, 'cat', *expected)]
+
+
+@pytest.mark.parametrize(
+    ('row', 'message'),
+    [
+        ('0 0.5 0.5 0.5', r'row 2 of .*000000\.txt: 4 columns'),
+        ('0 0.5 0.5 0.5 0.5 0.9', r'column 6 is .0\.9.*confidence'),
+        ('0 320 0.5 0.5 0.5', r'column 2 is 320, not in 0\.\.1\..*pixels'),
+        ('0 -0.2 0.5 0.5 0.5', r'column 2 is -0\.2'),
+        ('0 0.5 nan 0.5 0.5', r"row 2 of .*column 3 is 'nan', not a finite number"),
+        ('x 0.5 0.5 0.5 0.5', r"the class \(column 1\) is 'x'"),
+        ('1.5 0.5 0.5 0.5 0.5', r"the class \(column 1\) is '1\.5', not a whole number"),
+        ('2 0.5 0.5 0.5 0.5', r'class 2 is not one of the 2 names \(0 to 1\) of .*classes\.txt'),
+        ('-1 0.5 0.5 0.5 0.5', r'class -1'),
+        ('0 .1 .1 .2 .2 .3 .3 .4', r'8 columns'),
+    ],
+)
+def test_yolo_bad_rows(tmp_path, row, message):
+    files = {'classes.txt': 'a\nb\n', '000000.txt': f'1 0.5 0.5 0.5 0.5\n{row}\n'}
+    root = write(write_frames(tmp_path / 'v', 1), files)
+    with pytest.raises(ConversionError, match=message):
+        convert('yolo', root, tmp_path / 'out.json')
+    assert not list(tmp_path.glob('*out.json*'))  # nor a temporary one
+
+
+@pytest.mark.parametrize(
+    ('files', 'expected'),
+    [
+        ({'data.yaml': 'names: {1: dog, 0: cat}'}, ['cat', 'dog']),
+        ({'obj.names': 'cat\n\ndog\n'}, ['cat', 'dog']),
+        ({'labels/classes.txt': 'cat\ndog'}, ['cat', 'dog']),
+        ({'../dataset.yaml': 'names: [1, dog]'}, ['1', 'dog']),
+    ],
+)
+def test_yolo_class_names(tmp_path, files, expected):
+    root = write(write_frames(tmp_path / 'v', 1), files | {'000000.txt': '1 .5 .5 .5 .5'})
+    assert names(convert('yolo', root, tmp_path / 'out.json')) == expected
+
+
+def test_yolo_class_names_from_the_command_or_not_at_all(tmp_path):
+    root = write(write_frames(tmp_path / 'a/b/v', 1), {'000000.txt': '1 .5 .5 .5 .5'})
+    assert names(convert('yolo', root, tmp_path / 'o.json', classes=['x', 'y'])) == ['x', 'y']
+    with pytest.raises(ConversionError, match=r'no class names .*--classes'):
+        convert('yolo', root, tmp_path / 'out.json')
+    write(root, {'data.yaml': 'names: {0: cat, 2: dog}'})
+    with pytest.raises(ConversionError, match=r'data\.yaml: `names` must be a list'):
+        convert('yolo', root, tmp_path / 'out.json')
+
+
+def test_yolo_files_that_do_not_match(yolo, tmp_path):
+    write(yolo, {'labels/cam1/f_3.txt': ''})
+    with pytest.raises(ConversionError, match=r'f_3\.txt belongs to no frame.*1 of 4 label files'):
+        convert('yolo', yolo, tmp_path / 'out.json')
+    (tmp_path / 'empty').mkdir()
+    write(tmp_path / 'empty', {'classes.txt': 'cat'})
+    with pytest.raises(ConversionError, match=r'neither images nor video files below .*empty'):
+        convert('yolo', tmp_path / 'empty', tmp_path / 'out.json')
+    write_images(yolo / 'images/cam1', ['f_2.png'])
+    with pytest.raises(ConversionError, match=r'f_2\.(jpg|png) and f_2\.(jpg|png) would be the'):
+        convert('yolo', yolo, tmp_path / 'out.json')
+
+
+@pytest.mark.parametrize('first', [0, 1])
+@pytest.mark.parametrize('pattern', ['labels/cam_{}.txt', 'labels/cam/frame_{:06d}.txt'])
+def test_yolo_video_file(tmp_path, first, pattern):
+    root = tmp_path / 'set'
+    write_video(root / 'videos/cam.mp4', 4)
+    rows = {pattern.format(first + i): f'0 0.5 0.5 0.5 0.{i + 1} 1' for i in (0, 3)}
+    write(root, {'classes.txt': 'cat', **rows})
+    for _ in range(2):  # extracted, then found
+        content = convert('yolo', root, tmp_path / 'out.json')
+        assert frames(content) == [('videos/cam', i, f'videos/cam/{i:06d}.jpg') for i in range(4)]
+        assert boxes(content) == [
+            ('videos/cam', 0, 'cat', 1, [16, 21.6, 32, 4.8]),
+            ('videos/cam', 3, 'cat', 1, [16, 14.4, 32, 19.2]),
+        ]
+
+
+def test_yolo_video_file_with_labels_of_unclear_number(tmp_path):
+    root = tmp_path / 'set'
+    write_video(root / 'cam.mp4', 4)
+    write(root, {'classes.txt': 'cat', 'cam_2.txt': '0 .5 .5 .5 .5'})
+    with pytest.raises(ConversionError, match=r'may count from 0 or from 1.*--first-frame'):
+        convert('yolo', root, tmp_path / 'out.json')
+    for first in (0, 1):
+        content = convert('yolo', root, tmp_path / 'out.json', first_frame=first)
+        assert [row[1] for row in boxes(content)] == [2 - first]
+    write(root, {'cam_9.txt': ''})
+    with pytest.raises(ConversionError, match=r'cam_9\.txt is label 9 of cam, which has 4 frames'):
+        convert('yolo', root, tmp_path / 'out.json')
+
+
+# --- VOC -----------------------------------------------------------------------------------------
+
+
+def voc(*objects, size=(64, 48)):
+    sides = f'<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>'
+    return f'<annotation><filename>x.jpg</filename>{sides}{"".join(objects)}</annotation>'
+
+
+def voc_object(name, box, more=''):
+    sides = zip(('xmin', 'ymin', 'xmax', 'ymax'), box, strict=True)
+    inner = ''.join(f'<{side}>{value}</{side}>' for side, value in sides)
+    return f'<object><name>{name}</name>{more}<bndbox>{inner}</bndbox></object>'
+
+
+TRACK_ATTRIBUTE = (
+    '<attributes><attribute><name>track_id</name><value>5</value></attribute></attributes>'
+)
+
+
+def test_voc(tmp_path):
+    root = tmp_path / 'voc'
+    write_frames(root / 'JPEGImages/v', 3)
+    write(
+        root,
+        {
+            'Annotations/v/000000.xml': voc(
+                voc_object('zebra', (1, 2, 11, 12), '<trackid>5</trackid><occluded>1</occluded>'),
+                voc_object('ant', (0.5, 2, 4.75, 12), '<difficult>1</difficult>'),
+            ),
+            'Annotations/v/000002.xml': voc(
+                voc_object('zebra', (2, 2, 12, 12), TRACK_ATTRIBUTE),
+                voc_object('bee', (0, 0, 5, 5), '<difficult>0</difficult>'),
+                size=(0, 0),
+            ),
+        },
+    )
+    content = convert('voc', root, tmp_path / 'out.json')
+    assert names(content) == ['bee', 'zebra']  # an ant is always difficult
+    assert boxes(content) == [
+        ('JPEGImages/v', 0, 'zebra', 1, [1, 2, 10, 10]),
+        ('JPEGImages/v', 2, 'zebra', 1, [2, 2, 10, 10]),
+        ('JPEGImages/v', 2, 'bee', None, [0, 0, 5, 5]),
+    ]
+    assert [a['occluded'] for a in content['annotations']] == [True, False, False]
+    content = convert('voc', root, tmp_path / 'out.json', classes=['zebra', 'ant'])
+    assert boxes(content)[1] == ('JPEGImages/v', 0, 'ant', None, [0.5, 2, 4.25, 10])
+    assert [a['iscrowd'] for a in content['annotations']] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('<annotation>', r'000000\.xml cannot be read as XML'),
+        (voc(size=(32, 48)), r'000000\.xml is for an image of 32x48 .*000000\.jpg has 64x48'),
+        (voc(voc_object('', (0, 0, 1, 1))), r'object 1 of .*000000\.xml: it has no <name>'),
+        (voc(voc_object('a', (0, 0, 'x', 1))), r"<bndbox>/<xmax> is 'x', not a finite number"),
+        (voc('<object><name>a</name></object>'), r'object 1 of .*<bndbox>/<xmin> is missing'),
+    ],
+)
+def test_voc_bad_files(tmp_path, text, message):
+    root = write(write_frames(tmp_path / 'v', 1), {'000000.xml': text})
+    with pytest.raises(ConversionError, match=message):
+        convert('voc', root, tmp_path / 'out.json')
