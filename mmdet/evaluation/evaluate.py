@@ -22,7 +22,8 @@ from mmdet.evaluation.vid_ap import vid_ap
 from mmdet.registry import closest
 
 PROTOCOLS = ('vid', 'coco')
-VID_US, COCO_US = 0.7, 5.0  # per detection on one core of a server, to say how long it will take
+VID_US, COCO_US = 0.6, 7.0  # per detection on one core of a server, to say how long it will take
+READ_MB_PER_S = 30.0
 SAY_FROM_S = 3.0
 
 Results = str | Path | DetectionArrays | Sequence[Sequence[np.ndarray]]
@@ -103,7 +104,9 @@ def load_results(results: Results, truth: GroundTruth) -> DetectionArrays:
     path = Path(results)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such results file')
-    print_log(f'Reading {path} ({path.stat().st_size / 1e6:.1f} MB)', logger='current')
+    megabytes = path.stat().st_size / 1e6
+    expected = about(megabytes / READ_MB_PER_S)
+    print_log(f'Reading {path} ({megabytes:.1f} MB){expected}', logger='current')
     if path.suffix in ('.pkl', '.pickle'):
         return read_pkl(path, images, classes)
     if path.suffix == '.json':
@@ -151,14 +154,19 @@ def _score(
     )
 
 
+def about(seconds: float) -> str:
+    """How long something will take, if that is worth saying."""
+    return f': about {seconds:.0f} s' if seconds >= SAY_FROM_S else ''
+
+
 @contextmanager
 def _shown(what: str, total: int, microseconds: float) -> Iterator[Callable[[int], None]]:
     """Say what runs if it will take seconds: a bar on a terminal, else a line with the estimate."""
-    expected = total * microseconds / 1e6
-    if expected < SAY_FROM_S:
+    expected = about(total * microseconds / 1e6)
+    if not expected:
         yield lambda _: None
         return
-    print_log(f'{what} of {total:,} detections: about {expected:.0f} s', logger='current')
+    print_log(f'{what} of {total:,} detections{expected}', logger='current')
     start = time.monotonic()
     columns = (TextColumn('{task.description}'), BarColumn(), TimeRemainingColumn())
     console = Console()

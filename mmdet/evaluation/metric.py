@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.evaluation.errors import EvaluationError
-from mmdet.evaluation.evaluate import PROTOCOLS, as_protocols, evaluate_results
+from mmdet.evaluation.evaluate import PROTOCOLS, about, as_protocols, evaluate_results
 from mmdet.evaluation.gather import broadcast_object, gather_objects
 from mmdet.evaluation.ground_truth import GroundTruth, ground_truth
 from mmdet.evaluation.results import DetectionArrays, check_finite, write_coco_json, write_pkl
@@ -18,6 +18,7 @@ from mmdet.registry import METRICS
 from mmdet.structures import Detections
 
 NAMED = 5  # image ids in an error message
+WRITE_US = 2.0  # per detection, on one core of a server
 
 
 @METRICS.register_module()
@@ -125,12 +126,13 @@ class VideoDetectionMetric(BaseMetric):
         truth = self._truth()
         detections = self._arrays(results, truth)
         if self.out_file is not None:
+            expected = about(len(detections) * WRITE_US / 1e6)
+            print_log(f'Writing the results to {self.out_file}{expected}', logger='current')
             write_pkl(self.out_file, detections, len(truth.image_ids), len(truth.classes))
-            print_log(f'Results: {self.out_file}', logger='current')
         if self.format_only:
             path = f'{self.outfile_prefix}.bbox.json'
+            print_log(f'Writing the results in the COCO format to {path}', logger='current')
             write_coco_json(path, detections, truth.image_ids, truth.category_ids)
-            print_log(f'Results in the COCO format: {path}', logger='current')
         if not self.score:
             return {}
         return evaluate_results(

@@ -5,7 +5,6 @@ A `.pkl` holds a list over images in ascending image id, each a list over classe
 """
 
 import codecs
-import io
 import json
 import pickle
 from collections.abc import Sequence
@@ -170,10 +169,11 @@ def read_pkl(path: str | Path, images: int, classes: int) -> DetectionArrays:
         EvaluationError: not a pickle, one with anything but lists and arrays, or results of
             another set (see `from_lists`).
     """
-    with open(path, 'rb') as file:
-        content = io.BytesIO(file.read())
     try:
-        results = _ArraysOnly(content).load()
+        with open(path, 'rb') as file:
+            results = _ArraysOnly(file).load()
+    except OSError:
+        raise
     except Exception as error:  # a damaged pickle raises nearly anything
         raise EvaluationError(
             f'{path} is not a results file: {error or type(error).__name__}. A results file is a '

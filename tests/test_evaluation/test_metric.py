@@ -8,6 +8,7 @@ import torch
 from eval_files import TWO_VIDEOS, cocovid, perfect_results
 from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -89,6 +90,15 @@ def test_the_table_labels_both_protocols(ann_file, said):
     printed = ''.join(said)
     for text in ('AP50 (VID)', 'AP50 (COCO)', 'AP (COCO)', 'from the track ids', 'medium', '-'):
         assert text in printed
+
+
+def test_long_work_is_announced(ann_file, tmp_path, said, monkeypatch):
+    out = tmp_path / 'r.pkl'
+    monkeypatch.setattr('mmdet.evaluation.evaluate.SAY_FROM_S', 0)
+    run(VideoDetectionMetric(ann_file, out_file=out), samples())
+    evaluate_results(out, ann_file)
+    for text in ('Writing the results to', 'Reading', 'AP50 (VID) of 5', 'AP (COCO) of 5'):
+        assert any(line.startswith(text) and ': about 0 s' in line for line in said)
 
 
 def test_without_track_ids_motion_is_not_available(tmp_path, said):
@@ -250,7 +260,8 @@ class Perfect(BaseModel):
         return data
 
 
-def test_the_runner_logs_metrics_that_are_not_defined(ann_file, tmp_path, monkeypatch):
+@pytest.mark.parametrize('scope', ['mmengine', 'mmdet'])  # with its hooks, and with ours
+def test_the_runner_logs_metrics_that_are_not_defined(ann_file, tmp_path, monkeypatch, scope):
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)  # takes seconds
     runner = Runner(
         Perfect(),
@@ -258,8 +269,13 @@ def test_the_runner_logs_metrics_that_are_not_defined(ann_file, tmp_path, monkey
         test_dataloader=DataLoader(samples(), batch_size=2, collate_fn=list),
         test_cfg={},
         test_evaluator=Evaluator([VideoDetectionMetric(ann_file)]),
-        experiment_name='undefined',
+        experiment_name=f'undefined-{scope}',
+        default_scope=scope,
     )
-    assert runner.test()['vid/AP50_medium'] is None
-    (logged,) = [p for p in (tmp_path / 'run').rglob('*.json') if 'AP50_medium' in p.read_text()]
-    assert json.loads(logged.read_text())['vid/AP50_medium'] is None
+    try:
+        assert runner.test()['vid/AP50_medium'] is None
+    finally:
+        init_default_scope('mmdet')  # for later tests, which build models
+    logs = [json.loads(p.read_text()) for p in (tmp_path / 'run').rglob('*.json')]
+    written = [log for log in logs if 'vid/AP50_medium' in log]
+    assert [log['vid/AP50_medium'] for log in written] == [None] * (scope == 'mmengine')

@@ -22,7 +22,7 @@ def test_eval_says_what_on_what_and_how_fast(benchmark, capsys):
     printed = capsys.readouterr().out
     for text in ('torch', 'numpy', 'cores usable', '40 frames with 12 detections', 'median of 2'):
         assert text in printed
-    assert len(re.findall(r'\d frames/s, peak \d+ MB', printed)) == 2
+    assert len(re.findall(r'[\d.]+ s +[\d.]+ s +[\d,]+ +\d+ MB', printed)) == 2
     assert 'times the frames/s of 1.x' in printed
 
 

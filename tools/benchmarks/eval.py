@@ -39,29 +39,26 @@ def run(args: argparse.Namespace) -> None:
     print(describe_machine())
     print(f'{args.frames:,} frames with {args.boxes} detections each; median of {args.repeats}')
     detections, truth = made_up_results(args.frames, args.boxes)
-    held = peak_memory_mb()
-    print(f'{"with the data in memory":28} {held:8.0f} MB')
-    seconds = median_seconds(lambda: vid_ap(detections, truth), args.repeats)
-    _show('AP50 (VID), 4 speed ranges', seconds, args.frames)
-    fast, slow = (args.frames / seconds / fps for fps in ORIGINAL_FPS)
+    print(f'{"":28}     wall      CPU     frames/s   peak memory (now {peak_memory_mb():.0f} MB)')
+    wall = _measure('AP50 (VID), 4 speed ranges', lambda: vid_ap(detections, truth), args)
+    fast, slow = (args.frames / wall / fps for fps in ORIGINAL_FPS)
     print(f'{"":28} {slow:.0f} to {fast:.0f} times the frames/s of 1.x')
     if not args.skip_coco:
-        _show('AP (COCO)', median_seconds(lambda: coco_ap(detections, truth), 1), args.frames)
+        _measure('AP (COCO)', lambda: coco_ap(detections, truth), args)
 
 
-def _show(what: str, seconds: float, frames: int) -> None:
-    rate = f'{frames / seconds:10,.0f} frames/s'
-    print(f'{what:28} {seconds:8.2f} s {rate}, peak {peak_memory_mb():.0f} MB')
-
-
-def median_seconds(function: Callable[[], object], repeats: int, warmup: int = 1) -> float:
-    times = []
-    for call in range(warmup + repeats):
-        start = time.perf_counter()
+def _measure(what: str, function: Callable[[], object], args: argparse.Namespace) -> float:
+    """Call, print, and give the median wall time in seconds; the first call does not count."""
+    walls, cpus = [], []
+    for _ in range(1 + args.repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
         function()
-        if call >= warmup:
-            times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    wall, cpu = statistics.median(walls[1:]), statistics.median(cpus[1:])
+    rate = f'{args.frames / wall:12,.0f}'
+    print(f'{what:28} {wall:6.2f} s {cpu:6.2f} s {rate} {peak_memory_mb():10.0f} MB')
+    return wall
 
 
 def peak_memory_mb() -> float:
