@@ -5,7 +5,9 @@ Boxes are float32 xyxy, without any +1: pixels of the resized, unpadded image in
 pixels of the original image in results.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,3 +103,44 @@ class Detections:
             labels=torch.from_numpy(labels),
             image_id=image_id,
         )
+
+    def to_dicts(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
+        """One `dict(name, label, score, box=[x1, y1, x2, y2])` of plain values per detection."""
+        rows = zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
+        return [
+            {'name': class_names[label], 'label': label, 'score': score, 'box': box}
+            for label, score, box in rows
+        ]
+
+    def to_coco(self, image_id: int | None = None) -> list[dict[str, Any]]:
+        """Rows of a COCO results file: boxes are [x, y, width, height], categories label + 1.
+
+        Args:
+            image_id: instead of the one of these detections.
+        """
+        image = self.image_id if image_id is None else image_id
+        rows = zip(self.labels.tolist(), self.scores.tolist(), self._xywh().tolist(), strict=True)
+        return [
+            {'image_id': image, 'category_id': label + 1, 'bbox': box, 'score': score}
+            for label, score, box in rows
+        ]
+
+    def to_mot(self, frame: int) -> list[list[float]]:
+        """Rows of a MOTChallenge file: frame, -1 (no track), x, y, w, h, score, class, -1, -1.
+
+        Args:
+            frame: number of the frame, from 1. Classes are label + 1; boxes stay 0-based pixels.
+        """
+        rows = zip(self.labels.tolist(), self.scores.tolist(), self._xywh().tolist(), strict=True)
+        return [[frame, -1, *box, score, label + 1, -1, -1] for label, score, box in rows]
+
+    def to_supervision(self) -> dict[str, np.ndarray]:
+        """Arguments of `supervision.Detections`: xyxy [N, 4], confidence [N], class_id [N]."""
+        return {
+            'xyxy': self.boxes.numpy().astype(np.float32),
+            'confidence': self.scores.numpy().astype(np.float32),
+            'class_id': self.labels.numpy().astype(int),
+        }
+
+    def _xywh(self) -> torch.Tensor:
+        return torch.cat([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], dim=1)
