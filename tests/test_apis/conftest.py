@@ -1,0 +1,12 @@
+"""One thread: tiny tensors gain nothing from more, and forked processes have no more."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope='package', autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,448 @@
+"""VideoDetector against the test dataset, against itself on other sources, and over long videos."""
+
+import gc
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_video_sources import FakeCamera, alive
+from tiny_streams import (
+    SIZE,
+    decode,
+    scenes,
+    tiny_config,
+    tiny_detector,
+    write_frames,
+    write_video,
+)
+
+from mmdet.apis import VideoDetector, VideoError, video_detector, video_sources
+from mmdet.datasets.ref_sampling import RefSampler
+from mmdet.engine.config_check import ConfigError
+from mmdet.registry import DATASETS
+from mmdet.structures import Detections
+
+LENGTH = 23
+WINDOW = dict(method='test_with_fix_stride', num_ref_imgs=6, frame_range=[-3, 3], stride=2)
+
+
+@pytest.fixture(scope='module')
+def frames() -> list[np.ndarray]:
+    return scenes(LENGTH)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, frames) -> Path:
+    return write_frames(tmp_path_factory.mktemp('video') / 'frames', frames)
+
+
+@pytest.fixture(scope='module', params=['faster_rcnn', 'selsa', 'mamba'])
+def detector(request) -> VideoDetector:
+    return tiny_detector(request.param)
+
+
+def rgb(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.ascontiguousarray(f[..., ::-1]) for f in frames]
+
+
+def same(ours, theirs, atol: float = 0) -> None:
+    """Two lists of results or detections are equal, and there is something in them."""
+    ours, theirs = ([getattr(r, 'detections', r) for r in rs] for rs in (list(ours), list(theirs)))
+    assert len(ours) == len(theirs) > 0 and sum(map(len, ours)) > 0
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.equal(a.labels, b.labels)
+        assert torch.allclose(a.boxes, b.boxes, rtol=0, atol=atol * 100)
+        assert torch.allclose(a.scores, b.scores, rtol=0, atol=atol)
+
+
+def differs(a: Detections, b: Detections) -> bool:
+    return len(a) != len(b) or not torch.equal(a.scores, b.scores)
+
+
+# ---- offline: as in testing
+
+
+def dataset_results(detector: VideoDetector, folder: Path, tmp_path: Path) -> list[Detections]:
+    """What the test dataset of the config and `model.step` make of a folder of frames."""
+    names = sorted(os.listdir(folder), key=lambda name: int(name.split('.')[0]))
+    height, width = cv2.imread(str(folder / names[0])).shape[:2]
+    images = [
+        dict(id=i + 1, file_name=name, height=height, width=width, frame_id=i, video_id=1)
+        for i, name in enumerate(names)
+    ]
+    categories = [dict(id=i, name=name) for i, name in enumerate(detector.classes, 1)]
+    content = dict(
+        videos=[dict(id=1, name='v')], images=images, annotations=[], categories=categories
+    )
+    (tmp_path / 'ann.json').write_text(json.dumps(content))
+    cfg = detector.model.cfg.test_dataloader.dataset.copy()
+    cfg.update(ann_file=str(tmp_path / 'ann.json'), img_prefix=str(folder), cache_dir=str(tmp_path))
+    cfg.load_as_video = True
+    dataset = DATASETS.build(cfg)
+    state, found = detector.model.init_state(video_id=1), []
+    for clip in map(dataset.__getitem__, range(len(dataset))):
+        detections, state = detector.model.step(clip, state)
+        kept = detections.scores >= detector.score_thr
+        assert detections.image_id == clip.key.frame_id + 1
+        found.append(
+            Detections(*(getattr(detections, n)[kept] for n in ('boxes', 'scores', 'labels')))
+        )
+    return found
+
+
+def test_a_folder_gives_what_the_test_dataset_gives(detector, folder, tmp_path):
+    results = list(detector.stream(folder))
+    same(results, dataset_results(detector, folder, tmp_path))
+    assert [r.detections.image_id for r in results] == list(range(1, LENGTH + 1))
+
+
+def test_so_does_a_sliding_window(folder, tmp_path):
+    detector = tiny_detector('selsa', **{'test_dataloader.dataset.ref_img_sampler': WINDOW})
+    same(detector.stream(folder), dataset_results(detector, folder, tmp_path))
+
+
+def test_a_video_file_gives_what_its_frames_give(detector, frames, tmp_path):
+    """References are fetched from a file with B-frames; boxes are in its own pixels."""
+    large = [cv2.resize(f, (160, 120)) for f in frames]
+    path = write_video(tmp_path / 'v.mp4', large)
+    stream = detector.stream(path)
+    assert not stream.causal and stream.fps == 25
+    results = list(stream)
+    unpacked = write_frames(tmp_path / 'unpacked', decode(path))
+    same(results, dataset_results(detector, unpacked, tmp_path))
+    boxes = torch.cat([r.detections.boxes for r in results])
+    assert boxes[:, 2].max() > 64 and (boxes >= 0).all()
+    assert (boxes <= torch.tensor([160.0, 120.0] * 2)).all()
+
+
+def test_a_sliding_window_over_a_video_file(frames, tmp_path):
+    detector = tiny_detector('selsa', **{'test_dataloader.dataset.ref_img_sampler': WINDOW})
+    path = write_video(tmp_path / 'v.mp4', frames)
+    unpacked = write_frames(tmp_path / 'unpacked', decode(path))
+    same(detector.stream(path), dataset_results(detector, unpacked, tmp_path))
+
+
+def test_a_stride_is_a_video_of_fewer_frames(detector, frames, folder, tmp_path):
+    sparse = write_frames(tmp_path / 'sparse', frames[::4])
+    for causal in (False, True):
+        stream = detector.stream(folder, stride=4, causal=causal)
+        assert stream.num_frames == 6 and stream.fps == 6.25
+        results = list(stream)
+        assert [r.frame_index for r in results] == [0, 4, 8, 12, 16, 20]
+        assert results[5].timestamp_s == pytest.approx(0.8)
+        same(results, detector.stream(sparse, causal=causal))
+
+
+def test_results_hold_the_rgb_frame_and_plain_cpu_tensors(detector, frames, folder):
+    for i, result in enumerate(detector.stream(folder)):
+        index, seconds, image, found = result
+        assert (index, seconds) == (i, pytest.approx(i / 25))
+        assert image.dtype == np.uint8 and np.array_equal(image[..., ::-1], frames[i])
+        assert found.boxes.device.type == 'cpu' and found.boxes.dtype == torch.float32
+        assert (found.scores >= 0.05).all()
+        found.boxes.mul_(2)  # no inference tensors, which refuse this
+
+
+# ---- causal
+
+
+def test_arrays_are_causal_and_equal_files_read_causally(detector, frames, folder):
+    stream = detector.stream(iter(rgb(frames)))
+    assert stream.causal and stream.num_frames is None
+    same(stream, detector.stream(folder, causal=True))
+
+
+def test_causal_results_never_depend_on_later_frames(detector, frames, folder, tmp_path):
+    cut = 13
+    changed = [255 - f if i >= cut else f for i, f in enumerate(frames)]
+    other = write_frames(tmp_path / 'other', changed)
+    before, after = (list(detector.stream(f, causal=True)) for f in (folder, other))
+    same(before[:cut], after[:cut])
+    assert any(
+        differs(a.detections, b.detections) for a, b in zip(before[cut:], after[cut:], strict=True)
+    )
+    shorter = detector.stream(rgb(frames[:cut]))
+    same(before[:cut], shorter)  # nor on how many will come
+
+
+@pytest.mark.parametrize('method', ['selsa', 'mamba'])
+def test_offline_results_do(method, frames, folder, tmp_path):
+    """The counterpart of the test above: it would see a dependence."""
+    detector = tiny_detector(method)
+    changed = [255 - f if i >= 13 else f for i, f in enumerate(frames)]
+    other = write_frames(tmp_path / 'other', changed)
+    first, second = (next(detector.stream(f)).detections for f in (folder, other))
+    assert differs(first, second)
+
+
+@pytest.mark.parametrize('method, uses_past', [('faster_rcnn', 0), ('selsa', 1), ('mamba', 1)])
+def test_what_causal_results_take_from_the_past(method, uses_past, frames):
+    detector = tiny_detector(method)
+    changed = [255 - frames[0], *frames[1:]]
+    *_, before = detector.stream(rgb(frames[:6]))
+    *_, after = detector.stream(rgb(changed[:6]))
+    assert differs(before.detections, after.detections) == uses_past
+
+
+PAST = dict(method='test_with_fix_stride', num_ref_imgs=14, frame_range=[-14, 0], stride=10)
+
+
+@pytest.mark.parametrize('method, sampler', [('selsa', PAST), ('mamba', None)])
+def test_the_causal_mode_is_a_sampler_of_the_test_dataset(folder, tmp_path, method, sampler):
+    """Thus tools/test.py can measure it: docs/inference.md gives the commands."""
+    detector = tiny_detector(method)
+    results = list(detector.stream(folder, causal=True))
+    detector.model.cfg.test_dataloader.dataset.ref_img_sampler = sampler
+    same(results, dataset_results(detector, folder, tmp_path))
+
+
+def test_the_window_of_the_past_follows_the_config():
+    sampler = 'test_dataloader.dataset.ref_img_sampler'
+    causal = tiny_detector('selsa', **{sampler: WINDOW}).clip_maker.causal_sampler
+    assert (causal.low, causal.high, causal.stride) == (-6, 0, 2)
+    causal = tiny_detector('selsa', **{sampler: None}).clip_maker.causal_sampler
+    assert (causal.low, causal.high, causal.stride) == (-14, 0, 10)
+    assert tiny_detector('mamba').clip_maker.causal_sampler is None
+
+
+def test_the_window_and_the_memory_stay_bounded(frames):
+    detector = tiny_detector('selsa')
+    detector.clip_maker.causal_sampler = RefSampler([-3, 0], 3, method='test_with_fix_stride')
+    stream = detector.stream(rgb(frames))
+    for _ in stream:
+        assert len(stream.state.window) == 4
+    detector = tiny_detector('mamba', **{
+        'model.detector.roi_head.bbox_head.aggregator.memory_cfg': dict(
+            max_length=100, key_length=50
+        )
+    })  # fmt: skip
+    stream = detector.stream(rgb(frames))
+    for _ in stream:
+        assert all(len(memory) <= 100 for memory in stream.state.instances)
+    assert all(len(memory) == 100 for memory in stream.state.instances)
+
+
+def test_a_camera_is_causal_and_released(monkeypatch):
+    monkeypatch.setattr(video_sources.cv2, 'VideoCapture', FakeCamera)
+    said = []
+    monkeypatch.setattr(video_detector, 'print_log', lambda text, *_: said.append(text))
+    detector = tiny_detector('mamba')
+    stream = detector.stream(0, drop_late=False)
+    assert stream.causal and stream.fps == 15
+    assert [r.frame_index for r in stream] == [0, 1, 2]
+    assert stream.source._device.released and 'camera 0 stopped after frame 2' in said[0]
+    late = list(detector.stream(0))
+    assert 1 <= len(late) <= 3 and late[-1].frame_index == 2
+
+
+# ---- several videos
+
+
+def test_many_videos_equal_one_by_one(detector, frames, tmp_path):
+    lengths = [5, 9, 1, 7, 3]
+    paths = [
+        write_frames(tmp_path / str(i), scenes(length, seed=i)) for i, length in enumerate(lengths)
+    ]
+    results = list(detector.stream_many(paths, batch=2))
+    assert len(results) == sum(lengths)
+    for number, path in enumerate(paths):
+        ours = [r for n, r in results if n == number]
+        assert [r.frame_index for r in ours] == list(range(lengths[number]))
+        same(ours, detector.stream(path), atol=1e-5)
+    numbers = [n for n, _ in results]
+    assert numbers[:4] == [0, 1, 0, 1]  # side by side, two at a time
+    assert numbers.index(2) > max(i for i, n in enumerate(numbers) if n == 0)
+
+
+def test_many_videos_take_options_and_end_with_the_iterator(tmp_path, folder):
+    detector = tiny_detector('mamba')
+    running = detector.stream_many([folder] * 3, batch=3, causal=True, prefetch=1)
+    assert next(running)[1].frame_index == 0
+    assert alive() == 3
+    running.close()
+    assert alive() == 0
+    with pytest.raises(VideoError, match='does not exist'):
+        list(detector.stream_many([folder, tmp_path / 'none.mp4'], batch=2))
+    assert alive() == 0
+
+
+# ---- ends
+
+
+def open_files(path: Path) -> int:
+    links = Path('/proc/self/fd')
+    if not links.is_dir():
+        pytest.skip('open files are seen on Linux only')
+    return sum(os.path.realpath(link) == str(path) for link in links.iterdir())
+
+
+@pytest.mark.parametrize('how', ['break', 'close', 'with', 'never started', 'error'])
+def test_an_abandoned_stream_stops_its_thread_and_closes_the_file(tmp_path, how):
+    path = write_video(tmp_path / 'v.mp4', scenes(60))
+    detector = tiny_detector('mamba')
+    stream = detector.stream(path)
+    if how == 'with':
+        with stream:
+            next(stream)
+            assert alive() == 1 and open_files(path) >= 1
+    elif how == 'error':
+        detector.model.step_batch = None
+        with pytest.raises(TypeError):
+            next(stream)
+    elif how != 'never started':
+        next(stream)
+    if how == 'close':
+        stream.close()
+        assert list(stream) == []
+    else:
+        del stream
+        gc.collect()
+    assert alive() == 0 and open_files(path) == 0
+
+
+def test_a_truncated_video_keeps_what_decodes_and_warns(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(video_detector, 'print_log', lambda text, *_: said.append(text))
+    noise = np.random.default_rng(0).integers(0, 256, (30, *SIZE, 3), np.uint8)
+    path = write_video(tmp_path / 'v.mp4', list(noise), container_options={'movflags': 'faststart'})
+    data = path.read_bytes()
+    path.write_bytes(data[: int(0.7 * len(data))])
+    stream = tiny_detector('selsa').stream(path)
+    results = list(stream)
+    assert 10 < len(results) < 25
+    assert len(said) == 1 and 'v.mp4' in said[0] and 'breaks off after frame' in said[0]
+    assert stream.broken in said[0]
+    assert list(stream) == [] and len(said) == 1
+
+
+def test_errors_say_what_to_do(tmp_path, folder, frames):
+    detector = tiny_detector('selsa')
+    with pytest.raises(VideoError, match='No frame to look at'):
+        list(detector.stream([]))
+    (tmp_path / 'bad').mkdir()
+    (tmp_path / 'bad/0.png').write_bytes(b'')
+    with pytest.raises(VideoError, match=r'No frame to look at: .*0\.png'):
+        list(detector.stream(tmp_path / 'bad'))
+    with pytest.raises(VideoError, match='stride must be an integer of at least 1, not 0'):
+        detector.stream(folder, stride=0)
+    with pytest.raises(VideoError, match='prefetch must be'):
+        detector.stream(folder, prefetch=0)
+    with pytest.raises(ConfigError, match='fp16 needs a GPU'):
+        VideoDetector(tiny_config('selsa'), device='cpu', amp='fp16')
+    cfg = tiny_config('selsa')
+    cfg.test_dataloader.dataset.pipeline = []
+    with pytest.raises(ConfigError, match='pipeline'):
+        VideoDetector(cfg, device='cpu')
+
+
+def test_the_size_may_change_only_where_the_model_allows_it(tmp_path, frames):
+    mixed = [*frames[:3], cv2.resize(frames[3], (60, 60))]
+    text = r'Frame 3 of the arrays is 60x60, but a frame before it is 64x48'
+    stream = tiny_detector('mamba').stream(rgb(mixed))
+    assert [next(stream).frame_index for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(VideoError, match=text):
+        next(stream)
+    with pytest.raises(VideoError, match='is 60x60'):  # as a reference of the first frame
+        next(tiny_detector('selsa').stream(write_frames(tmp_path / 'mixed', mixed)))
+    results = list(tiny_detector('faster_rcnn').stream(rgb(mixed)))
+    assert results[3].image.shape == (60, 60, 3)
+
+
+# ---- the model around it
+
+
+def test_bf16_runs_and_is_close(folder):
+    detector = tiny_detector('mamba', score_thr=0)
+    plain = next(detector.stream(folder)).detections
+    detector.amp = 'bf16'
+    half = next(detector.stream(folder)).detections
+    assert differs(plain, half)
+    assert abs(plain.scores.max() - half.scores.max()) < 0.05
+
+
+def test_a_checkpoint_gives_weights_and_class_names(tmp_path, folder):
+    detector = tiny_detector('selsa')
+    names = tuple(f'thing {i}' for i in range(30))
+    path = tmp_path / 'w.pth'
+    torch.save({'state_dict': detector.model.state_dict(), 'meta': {'CLASSES': names}}, path)
+    loaded = VideoDetector(tiny_config('selsa'), path, 'cpu', score_thr=0.05)
+    assert loaded.classes == names
+    same(loaded.stream(folder), detector.stream(folder))
+
+
+def test_classes_without_names_are_numbered():
+    cfg = tiny_config('faster_rcnn')
+    cfg.test_dataloader.dataset.type = 'CocoVideoDataset'
+    assert VideoDetector(cfg, device='cpu').classes[:2] == ('class 0', 'class 1')
+    assert len(VideoDetector(cfg, device='cpu').classes) == 30
+
+
+def test_conversions_of_detections():
+    found = Detections(
+        boxes=torch.tensor([[10.0, 20.0, 30.5, 60.0], [0.0, 0.0, 1.0, 2.0]]),
+        scores=torch.tensor([0.5, 0.25]),
+        labels=torch.tensor([2, 0]),
+        image_id=7,
+    )
+    assert found.to_dicts(['a', 'b', 'c']) == [
+        {'name': 'c', 'label': 2, 'score': 0.5, 'box': [10.0, 20.0, 30.5, 60.0]},
+        {'name': 'a', 'label': 0, 'score': 0.25, 'box': [0.0, 0.0, 1.0, 2.0]},
+    ]
+    assert found.to_coco()[0] == {
+        'image_id': 7, 'category_id': 3, 'bbox': [10.0, 20.0, 20.5, 40.0], 'score': 0.5
+    }  # fmt: skip
+    assert found.to_coco(image_id=9)[1]['image_id'] == 9
+    assert found.to_mot(frame=4)[0] == [4, -1, 10.0, 20.0, 20.5, 40.0, 0.5, 3, -1, -1]
+    arrays = found.to_supervision()
+    assert arrays['xyxy'].dtype == arrays['confidence'].dtype == np.float32
+    assert arrays['xyxy'].shape == (2, 4) and arrays['class_id'].tolist() == [2, 0]
+    json.dumps([found.to_dicts('abc'), found.to_coco(), found.to_mot(1)])
+    empty = Detections()
+    assert empty.to_dicts([]) == empty.to_coco() == empty.to_mot(1) == []
+    assert empty.to_supervision()['xyxy'].shape == (0, 4)
+
+
+# ---- length
+
+
+def resident_mb() -> float:
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20
+
+
+def endless(count: int):
+    """Fresh frames of 27 kB: kept, 9,000 of them would be 240 MB."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        yield rng.integers(0, 256, (96, 96, 3), np.uint8)
+
+
+def growth_mb(detector: VideoDetector, source, total: int, settled: int) -> float:
+    """Growth of the resident memory from frame `settled` to the end."""
+    if not os.path.exists('/proc/self/statm'):
+        pytest.skip('resident memory is read on Linux only')
+    for done, _ in enumerate(detector.stream(source), 1):
+        if done == settled:
+            start = resident_mb()
+    assert done == total
+    return resident_mb() - start
+
+
+def test_memory_is_flat_over_10000_frames(tmp_path):
+    """Of everything but the model, which has its own bounds (tested above and below)."""
+    detector = tiny_detector('faster_rcnn')
+    detector.model.step_batch = lambda clips, states: [Detections() for _ in clips]
+    assert growth_mb(detector, endless(10_000), 10_000, 1000) < 40
+    path = write_video(tmp_path / 'long.mp4', scenes(40) * 25, options={'g': '50'})
+    assert growth_mb(detector, path, 1000, 100) < 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('method', ['selsa', 'mamba'])
+def test_memory_of_models_is_flat_over_10000_frames(method):
+    detector = tiny_detector(method)
+    assert growth_mb(detector, endless(10_000), 10_000, 2000) < 40
