@@ -1,0 +1,205 @@
+"""Results of a video to files, frame by frame: nothing is kept in memory.
+
+Every writer is a context manager. What was written before an error or Ctrl-C is kept and valid.
+"""
+
+import csv
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+
+from mmdet.apis.frame_source import DEFAULT_FPS, VideoError
+from mmdet.apis.video_detector import FrameResult, VideoStream
+from mmdet.engine.fileio import atomic_write
+from mmdet.visualization import VideoWriter, draw_detections
+from mmdet.visualization.video_writer import exact_rate
+
+BOX_DIGITS, SCORE_DIGITS = 3, 5  # of text files; pixels to 0.001
+
+
+class ResultWriter(AbstractContextManager):
+    """Writes results of `stream` to `path`, whose folder is made where it is missing."""
+
+    def __init__(
+        self, path: str | os.PathLike, stream: VideoStream, classes: Sequence[str]
+    ) -> None:
+        self.path, self.stream, self.classes = Path(path), stream, classes
+
+    def write(self, result: FrameResult) -> None:
+        """Append one frame."""
+        raise NotImplementedError
+
+
+class _LineWriter(ResultWriter):
+    """One file of lines. It has its name from the start, so that it can be followed while it grows;
+    lines are written whole, so it is valid at any time. It appears with the first frame."""
+
+    _file: IO[str] | None = None
+
+    def write(self, result: FrameResult) -> None:
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, 'w', encoding='utf-8', newline='')
+            self._file.write(self.head())
+        self._file.write(self.lines(result))
+        self._file.flush()
+
+    def head(self) -> str:
+        return ''
+
+    def lines(self, result: FrameResult) -> str:
+        raise NotImplementedError
+
+    def __exit__(self, *exception) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class JsonLinesWriter(_LineWriter):
+    """A JSON object per frame: frame, time_s, width, height, detections (see `to_dicts`)."""
+
+    def lines(self, result: FrameResult) -> str:
+        height, width = result.image.shape[:2]
+        row = {
+            'frame': result.frame_index,
+            'time_s': round(result.timestamp_s, 4),
+            'width': width,
+            'height': height,
+            'detections': [_rounded(d) for d in result.detections.to_dicts(self.classes)],
+        }
+        return json.dumps(row) + '\n'
+
+
+class CsvWriter(_LineWriter):
+    """A table with a row per detection; frames without one have none."""
+
+    COLUMNS = ('frame', 'time_s', 'label', 'name', 'score', 'x1', 'y1', 'x2', 'y2')
+
+    def head(self) -> str:
+        return ','.join(self.COLUMNS) + '\n'
+
+    def lines(self, result: FrameResult) -> str:
+        rows = _Text()
+        table = csv.writer(rows, lineterminator='\n')
+        for found in map(_rounded, result.detections.to_dicts(self.classes)):
+            table.writerow(
+                [result.frame_index, round(result.timestamp_s, 4), found['label'], found['name'],
+                 found['score'], *found['box']]
+            )  # fmt: skip
+        return ''.join(rows)
+
+
+class MotWriter(_LineWriter):
+    """A MOTChallenge detection file, see `Detections.to_mot`; frames count from 1."""
+
+    def lines(self, result: FrameResult) -> str:
+        text = ''
+        for frame, track, x, y, w, h, score, *rest in result.detections.to_mot(
+            result.frame_index + 1
+        ):
+            numbers = [frame, track, *_round([x, y, w, h]), round(score, SCORE_DIGITS), *rest]
+            text += ','.join(map(str, numbers)) + '\n'
+        return text
+
+
+class CocoWriter(ResultWriter):
+    """A CocoVID file of this one video, with scores: a results file and labels to start from.
+
+    Its `annotations` have the fields of COCO results (see `Detections.to_coco`) and those of
+    annotations, without tracks. It appears when the video ends.
+    """
+
+    def __enter__(self) -> 'CocoWriter':
+        self._images = tempfile.TemporaryFile('w+', encoding='utf-8')
+        self._num_images = self._num_found = 0
+        self._open = atomic_write(self.path)
+        self._file = self._open.__enter__()
+        categories = [{'id': i, 'name': name} for i, name in enumerate(self.classes, 1)]
+        videos = [{'id': 1, 'name': self.stream.source.name}]
+        self._file.write(f'{{"videos": {json.dumps(videos)},\n')
+        self._file.write(f'"categories": {json.dumps(categories)},\n"annotations": [')
+        return self
+
+    def write(self, result: FrameResult) -> None:
+        height, width = result.image.shape[:2]
+        image = {
+            'id': result.detections.image_id,
+            'file_name': self.stream.source.frame_name(result.frame_index),
+            'height': height,
+            'width': width,
+            'frame_id': self._num_images,
+            'video_id': 1,
+        }
+        self._images.write(_separator(self._num_images) + json.dumps(image))
+        self._num_images += 1
+        for row in result.detections.to_coco():
+            row['bbox'], row['score'] = _round(row['bbox']), round(row['score'], SCORE_DIGITS)
+            area = round(row['bbox'][2] * row['bbox'][3], BOX_DIGITS)
+            row = {'id': self._num_found + 1, 'video_id': 1, **row, 'area': area, 'iscrowd': 0}
+            self._file.write(_separator(self._num_found) + json.dumps(row))
+            self._num_found += 1
+
+    def __exit__(self, *exception) -> None:
+        with self._images:
+            self._file.write('],\n"images": [')
+            self._images.seek(0)
+            shutil.copyfileobj(self._images, self._file)
+            self._file.write(']}\n')
+        self._open.__exit__(None, None, None)  # kept after errors, too
+
+
+class DrawnVideoWriter(ResultWriter):
+    """The frames with their detections as H.264 video, at the frame rate of the source."""
+
+    def __init__(
+        self, path: str | os.PathLike, stream: VideoStream, classes: Sequence[str]
+    ) -> None:
+        super().__init__(path, stream, classes)
+        try:
+            self._video = VideoWriter(path, stream.fps or DEFAULT_FPS)
+        except ValueError as error:
+            raise VideoError(str(error)) from error
+
+    def write(self, result: FrameResult) -> None:
+        if not self._video.num_frames and self.stream.fps:  # may be known only now
+            self._video.fps = exact_rate(self.stream.fps)
+        image = drawn(result, self.classes)
+        try:
+            self._video.write(image)
+        except (ValueError, RuntimeError) as error:  # another size, no encoder
+            raise VideoError(str(error)) from error
+
+    def __exit__(self, *exception) -> None:
+        self._video.__exit__(*exception)
+
+
+def drawn(result: FrameResult, classes: Sequence[str]) -> np.ndarray:
+    """The frame with its detections, [H, W, 3] uint8 BGR."""
+    image = cv2.cvtColor(result.image, cv2.COLOR_RGB2BGR)
+    return draw_detections(image, result.detections, classes, score_thr=0)
+
+
+class _Text(list):
+    """Collects what `csv.writer` writes."""
+
+    write = list.append
+
+
+def _separator(before: int) -> str:
+    return ',\n' if before else '\n'
+
+
+def _rounded(found: dict[str, Any]) -> dict[str, Any]:
+    return {**found, 'score': round(found['score'], SCORE_DIGITS), 'box': _round(found['box'])}
+
+
+def _round(numbers: list[float]) -> list[float]:
+    return [round(number, BOX_DIGITS) for number in numbers]

@@ -1,0 +1,155 @@
+"""Running a detector over one video into files, with progress, until its end or Ctrl-C."""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
+
+import cv2
+from mmengine.logging import MMLogger
+
+from mmdet.apis.frame_source import VideoError
+from mmdet.apis.video_detector import FrameResult, VideoStream
+from mmdet.apis.video_outputs import (
+    CocoWriter,
+    CsvWriter,
+    DrawnVideoWriter,
+    JsonLinesWriter,
+    MotWriter,
+    ResultWriter,
+    drawn,
+)
+from mmdet.engine import progress
+from mmdet.engine.progress import FrameProgress
+
+WRITERS: dict[str, type[ResultWriter]] = {
+    'out': DrawnVideoWriter,
+    'json': JsonLinesWriter,
+    'coco': CocoWriter,
+    'mot': MotWriter,
+    'csv': CsvWriter,
+}
+
+
+class RunSummary(NamedTuple):
+    """`frames` results were written; `stopped` by Ctrl-C or a closed window, not by the end."""
+
+    frames: int
+    stopped: bool
+
+
+def run_video(stream: VideoStream, outputs: Mapping[str, str], show: bool = False) -> RunSummary:
+    """Write the results of a stream to files as they come.
+
+    SIGINT and SIGTERM end the run between two frames: all files then hold the same frames.
+
+    Args:
+        stream: of a `VideoDetector`.
+        outputs: path by kind, a key of `WRITERS`.
+        show: also in a window, which q or Esc closes.
+
+    Raises:
+        VideoError: the source gives no frame, a frame cannot be written, there are no windows.
+        OSError: a file cannot be written.
+    """
+    classes = stream.detector.classes
+    writers = [WRITERS[kind](path, stream, classes) for kind, path in outputs.items()]
+    window = _Window(stream.source.name, classes) if show else None
+    frames = 0
+    with stream, StopSignals() as signals:
+        try:
+            with ExitStack() as stack:
+                for writer in writers:
+                    stack.enter_context(writer)
+                bar = stack.enter_context(_progress(stream.num_frames))
+                for result in stream:
+                    with signals.held():
+                        for writer in writers:
+                            writer.write(result)
+                        frames += 1
+                        bar.advance(1)
+                    if window is not None and not window.show(result):
+                        raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            return RunSummary(frames, stopped=True)
+    return RunSummary(frames, stopped=False)
+
+
+class StopSignals:
+    """SIGINT and SIGTERM raise KeyboardInterrupt, but only between the pieces of work in `held`.
+
+    A second signal while one waits raises at once. Works in the main thread only.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __enter__(self) -> 'StopSignals':
+        self._held = self._waiting = False
+        self._before = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No signal interrupts this block; one that came is raised at its end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._waiting:
+            raise KeyboardInterrupt
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if not self._held or self._waiting:
+            raise KeyboardInterrupt
+        self._waiting = True
+
+
+class LiveProgress(FrameProgress):
+    """Frames so far and frames per second, where nobody knows how many there will be."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(0, what)
+
+    def __enter__(self) -> 'LiveProgress':
+        self._start = self._last_line = time.monotonic()
+        return self
+
+    def advance(self, frames: int) -> None:
+        self.done += frames
+        now = time.monotonic()
+        if self._shown and now - self._last_line >= progress.LINE_EVERY_S:
+            self._last_line = now
+            rate = self.done / (now - self._start)
+            MMLogger.get_current_instance().info(
+                f'{self.what}: {self.done} frames, {rate:.1f} frames/s'
+            )
+
+
+def _progress(total: int | None) -> FrameProgress:
+    return LiveProgress('Detecting') if total is None else FrameProgress(total, 'Detecting')
+
+
+class _Window:
+    """Shows frames with OpenCV."""
+
+    def __init__(self, title: str, classes: tuple[str, ...]) -> None:
+        self.title, self.classes = title, classes
+        try:
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL)
+        except cv2.error as error:
+            raise VideoError(
+                'No window can be opened: there is no display, or this is the headless OpenCV '
+                '(`pip uninstall opencv-python-headless`, `pip install opencv-python` brings '
+                'windows). Write a video with --out instead.'
+            ) from error
+
+    def show(self, result: FrameResult) -> bool:
+        """False once the user wants to stop."""
+        cv2.imshow(self.title, drawn(result, self.classes))
+        return cv2.waitKey(1) & 0xFF not in (ord('q'), 27)
