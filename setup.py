@@ -25,6 +25,7 @@ setup(
         'av>=12',
         'numpy>=1.24',
         'rich>=13',
+        'pillow>=10',
         # mmengine-lite imports these two without requiring them
         'packaging',
         'matplotlib>=3.7',
