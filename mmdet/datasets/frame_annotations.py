@@ -46,11 +46,24 @@ class FrameAnnotations:
     def _usable(self, image: int, rows: slice, xywh: np.ndarray) -> np.ndarray:
         """[K] bool"""
         size = np.array([self.index.image_widths[image], self.index.image_heights[image]])
-        low, sides = xywh[:, :2], xywh[:, 2:]
-        inside = np.minimum(low + sides, size) - np.maximum(low, 0) > 0
-        return (
-            inside.all(axis=1)
-            & (sides >= 1).all(axis=1)
-            & (self.index.ann_areas[rows] > 0)
-            & ~self.index.ann_ignore[rows]
-        )
+        usable = ~self.index.ann_ignore[rows]
+        for broken in box_faults(xywh, self.index.ann_areas[rows], size).values():
+            usable &= ~broken
+        return usable
+
+
+def box_faults(xywh: np.ndarray, areas: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """Why boxes are left out: what is wrong with them, in words, and [K] bool for which.
+
+    Args:
+        xywh: [K, 4] pixels.
+        areas: [K] of the annotation file.
+        sizes: [2] or [K, 2], width and height of the image.
+    """
+    low, sides = xywh[:, :2], xywh[:, 2:]
+    inside = np.minimum(low + sides, sizes) - np.maximum(low, 0) > 0
+    return {
+        'has a side below 1 pixel': (sides < 1).any(axis=1),
+        'lies outside of the image': ~inside.all(axis=1),
+        'has an `area` of at most 0': ~(areas > 0),
+    }

@@ -7,6 +7,7 @@ import av
 import cv2
 from tiny_cocovid import picture
 
+from mmdet.datasets.checking import CheckOptions, check_dataset
 from mmdet.datasets.converters.convert import ConvertOptions, to_cocovid
 
 SIZE = (64, 48)  # width, height
@@ -110,3 +111,25 @@ def frames(content: dict) -> list[tuple]:
 
 def names(content: dict) -> list[str]:
     return [category['name'] for category in content['categories']]
+
+
+def faultless_set(folder: Path) -> tuple[Path, Path]:
+    """A faultless dataset with images: 3 + 1 frames, 4 boxes; (annotation file, image root)."""
+    root = yolo_set(folder / 'yolo')
+    convert('yolo', root, folder / 'ann.json')
+    return folder / 'ann.json', root
+
+
+def check(ann_file, img_root, **options):
+    return check_dataset(ann_file, CheckOptions(img_root=img_root, **options))
+
+
+def faults(report) -> list[str]:
+    return [str(fault) for fault in report.log.kept]
+
+
+def changed(ann_file, change):
+    content = json.loads(ann_file.read_text())
+    change(content)
+    ann_file.write_text(json.dumps(content))
+    return content

@@ -4,7 +4,7 @@ N: images, A: annotations, V: videos. Rules of a single entry are in `annotation
 between entries in `annotation_rules`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def read_annotations(
     Raises:
         AnnotationError: the file, the entry's id and the rule it breaks.
     """
-    tables, categories = _tables(path, blocks)
+    tables, categories = read_tables(path, blocks)
     videos, images, annotations = (tables[name] for name in ('videos', 'images', 'annotations'))
     category_ids = tables['categories'].column('id')
     _order(path, 'categories', category_ids)
@@ -52,7 +52,19 @@ def read_annotations(
     }
 
 
-def _tables(path: Path, blocks: Iterator[bytes]) -> tuple[dict[str, Table], list[dict]]:
+def read_tables(
+    path: Path, blocks: Iterator[bytes], add: Callable[[Table, list], None] = Table.add
+) -> tuple[dict[str, Table], list[dict]]:
+    """The lists of an annotation file as columns, and its categories as they stand.
+
+    Args:
+        path: named in errors only.
+        blocks: the bytes of the file.
+        add: puts some entries into a table.
+
+    Raises:
+        AnnotationError: it is no such file, or what `add` raises.
+    """
     tables: dict[str, Table] = {}
     categories: list[dict] = []
     try:
@@ -65,7 +77,7 @@ def _tables(path: Path, blocks: Iterator[bytes]) -> tuple[dict[str, Table], list
                 tables[name] = Table(path, name)
                 categories = [] if name == 'categories' else categories
                 continue
-            tables[name].add(part)
+            add(tables[name], part)
             if name == 'categories':
                 categories += part
     except AnnotationError:

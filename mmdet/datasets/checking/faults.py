@@ -1,0 +1,58 @@
+"""What is wrong with a dataset: all of it counted, the first of each kind kept."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+KEPT = 1000  # of each kind
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`check`: the kind of fault; `entry`: where it is, with its id; `rule`: what is wrong."""
+
+    check: str
+    entry: str
+    rule: str
+
+    def __str__(self) -> str:
+        return f'{self.entry}: {self.rule}'
+
+
+class FaultLog:
+    """Faults as they are found.
+
+    Attributes:
+        counts: faults by kind.
+        kept: the first `KEPT` of each kind, in the order they were found.
+        notes: what the user should know, though it is no fault.
+    """
+
+    def __init__(self):
+        self.counts: Counter = Counter()
+        self.kept: list[Fault] = []
+        self.notes: list[str] = []
+
+    def add(self, check: str, entry: str, rule: str) -> None:
+        self.counts[check] += 1
+        if self.counts[check] <= KEPT:
+            self.kept.append(Fault(check, entry, rule))
+
+    def add_all(self, check: str, faults: Iterable[tuple[str, str]]) -> None:
+        for entry, rule in faults:
+            self.add(check, entry, rule)
+
+    def first(self, number: int) -> list[Fault]:
+        """The first faults of every kind in turn, so that no kind hides another, by kind."""
+        rank: Counter = Counter()
+        places = []
+        for fault in self.kept:
+            rank[fault.check] += 1
+            places.append(rank[fault.check])
+        # stable: of equal rank, the kind that came first
+        chosen = sorted(range(len(self.kept)), key=lambda i: places[i])[:number]
+        return [self.kept[i] for i in sorted(chosen)]
+
+    @property
+    def total(self) -> int:
+        return self.counts.total()
