@@ -4,7 +4,7 @@ import logging
 import os
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,8 +19,10 @@ from mmdet.apis.prefetch import Prefetcher
 from mmdet.apis.video_clips import ClipMaker, PreparedClip
 from mmdet.apis.video_sources import Source, open_source
 from mmdet.engine.amp import autocast
-from mmdet.models.base import VideoState
 from mmdet.structures import Clip, Detections
+
+if TYPE_CHECKING:  # torchvision's models take seconds to import
+    from mmdet.models.base import VideoState
 
 
 class FrameResult(NamedTuple):
@@ -150,7 +152,7 @@ class VideoDetector:
             for stream in running.values():
                 stream.close()
 
-    def detect(self, clips: list[Clip], states: list[VideoState]) -> list[Detections]:
+    def detect(self, clips: list[Clip], states: 'list[VideoState]') -> list[Detections]:
         """Detections at or above `score_thr` on the key frame of each clip; see `step_batch`."""
         if not clips:
             return []
@@ -176,7 +178,7 @@ class VideoStream:
         detector: VideoDetector,
         source: FrameSource,
         clips: Prefetcher[PreparedClip],
-        state: VideoState,
+        state: 'VideoState',
         causal: bool,
         stride: int,
     ) -> None:

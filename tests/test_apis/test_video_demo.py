@@ -4,9 +4,11 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -217,6 +219,22 @@ def test_flags_that_contradict_are_refused_at_once(demo, video, capsys, flags, t
     assert text in capsys.readouterr().err
 
 
+def test_the_page_of_the_docs_names_flags_and_messages_that_exist(demo, capsys):
+    page = (DEMO.parents[1] / 'docs/inference.md').read_text()
+    assert demo('--help') == 0
+    flags = set(re.findall(r'--[a-z][a-z-]+', capsys.readouterr().out))
+    others = {'--eval'}  # of tools/test.py
+    assert set(re.findall(r'--[a-z][a-z-]+', page)) - others <= flags
+    assert flags - set(re.findall(r'--[a-z][a-z-]+', page)) == {'--help', '--trust-checkpoint'}
+    code = ''.join(p.read_text() for p in (DEMO.parents[1] / 'mmdet/apis').glob('*.py'))
+    code = re.sub(r"'\n\s+f?'", '', code)  # long messages span lines
+    messages = page[page.index('## When something is wrong') :]
+    first_column = re.findall(r'^\| (`.*?) \|', messages, flags=re.MULTILINE)
+    quoted = [text for cell in first_column for text in re.findall('`(.+?)`', cell)]
+    assert len(quoted) >= 8
+    assert [text for text in quoted if text not in code] == []
+
+
 # ---- stopping
 
 
@@ -235,6 +253,22 @@ def test_a_signal_waits_for_the_end_of_a_frame():
         done.append('never')
     assert done == ['the frame is written']
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_source_that_stalls_can_be_stopped(tmp_path):
+    def stalling():
+        yield from scenes(2)
+        timer.start()
+        stalled.wait()
+
+    stalled, main = threading.Event(), threading.main_thread().ident
+    timer = threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT))
+    stream = tiny_detector('faster_rcnn').stream(stalling())
+    paths = outputs(tmp_path)
+    release = threading.Timer(1, stalled.set)  # before the stream gives up to wait for its thread
+    release.start()
+    assert run_video(stream, paths) == (2, True)
+    assert len(read(paths)['json']) == 2
 
 
 def test_ctrl_c_closes_the_outputs(tmp_path):
