@@ -153,7 +153,8 @@ class CocoWriter(ResultWriter):
             self._images.seek(0)
             shutil.copyfileobj(self._images, self._file)
             self._file.write(']}\n')
-        self._open.__exit__(None, None, None)  # kept after errors, too
+        # what was found is kept after errors, too
+        self._open.__exit__(*((None, None, None) if self._num_images else exception))
 
 
 class DrawnVideoWriter(ResultWriter):

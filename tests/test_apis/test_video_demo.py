@@ -28,6 +28,9 @@ CONFIG = str(DEMO.parents[1] / 'configs/sample/faster_rcnn_r18.py')
 SMALL = ['--device', 'cpu', '--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(64,48)']
 
 
+NO_FRAME_OUTPUTS = '--json r.jsonl --out z.mp4 --coco r.json --mot r.txt --csv r.csv'.split()
+
+
 @pytest.fixture
 def demo(monkeypatch, tmp_path):
     """Runs the demo in this process, in a folder of its own; returns its exit status."""
@@ -181,7 +184,7 @@ def test_a_truncated_video_is_no_failure(demo, tmp_path, monkeypatch):
         (['clip.mp4', CONFIG, 'none.pth'], 'none.pth'),
         (['clip.mp4', CONFIG, '--out', 'v.gif'], 'Legal endings: .mp4'),
         (['text.mp4', CONFIG], 'Cannot open'),
-        (['zero.avi', CONFIG, '--json', 'r.jsonl', '--out', 'z.mp4'], 'No frame to look at'),
+        (['zero.avi', CONFIG, *NO_FRAME_OUTPUTS], 'No frame to look at'),
         (['mixed', CONFIG], 'All frames of a video share one size'),
         (['clip.mp4', CONFIG, '--stride', '0'], 'stride must be'),
         (['clip.mp4', CONFIG, '--amp', 'fp16'], 'needs a GPU'),
