@@ -1,22 +1,25 @@
 """Where the frames of a video are: a folder of images, or a video file that is extracted to one."""
 
-import logging
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 
 from mmdet.datasets.converters.records import ConversionError
 from mmdet.engine.progress import FrameProgress
+
+if TYPE_CHECKING:
+    from mmdet.apis.video_file import VideoFile
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
 VIDEO_SUFFIXES = {'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv'}
@@ -161,73 +164,62 @@ def frames_of_video(video: Path, img_root: Path) -> FrameFolder:
     except ConversionError:
         name = video.stem
     folder = img_root / name
-    files = images_in(folder)
-    if not files:
-        extract_frames(video, folder)
-        files = images_in(folder)
-    return FrameFolder(name, files, _frame_rate(video))
+    with _opened(video) as source:
+        rate = float(source.fps) if source.fps else None
+        if not images_in(folder):
+            extract_frames(video, folder)
+    return FrameFolder(name, images_in(folder), rate)
 
 
 def extract_frames(video: Path, folder: Path) -> int:
     """Write every frame of a video as FOLDER/%06d.jpg, numbered from 0 in the order of display.
 
-    Frames are turned upright as players do. The folder appears when all frames are in it.
+    They are the frames that `VideoDetector` sees, upright as players show them. The folder appears
+    when all frames are in it.
 
     Returns:
         the number of frames.
 
     Raises:
-        ConversionError: no video, no frame in it, or it breaks off; names the file and the frame.
+        ConversionError: no video, no frame in it, or it is damaged; says where.
     """
-    import av
-    import av.error
-
     if folder.exists():
         raise ConversionError(f'{folder} exists, but holds no images: remove or rename it.')
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f'.{folder.name}.{secrets.token_hex(4)}.tmp')
-    temporary.mkdir()
     count = 0
     try:
-        with av.open(str(video)) as container:
-            if not container.streams.video:
-                raise ConversionError(f'{video} has no video stream')
-            stream = container.streams.video[0]
-            stream.thread_type = 'AUTO'
-            expected = _expected_frames(stream)
-            with FrameProgress(expected, f'Extracting {video}') as progress:
-                for frame in container.decode(stream):
-                    _write_jpeg(temporary / f'{count:06d}.jpg', _upright(frame))
+        with _opened(video) as source:
+            temporary.mkdir()
+            with FrameProgress(source.num_frames or 0, f'Extracting {video}') as progress:
+                for frame in source.frames():
+                    _write_jpeg(temporary / f'{count:06d}.jpg', frame.image)
                     count += 1
                     progress.advance(1)
-            declared = stream.frames
+            if source.broken:
+                raise ConversionError(
+                    f'{video.parent}/{source.broken}. Its frames would not be those that were '
+                    f'labelled: repair it (ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4), or cut it.'
+                )
         if count == 0:
             raise ConversionError(f'{video} has no frames')
-        if declared > count:
-            message = f'{video} declares {declared} frames, but only {count} can be decoded'
-            print_log(message, 'current', logging.WARNING)
         os.replace(temporary, folder)
-    except av.error.FFmpegError as error:
-        raise ConversionError(
-            f'{video} cannot be decoded after {count} frames: {error}. Repair it, or cut it there.'
-        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return count
 
 
-def _expected_frames(stream) -> int:
-    """What the container says or, where it does not, its duration times its rate; for progress."""
-    if stream.frames or not (stream.duration and stream.average_rate):
-        return stream.frames
-    return int(stream.duration * stream.time_base * stream.average_rate)
+@contextmanager
+def _opened(video: Path) -> 'Iterator[VideoFile]':
+    """The same reader that detection uses, so that a frame has the same number everywhere."""
+    from mmdet.apis.frame_source import VideoError  # here: it brings the models with it
+    from mmdet.apis.video_file import VideoFile
 
-
-def _upright(frame) -> np.ndarray:
-    """[H, W, 3] BGR, turned by the display matrix as a player would (phones film sideways)."""
-    image = frame.to_ndarray(format='bgr24')
-    quarters = round(getattr(frame, 'rotation', 0) / 90)  # counter-clockwise, as np.rot90 turns
-    return np.ascontiguousarray(np.rot90(image, quarters)) if quarters % 4 else image
+    try:
+        with closing(VideoFile(video)) as source:
+            yield source
+    except VideoError as error:
+        raise ConversionError(str(error)) from error
 
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
@@ -235,14 +227,6 @@ def _write_jpeg(path: Path, image: np.ndarray) -> None:
     if not done:
         raise ConversionError(f'OpenCV could not encode {path} ({image.shape[1]}x{image.shape[0]})')
     path.write_bytes(data.tobytes())
-
-
-def _frame_rate(video: Path) -> float | None:
-    import av
-
-    with av.open(str(video)) as container:
-        rate = container.streams.video[0].average_rate
-    return float(rate) if rate else None
 
 
 def _hidden(name: str) -> bool:
