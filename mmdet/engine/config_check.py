@@ -238,7 +238,7 @@ def check_class_count(model: Mapping | None, dataset: Any, where: str) -> None:
     classes = getattr(dataset, 'classes', None)
     if classes is None or not isinstance(model, Mapping):
         return
-    for path, count in _class_counts(model, ('model',)):
+    for path, count in class_counts(model, ('model',)):
         if count != len(classes):
             parts = getattr(dataset, 'datasets', [dataset])
             files = ', '.join(str(getattr(part, 'ann_file', '?')) for part in parts)
@@ -249,16 +249,16 @@ def check_class_count(model: Mapping | None, dataset: Any, where: str) -> None:
             )
 
 
-def _class_counts(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+def class_counts(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
     """Every `num_classes` of a head that classifies boxes (an RPN has one class by nature)."""
     if isinstance(node, Mapping):
         if isinstance(node.get('num_classes'), int) and 'rpn_head' not in path:
             yield (*path, 'num_classes'), node['num_classes']
         for key, value in node.items():
-            yield from _class_counts(value, (*path, str(key)))
+            yield from class_counts(value, (*path, str(key)))
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
-            yield from _class_counts(value, (*path, str(index)))
+            yield from class_counts(value, (*path, str(index)))
 
 
 def _shortened(classes: Iterable[str]) -> str:
