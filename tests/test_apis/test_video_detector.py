@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from test_video_sources import FakeCamera, alive
 from tiny_streams import (
     SIZE,
+    FakeCamera,
+    alive,
     decode,
     scenes,
     tiny_config,
@@ -379,70 +380,3 @@ def test_classes_without_names_are_numbered():
     cfg.test_dataloader.dataset.type = 'CocoVideoDataset'
     assert VideoDetector(cfg, device='cpu').classes[:2] == ('class 0', 'class 1')
     assert len(VideoDetector(cfg, device='cpu').classes) == 30
-
-
-def test_conversions_of_detections():
-    found = Detections(
-        boxes=torch.tensor([[10.0, 20.0, 30.5, 60.0], [0.0, 0.0, 1.0, 2.0]]),
-        scores=torch.tensor([0.5, 0.25]),
-        labels=torch.tensor([2, 0]),
-        image_id=7,
-    )
-    assert found.to_dicts(['a', 'b', 'c']) == [
-        {'name': 'c', 'label': 2, 'score': 0.5, 'box': [10.0, 20.0, 30.5, 60.0]},
-        {'name': 'a', 'label': 0, 'score': 0.25, 'box': [0.0, 0.0, 1.0, 2.0]},
-    ]
-    assert found.to_coco()[0] == {
-        'image_id': 7, 'category_id': 3, 'bbox': [10.0, 20.0, 20.5, 40.0], 'score': 0.5
-    }  # fmt: skip
-    assert found.to_coco(image_id=9)[1]['image_id'] == 9
-    assert found.to_mot(frame=4)[0] == [4, -1, 10.0, 20.0, 20.5, 40.0, 0.5, 3, -1, -1]
-    arrays = found.to_supervision()
-    assert arrays['xyxy'].dtype == arrays['confidence'].dtype == np.float32
-    assert arrays['xyxy'].shape == (2, 4) and arrays['class_id'].tolist() == [2, 0]
-    json.dumps([found.to_dicts('abc'), found.to_coco(), found.to_mot(1)])
-    empty = Detections()
-    assert empty.to_dicts([]) == empty.to_coco() == empty.to_mot(1) == []
-    assert empty.to_supervision()['xyxy'].shape == (0, 4)
-
-
-# ---- length
-
-
-def resident_mb() -> float:
-    with open('/proc/self/statm') as file:
-        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20
-
-
-def endless(count: int):
-    """Fresh frames of 27 kB: kept, 9,000 of them would be 240 MB."""
-    rng = np.random.default_rng(0)
-    for _ in range(count):
-        yield rng.integers(0, 256, (96, 96, 3), np.uint8)
-
-
-def growth_mb(detector: VideoDetector, source, total: int, settled: int) -> float:
-    """Growth of the resident memory from frame `settled` to the end."""
-    if not os.path.exists('/proc/self/statm'):
-        pytest.skip('resident memory is read on Linux only')
-    for done, _ in enumerate(detector.stream(source), 1):
-        if done == settled:
-            start = resident_mb()
-    assert done == total
-    return resident_mb() - start
-
-
-def test_memory_is_flat_over_10000_frames(tmp_path):
-    """Of everything but the model, which has its own bounds (tested above and below)."""
-    detector = tiny_detector('faster_rcnn')
-    detector.model.step_batch = lambda clips, states: [Detections() for _ in clips]
-    assert growth_mb(detector, endless(10_000), 10_000, 1000) < 40
-    path = write_video(tmp_path / 'long.mp4', scenes(40) * 25, options={'g': '50'})
-    assert growth_mb(detector, path, 1000, 100) < 40
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('method', ['selsa', 'mamba'])
-def test_memory_of_models_is_flat_over_10000_frames(method):
-    detector = tiny_detector(method)
-    assert growth_mb(detector, endless(10_000), 10_000, 2000) < 40

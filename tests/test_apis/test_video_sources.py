@@ -1,9 +1,7 @@
 """Sources: every frame, in order and by index, against what was written; damage; errors."""
 
-import gc
 import http.server
 import threading
-import time
 from functools import partial
 
 import av
@@ -13,6 +11,7 @@ import pytest
 from tiny_streams import (
     B_FRAMES,
     SIZE,
+    FakeCamera,
     decode,
     scene,
     scenes,
@@ -22,7 +21,6 @@ from tiny_streams import (
 )
 
 from mmdet.apis import VideoError, video_sources
-from mmdet.apis.prefetch import Prefetcher
 from mmdet.apis.video_file import VideoFile
 from mmdet.apis.video_sources import open_source
 
@@ -238,26 +236,6 @@ def test_wrong_arrays_are_refused_with_their_number(array, given):
     assert f'Frame 1 is {given}' in str(error.value) and 'uint8' in str(error.value)
 
 
-class FakeCamera:
-    """Three frames, then nothing; remembers whether it was released."""
-
-    def __init__(self, number: int) -> None:
-        self.number, self.left, self.released = number, 3, False
-
-    def isOpened(self) -> bool:
-        return self.number == 0
-
-    def get(self, _key: int) -> float:
-        return 15.0
-
-    def read(self) -> tuple[bool, np.ndarray | None]:
-        self.left -= 1
-        return self.left >= 0, scene(self.left)
-
-    def release(self) -> None:
-        self.released = True
-
-
 def test_a_camera_by_number_or_digits(monkeypatch):
     monkeypatch.setattr(video_sources.cv2, 'VideoCapture', FakeCamera)
     for number in (0, '0'):
@@ -328,86 +306,3 @@ def test_sources_that_cannot_be_read(tmp_path):
             open_source(source)
     with pytest.raises(VideoError, match='fps must be above 0'):
         open_source(tmp_path, fps=0)
-
-
-# ---- reading ahead
-
-
-def alive(name: str = 'prefetch') -> int:
-    return sum(thread.name == name for thread in threading.enumerate())
-
-
-def wait_until(condition, seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
-
-
-class Counting:
-    """A generator of numbers that notes how far it came and that it was closed."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.made, self.closed = total, 0, False
-
-    def run(self):
-        try:
-            for i in range(self.total):
-                self.made += 1
-                yield i
-        finally:
-            self.closed = True
-
-
-def test_prefetch_keeps_the_order_and_its_depth():
-    numbers = Counting(100)
-    ahead = Prefetcher(numbers.run(), depth=3)
-    assert numbers.made == 0  # nothing is read before the first item is asked for
-    assert next(ahead) == 0
-    assert wait_until(lambda: numbers.made == 5)
-    time.sleep(0.05)
-    assert numbers.made == 5  # one taken, three waiting, one in the thread's hand
-    assert list(ahead) == list(range(1, 100)) and numbers.closed
-    assert wait_until(lambda: alive() == 0)
-
-
-def test_prefetch_ends_when_it_is_closed_or_forgotten():
-    for forget in (False, True):
-        numbers = Counting(10**9)
-        ahead = Prefetcher(numbers.run(), depth=2)
-        assert [next(ahead) for _ in range(4)] == [0, 1, 2, 3]
-        assert alive() == 1
-        if forget:
-            del ahead
-            gc.collect()
-        else:
-            assert ahead.close() and list(ahead) == []
-        assert alive() == 0 and numbers.closed
-
-
-def test_prefetch_raises_an_error_after_the_items_before_it():
-    def failing():
-        yield 1
-        yield 2
-        raise OSError('gone')
-
-    ahead = Prefetcher(failing(), depth=8)
-    assert [next(ahead), next(ahead)] == [1, 2]
-    with pytest.raises(OSError, match='gone'):
-        next(ahead)
-    assert list(ahead) == []
-
-
-def test_prefetch_may_drop_what_is_late():
-    taken = threading.Event()
-
-    def live():
-        yield 0
-        taken.wait()
-        yield from range(1, 50)
-
-    newest = Prefetcher(live(), depth=1, drop_oldest=True)
-    assert next(newest) == 0
-    taken.set()
-    assert wait_until(lambda: alive() == 0)
-    assert list(newest) == [49]

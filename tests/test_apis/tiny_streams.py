@@ -1,6 +1,7 @@
 """Video files with frames that can be told apart, and detectors that take milliseconds."""
 
 import struct
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -108,3 +109,27 @@ def tiny_detector(method: str, score_thr: float = 0.05, **changes) -> VideoDetec
     detector = VideoDetector(cfg, device='cpu', score_thr=score_thr)
     randomise(detector.model)
     return detector
+
+
+class FakeCamera:
+    """Three frames, then nothing; remembers whether it was released."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.left, self.released = number, 3, False
+
+    def isOpened(self) -> bool:
+        return self.number == 0
+
+    def get(self, _key: int) -> float:
+        return 15.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.left -= 1
+        return self.left >= 0, scene(self.left)
+
+    def release(self) -> None:
+        self.released = True
+
+
+def alive(name: str = 'prefetch') -> int:
+    return sum(thread.name == name for thread in threading.enumerate())

@@ -1,0 +1,86 @@
+"""Reading ahead: order, depth, errors, and that no thread outlives its reader."""
+
+import gc
+import threading
+import time
+
+import pytest
+from tiny_streams import alive
+
+from mmdet.apis.prefetch import Prefetcher
+
+
+def wait_until(condition, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+class Counting:
+    """A generator of numbers that notes how far it came and that it was closed."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.made, self.closed = total, 0, False
+
+    def run(self):
+        try:
+            for i in range(self.total):
+                self.made += 1
+                yield i
+        finally:
+            self.closed = True
+
+
+def test_prefetch_keeps_the_order_and_its_depth():
+    numbers = Counting(100)
+    ahead = Prefetcher(numbers.run(), depth=3)
+    assert numbers.made == 0  # nothing is read before the first item is asked for
+    assert next(ahead) == 0
+    assert wait_until(lambda: numbers.made == 5)
+    time.sleep(0.05)
+    assert numbers.made == 5  # one taken, three waiting, one in the thread's hand
+    assert list(ahead) == list(range(1, 100)) and numbers.closed
+    assert wait_until(lambda: alive() == 0)
+
+
+def test_prefetch_ends_when_it_is_closed_or_forgotten():
+    for forget in (False, True):
+        numbers = Counting(10**9)
+        ahead = Prefetcher(numbers.run(), depth=2)
+        assert [next(ahead) for _ in range(4)] == [0, 1, 2, 3]
+        assert alive() == 1
+        if forget:
+            del ahead
+            gc.collect()
+        else:
+            assert ahead.close() and list(ahead) == []
+        assert alive() == 0 and numbers.closed
+
+
+def test_prefetch_raises_an_error_after_the_items_before_it():
+    def failing():
+        yield 1
+        yield 2
+        raise OSError('gone')
+
+    ahead = Prefetcher(failing(), depth=8)
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(OSError, match='gone'):
+        next(ahead)
+    assert list(ahead) == []
+
+
+def test_prefetch_may_drop_what_is_late():
+    taken = threading.Event()
+
+    def live():
+        yield 0
+        taken.wait()
+        yield from range(1, 50)
+
+    newest = Prefetcher(live(), depth=1, drop_oldest=True)
+    assert next(newest) == 0
+    taken.set()
+    assert wait_until(lambda: alive() == 0)
+    assert list(newest) == [49]

@@ -1,0 +1,49 @@
+"""Long videos: the resident memory of the process does not grow with their length."""
+
+import os
+
+import numpy as np
+import pytest
+from tiny_streams import scenes, tiny_detector, write_video
+
+from mmdet.apis import VideoDetector
+from mmdet.structures import Detections
+
+
+def resident_mb() -> float:
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20
+
+
+def endless(count: int):
+    """Fresh frames of 27 kB: kept, 9,000 of them would be 240 MB."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        yield rng.integers(0, 256, (96, 96, 3), np.uint8)
+
+
+def growth_mb(detector: VideoDetector, source, total: int, settled: int) -> float:
+    """Growth of the resident memory from frame `settled` to the end."""
+    if not os.path.exists('/proc/self/statm'):
+        pytest.skip('resident memory is read on Linux only')
+    for done, _ in enumerate(detector.stream(source), 1):
+        if done == settled:
+            start = resident_mb()
+    assert done == total
+    return resident_mb() - start
+
+
+def test_memory_is_flat_over_10000_frames(tmp_path):
+    """Of everything but the model, which has bounds of its own (tested below)."""
+    detector = tiny_detector('faster_rcnn')
+    detector.model.step_batch = lambda clips, states: [Detections() for _ in clips]
+    assert growth_mb(detector, endless(10_000), 10_000, 1000) < 40
+    path = write_video(tmp_path / 'long.mp4', scenes(40) * 25, options={'g': '50'})
+    assert growth_mb(detector, path, 1000, 100) < 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('method', ['selsa', 'mamba'])
+def test_memory_of_models_is_flat_over_10000_frames(method):
+    detector = tiny_detector(method)
+    assert growth_mb(detector, endless(10_000), 10_000, 2000) < 40
