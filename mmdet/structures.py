@@ -23,7 +23,7 @@ class Frame:
 
     path: str
     image_id: int = -1
-    video_id: int = -1
+    video_id: int = 0  # as in init_state()
     frame_id: int = 0
     video_length: int = 1
     image: np.ndarray | None = None  # [H, W, 3] uint8 BGR, None once packed

@@ -12,8 +12,9 @@ from mmdet.registry import closest
 def read_frame_list(path: str | Path, index: CocoVideoIndex) -> np.ndarray:
     """Image ids, ascending and each once, of the frames that a text file names.
 
-    A line is either `VIDEO FRAME_ID` (name as in the annotation file, frame from 0) or the
-    `file_name` of an image. Empty lines and those starting with # do not count.
+    A line is `VIDEO FRAME_ID` (name as in the annotation file, frame from 0), the `file_name` of an
+    image, or a row of an ILSVRC list: the file name without its ending, then anything, such as the
+    kind of damage in `VID_val_degraded.txt`. Empty lines and those starting with # do not count.
 
     Raises:
         FileNotFoundError: no such file.
@@ -30,9 +31,11 @@ def read_frame_list(path: str | Path, index: CocoVideoIndex) -> np.ndarray:
     by_frame = [_frame_of_video(line, videos, index) for _, line in lines]
     images = {}
     if None in by_frame:
-        images = {index.file_name(position): position for position in range(len(index))}
+        for position in range(len(index)):
+            name = index.file_name(position)
+            images[name] = images[str(Path(name).with_suffix(''))] = position
     positions = [
-        images.get(line) if position is None else position
+        images.get(line, images.get(line.split()[0])) if position is None else position
         for (_, line), position in zip(lines, by_frame, strict=True)
     ]
     if None in positions:
@@ -44,7 +47,7 @@ def read_frame_list(path: str | Path, index: CocoVideoIndex) -> np.ndarray:
     return np.unique(index.image_ids[np.array(positions)])
 
 
-_LEGAL = '`VIDEO FRAME_ID` (frames from 0), or the `file_name` of an image'
+_LEGAL = '`VIDEO FRAME_ID` (frames from 0), or the `file_name` of an image, also without `.JPEG`'
 
 
 def _frame_of_video(line: str, videos: dict[str, int], index: CocoVideoIndex) -> int | None:

@@ -88,6 +88,13 @@ def tables(scores: Scores) -> str:
     if scores.coco is not None:
         console.print(_coco_table(scores))
     console.print(_class_table(scores))
+    absent = scores.objects == 0
+    if absent.any() and not absent.all():
+        console.print(
+            f'{absent.sum()} of {len(absent)} classes have no objects here; '
+            f'{scores.detections[absent].sum():,} detections are of them (see per_class.csv).',
+            soft_wrap=True,
+        )
     return console.file.getvalue()
 
 
@@ -107,9 +114,10 @@ def _coco_table(scores: Scores) -> Table:
 
 
 def _class_table(scores: Scores) -> Table:
+    """Classes with objects; all of them when there is none."""
     names, rows = scores.per_class()
     table = _table([name.removeprefix('AP50 (VID) ') for name in names])
-    for row in rows:
+    for row in [row for row in rows if row[1]] or rows:
         counts = [f'{value:,}' for value in row[1:3]]
         table.add_row(row[0], *counts, *[_cell(value) for value in row[3:]])
     return table

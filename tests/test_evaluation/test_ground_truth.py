@@ -79,9 +79,16 @@ def test_a_frame_list(index, tmp_path):
     assert read_frame_list(path, index).tolist() == [1, 2, 5]
 
 
+def test_rows_of_an_ilsvrc_list(index, tmp_path):
+    path = tmp_path / 'VID_val_degraded.txt'
+    path.write_text('val/one/000001 noise\nval/two/000001\n')
+    assert read_frame_list(path, index).tolist() == [2, 5]
+
+
 @pytest.mark.parametrize(
     ('line', 'message'),
     [
+        ('val/one/000009 noise', 'is no frame of'),
         ('val/one 3', r"line 2: 'val/one 3' is no frame of .*The video val/one has 3 frames"),
         ('val/onee 0', r"Did you mean 'val/one'"),
         ('val/one/000009.JPEG', 'is no frame of'),
