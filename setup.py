@@ -22,7 +22,7 @@ setup(
         'opencv-python-headless>=4.8',
         'faster-coco-eval>=1.6',
         'scipy>=1.10',
-        'av>=12',
+        'av>=14.2',
         'numpy>=1.24',
         'rich>=13',
         'pillow>=10',
