@@ -1,7 +1,12 @@
 """Small datasets in foreign formats, written by the tests, and readable views of CocoVID files."""
 
+import contextlib
+import io
 import json
+import runpy
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import cv2
@@ -32,15 +37,15 @@ def write_frames(folder: Path, count: int, first: int = 0, size=SIZE) -> Path:
     return write_images(folder, [f'{i:06d}.jpg' for i in range(first, first + count)], size)
 
 
-def write_video(path: Path, count: int, size=SIZE, fps: int = 10) -> Path:
-    """Frame i is a grey of 20 + 10 i, with a white corner at the top left."""
+def write_video(path: Path, count: int, size=SIZE, fps: int = 10, darkest: int = 20) -> Path:
+    """Frame i is a grey of `darkest` + 10 i, with a white corner at the top left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), 'w', options={'movflags': 'faststart'}) as container:
         stream = container.add_stream('mpeg4', rate=fps)
         stream.width, stream.height, stream.pix_fmt = *size, 'yuv420p'
         for i in range(count):
             image = picture(0, *size)
-            image[:] = (20 + 10 * i) % 256
+            image[:] = (darkest + 10 * i) % 256
             image[:16, :16] = 255
             frame = av.VideoFrame.from_ndarray(image, format='bgr24')
             container.mux(stream.encode(frame))
@@ -133,3 +138,27 @@ def changed(ann_file, change):
     change(content)
     ann_file.write_text(json.dumps(content))
     return content
+
+
+class Done(NamedTuple):
+    """How a command ended, as `subprocess.run` tells it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_tool(path: Path, *arguments) -> Done:
+    """A command of tools/ in this process: importing torch once is enough."""
+    argv, sys.argv = sys.argv, [str(path), *map(str, arguments)]
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            runpy.run_path(str(path), run_name='__main__')
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            err.write(f'{end.code}\n')
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        sys.argv = argv
+    return Done(code, out.getvalue(), err.getvalue())

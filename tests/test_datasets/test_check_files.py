@@ -1,10 +1,7 @@
 """The dataset checker: image files, split leakage, configs, and the command."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import cv2
 import pytest
@@ -16,6 +13,7 @@ from own_data import (
     faultless_set,
     faults,
     image,
+    run_tool,
     write,
     write_frames,
     write_images,
@@ -145,18 +143,11 @@ def test_config_of_another_file_or_none(mine, tmp_path):
 # --- the command ---------------------------------------------------------------------------------
 
 
-def command(repo, *arguments):
-    return subprocess.run(
-        [sys.executable, repo / 'tools/check_dataset.py', *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {'OMP_NUM_THREADS': '1', 'COLUMNS': '100'},
-    )
-
-
 def test_the_command_on_a_faultless_dataset(repo, mine, tmp_path):
     report = tmp_path / 'report.json'
-    done = command(repo, mine[0], '--img-root', mine[1], '--json', report)
+    done = run_tool(
+        repo / 'tools/check_dataset.py', mine[0], '--img-root', mine[1], '--json', report
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'no faults' in done.stdout
     for words in ('videos', 'training key frames', 'dog', 'small', 'slow', 'track length'):
@@ -176,7 +167,7 @@ def test_the_command_shows_the_first_twenty_faults(repo, mine, tmp_path):
 
     changed(ann_file, change)
     report = tmp_path / 'report.json'
-    done = command(repo, ann_file, '--img-root', root, '--json', report)
+    done = run_tool(repo / 'tools/check_dataset.py', ann_file, '--img-root', root, '--json', report)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert '59 faults (boxes 30, tracks 29)' in done.stdout
     assert done.stdout.count('bbox [1, 1, 0, 5] has a side below 1 pixel') == 10
@@ -188,9 +179,9 @@ def test_the_command_shows_the_first_twenty_faults(repo, mine, tmp_path):
 
 
 def test_the_command_without_its_files(repo, mine, tmp_path):
-    done = command(repo, tmp_path / 'no.json', '--img-root', mine[1])
+    done = run_tool(repo / 'tools/check_dataset.py', tmp_path / 'no.json', '--img-root', mine[1])
     assert done.returncode == 2 and f'there is no file {tmp_path / "no.json"}' in done.stderr
-    done = command(repo, mine[0], '--img-root', tmp_path / 'no')
+    done = run_tool(repo / 'tools/check_dataset.py', mine[0], '--img-root', tmp_path / 'no')
     assert done.returncode == 2 and 'there is no folder' in done.stderr
 
 

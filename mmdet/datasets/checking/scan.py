@@ -8,8 +8,10 @@ N: images, A: annotations, V: videos, C: categories. *Position* means an index i
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import rich.progress
@@ -140,7 +142,7 @@ def scan(path: Path, log: FaultLog) -> Scanned | None:
     return _columns(path, tables, reader)
 
 
-def _opened(path: Path) -> rich.progress._ReadContext:
+def _opened(path: Path) -> AbstractContextManager[BinaryIO]:
     size = path.stat().st_size
     text = f'Reading {path.name}'
     return rich.progress.open(path, 'rb', description=text, disable=size < LONG)

@@ -80,7 +80,8 @@ def to_cocovid(kind: str, inputs: Sequence[Path], out: Path, options: ConvertOpt
     total = sum(video.num_frames for video in source.videos)
     console = Console()
     counted = f'{len(source.videos):,} videos with {total:,} frames'
-    console.print(f'Converting {counted} to {", ".join(map(str, paths.values()))}', soft_wrap=True)
+    where = ', '.join(map(str, paths.values()))
+    console.print(f'Converting {counted} to {where}', soft_wrap=True, markup=False)
     with ExitStack() as stack:
         writers = {
             split: CocoVIDWriter(stack.enter_context(atomic_write(path)), path, classes)
@@ -90,13 +91,15 @@ def to_cocovid(kind: str, inputs: Sequence[Path], out: Path, options: ConvertOpt
             for video in source.videos:
                 split = split_of[video.name]
                 writers[split].add(video, _key_rule(video, split, options), progress.advance)
+        console.print(f'Writing and checking {where}', soft_wrap=True, markup=False)
         summaries = {split: writer.finish() for split, writer in writers.items()}
         if not any(writer.num_boxes for writer in writers.values()):
             raise ConversionError(f'None of the {total:,} frames has a labelled object.')
     for note in source.notes:
         console.print(note, soft_wrap=True, markup=False)
     for split, summary in summaries.items():
-        console.print(f'\n{paths[split]}  (file names start from {img_root})', soft_wrap=True)
+        head = f'\n{paths[split]} (file names start from {img_root})'
+        console.print(head, soft_wrap=True, markup=False)
         summary.print(console)
         for remark in writers[split].remarks():
             console.print(remark, soft_wrap=True, markup=False)

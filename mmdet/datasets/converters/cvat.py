@@ -11,7 +11,7 @@ video file) called like the task's source, the task, or the XML file, or in `ima
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +59,6 @@ class _Video:
     frames: FrameFolder
     first: int  # the number in the XML of the first frame
     step: int  # between the numbers in the XML of two frames
-    notes: list[str] = field(default_factory=list)
 
     def position(self, number: int, origin: str) -> int:
         """Which frame (from 0) has this number in the XML.
@@ -87,13 +86,10 @@ def open_cvat(inputs: Sequence[Path], options: LayoutOptions) -> Source:
     Raises:
         ConversionError: not such a file, or its frames are missing or differ in number.
     """
-    sources = [_open_file(path, options) for path in map(_xml_file, inputs)]
-    classes = dict.fromkeys(name for source in sources for name in source.classes)
-    merged = Source([video for source in sources for video in source.videos], list(classes))
-    if len(sources) == 1:
-        merged.notes = sources[0].notes  # reading adds to it
-    else:
-        merged.notes = [note for source in sources for note in source.notes]
+    merged = Source([], [])
+    for path in map(_xml_file, inputs):
+        merged.videos += _open_file(path, options, merged)
+    merged.classes = list(dict.fromkeys(merged.classes))
     return merged
 
 
@@ -107,7 +103,8 @@ def _xml_file(path: Path) -> Path:
     return path
 
 
-def _open_file(path: Path, options: LayoutOptions) -> Source:
+def _open_file(path: Path, options: LayoutOptions, merged: Source) -> list[VideoSource]:
+    """The videos of a file; its labels and notes (some come while reading) go to `merged`."""
     elements = top_elements(path)
     meta = next((element for element in elements if element.tag == 'meta'), None)
     if meta is None:
@@ -115,23 +112,18 @@ def _open_file(path: Path, options: LayoutOptions) -> Source:
     tasks, labels = read_tasks(meta, path)
     kind = next((element.tag for element in elements if element.tag in ('track', 'image')), None)
     elements.close()
+    merged.classes += labels
     if kind == 'image':
-        return open_cvat_images(path, tasks, labels, options)
+        return open_cvat_images(path, tasks, options, merged.notes)
     if not tasks:
         raise ConversionError(f'{path}: <meta> describes no <task> or <job>.')
-    source = Source([], labels)
+    found = []
     for task in tasks:
         video = _video(path, task, options.img_root, alone=len(tasks) == 1)
-        video.notes = source.notes
-        source.videos.append(
-            VideoSource(
-                video.frames.name,
-                len(video.frames.files),
-                partial(_read, video, options.img_root, alone=len(tasks) == 1),
-                video.frames.fps,
-            )
-        )
-    return source
+        read = partial(_read, video, options.img_root, merged.notes, alone=len(tasks) == 1)
+        frames = video.frames
+        found.append(VideoSource(frames.name, len(frames.files), read, frames.fps))
+    return found
 
 
 def _video(path: Path, task: Task, img_root: Path, alone: bool) -> _Video:
@@ -164,7 +156,7 @@ def _video(path: Path, task: Task, img_root: Path, alone: bool) -> _Video:
     return _Video(path, task, frames, first, step)
 
 
-def _read(video: _Video, img_root: Path, alone: bool) -> Iterator[FrameRecord]:
+def _read(video: _Video, img_root: Path, notes: list[str], alone: bool) -> Iterator[FrameRecord]:
     by_frame: dict[int, list[ObjectRecord]] = defaultdict(list)
     skipped = stays = 0
     for number, track in enumerate(e for e in top_elements(video.path) if e.tag == 'track'):
@@ -183,9 +175,9 @@ def _read(video: _Video, img_root: Path, alone: bool) -> Iterator[FrameRecord]:
                 ObjectRecord(name, box, shape.origin, track_id, shape.occluded, generated)
             )
     if skipped:
-        video.notes.append(f'{video.path}: {skipped} points, cuboids or skeletons were left out.')
+        notes.append(f'{video.path}: {skipped} points, cuboids or skeletons were left out.')
     if stays:
-        video.notes.append(
+        notes.append(
             f'{video.path}: {stays} tracks have no end (outside="1"): their last box stays to the '
             f'last frame, as in CVAT.'
         )

@@ -30,7 +30,6 @@ from mmdet.datasets.converters.records import (
     ConversionError,
     FrameRecord,
     ObjectRecord,
-    Source,
     VideoSource,
     parse_integer,
 )
@@ -39,10 +38,9 @@ TRACK_ATTRIBUTES = ('track_id', 'trackid', 'id')
 
 
 def open_cvat_images(
-    path: Path, tasks: list[Task], labels: list[str], options: LayoutOptions
-) -> Source:
+    path: Path, tasks: list[Task], options: LayoutOptions, notes: list[str]
+) -> list[VideoSource]:
     """Group the images of a CVAT file to videos; see `cvat.open_cvat`."""
-    source = Source([], labels)
     groups: dict[str, list[tuple[str, Element]]] = defaultdict(list)
     skipped = 0
     for element in top_elements(path):
@@ -53,7 +51,8 @@ def open_cvat_images(
             groups[_group(name, element, tasks, options)].append((name, element))
             skipped += sum(shape.tag in OTHER_SHAPES for shape in element)
     if skipped:
-        source.notes.append(f'{path}: {skipped} points, cuboids or skeletons were left out.')
+        notes.append(f'{path}: {skipped} points, cuboids or skeletons were left out.')
+    videos = []
     by_task = {task.name: task for task in tasks}
     for group, images in groups.items():
         images.sort(key=lambda pair: natural_key(pair[0]))
@@ -62,8 +61,8 @@ def open_cvat_images(
         named = options.group == 'prefix' or (group and len(tasks) > 1)
         video = group if named else folder_name(files[0].parent, options.img_root)
         read = partial(_read, path, images, files, options.img_root)
-        source.videos.append(VideoSource(video, len(images), read))
-    return source
+        videos.append(VideoSource(video, len(images), read))
+    return videos
 
 
 def _group(name: str, element: Element, tasks: list[Task], options: LayoutOptions) -> str:

@@ -3,8 +3,7 @@
 Rows `frame, id, left, top, width, height[, flag, class, visibility]`; frames count from 1,
 coordinates are taken as they stand. Class names come from gt/labels.txt (one per line, the first is
 class 1, as CVAT writes it), else they are those of the MOT Challenge; class -1 (2D MOT 2015) is the
-first. Rows with flag 0 count neither in training nor in scoring. An object is occluded where less
-than half of it is visible.
+first. Rows with flag 0 become crowds. An object is occluded where less than half of it is visible.
 """
 
 import configparser

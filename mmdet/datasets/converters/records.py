@@ -20,8 +20,8 @@ class ObjectRecord:
 
     `bbox` is (x, y, width, height) in pixels; `origin` the file and row or element it comes from;
     `track` the same for the same object in all frames of the video, None where it is unknown;
-    `generated` whether a program interpolated the box; `crowd` marks what neither training nor
-    scoring counts.
+    `generated` whether a program interpolated the box; `crowd` marks what is no object to learn or
+    find, though a detection of it is not wrong (`iscrowd`).
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 Coordinates are taken as they stand, width = xmax - xmin, as for ImageNet VID. Beside the fields of
 VOC, `<trackid>` (or `<track_id>`, or CVAT's attribute `track_id`) and `<occluded>` are read.
-`<difficult>` objects count neither in training nor in scoring.
+`<difficult>` objects become crowds.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,0 +1,110 @@
+"""docs/own_data.md, followed word for word, and every flag and message on it."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from own_data import write, write_video
+from test_convert_cvat import box, document, task, track
+
+from mmdet.datasets.parsers.annotation_table import FIELDS
+
+REPO = Path(__file__).resolve().parents[2]
+PAGE = (REPO / 'docs/own_data.md').read_text()
+FRAMES = 6
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A working directory with three labelled videos and the repository's commands."""
+    folder = tmp_path_factory.mktemp('place')
+    for name in ('tools', 'configs', 'demo'):
+        (folder / name).symlink_to(REPO / name)
+    for i, name in enumerate(('cam1', 'cam2', 'cam3')):
+        write_video(folder / f'mydata/{name}.mp4', FRAMES, darkest=20 + 65 * i)
+        moving = [box(f, f, 5, f + 20, 30) for f in range(FRAMES)]
+        meta = task(FRAMES, name, f'{name}.mp4')
+        text = document(track(0, 'cat', *moving), track(1, 'dog', box(0, 30, 9, 60, 40)), meta=meta)
+        write(folder, {f'mydata/{name}.xml': text})
+    write_video(folder / 'new.mp4', 4)
+    return folder
+
+
+def commands() -> list[list[str]]:
+    block = re.search(r'```bash\n(.*?)```', PAGE, re.DOTALL)[1]
+    return [shlex.split(line) for line in block.splitlines() if not line.startswith('#')]
+
+
+def run(place, words):
+    done = subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        env=os.environ | {'OMP_NUM_THREADS': '1'},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_commands_up_to_the_config(place):
+    shown = [run(place, words) for words in commands()[:4]]
+    assert sorted(p.name for p in place.glob('mydata/ann*.json')) == [
+        'ann_train.json',
+        'ann_val.json',
+    ]
+    train = json.loads((place / 'mydata/ann_train.json').read_text())
+    val = json.loads((place / 'mydata/ann_val.json').read_text())
+    assert (len(train['videos']), len(val['videos'])) == (2, 1)
+    assert len(train['annotations']) == 2 * 2 * FRAMES
+    assert all('no faults' in text for text in shown[1:3])
+    assert '2 classes (cat, dog)' in shown[3]
+    assert (place / 'my_config.py').is_file()
+
+
+@pytest.mark.slow
+def test_the_other_commands_with_a_small_model(place):
+    """Training and detection as on the page, on the model of the sample and for one epoch."""
+    *steps, check, make, train, demo = commands()
+    assert len(steps) == 2 and 'check_dataset' in check[1]
+    make = [w.replace('vid/selsa/selsa_r50_dc5_7x.py', 'sample/selsa_r18.py') for w in make]
+    if not (place / 'mydata/ann_train.json').is_file():
+        run(place, steps[0])
+    run(place, [*make, '--overwrite'])
+    options = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'param_scheduler=[]']
+    run(place, [*train, '--device', 'cpu', '--cfg-options', *options])
+    demo = [word.replace('epoch_7', 'epoch_1') for word in demo]
+    run(place, [*demo, '--device', 'cpu'])
+    assert (place / 'boxes.mp4').stat().st_size > 0
+
+
+def test_every_flag_on_the_page_exists():
+    tools = {words[1] for words in commands()} | {'tools/test.py'}
+    helps = {tool: (REPO / tool).read_text() for tool in tools}
+    for flag in set(re.findall(r'`?(--[a-z][\w-]+)', PAGE)):
+        assert any(f"'{flag}'" in text for text in helps.values()), flag
+    for words in commands():
+        for flag in (word for word in words if word.startswith('--')):
+            assert f"'{flag}'" in helps[words[1]], (words[1], flag)
+
+
+def test_every_field_is_in_the_table():
+    rows = [row for row in PAGE.splitlines() if row.startswith('| `') or row.startswith('| | `')]
+    documented = {name for row in rows for name in re.findall(r'`(\w+)`', row)}
+    assert {name for fields in FIELDS.values() for name in fields} <= documented
+
+
+def test_every_message_is_in_the_code():
+    section = PAGE.split('## When something is wrong')[1]
+    messages = [re.findall(r'`([^`]+)`', row)[0] for row in section.splitlines() if '| `' in row]
+    code = ' '.join(
+        re.sub(r"'\s*\n\s*f?'", '', path.read_text()) for path in (REPO / 'mmdet').rglob('*.py')
+    )
+    assert len(messages) >= 8
+    for message in messages:
+        assert message in code, message
