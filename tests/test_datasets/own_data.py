@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import av
 import cv2
+from mmengine.logging import MMLogger
 from tiny_cocovid import picture
 
 from mmdet.datasets.checking import CheckOptions, check_dataset
@@ -152,6 +153,8 @@ def run_tool(path: Path, *arguments) -> Done:
     """A command of tools/ in this process: importing torch once is enough."""
     argv, sys.argv = sys.argv, [str(path), *map(str, arguments)]
     out, err, code = io.StringIO(), io.StringIO(), 0
+    log = MMLogger.get_current_instance().handlers[0]  # may hold the stream of another test
+    stream, log.stream = log.stream, out
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             runpy.run_path(str(path), run_name='__main__')
@@ -161,4 +164,5 @@ def run_tool(path: Path, *arguments) -> Done:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:
         sys.argv = argv
+        log.stream = stream
     return Done(code, out.getvalue(), err.getvalue())

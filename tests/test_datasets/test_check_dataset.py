@@ -193,6 +193,24 @@ def test_counted_boxes_are_those_that_the_dataset_gives(tmp_path):
     assert 20 < sum(given) < 380
 
 
+@pytest.mark.parametrize(
+    ('box', 'over'),
+    [
+        ([-1, -1, 20, 20], False),
+        ([-1.5, 3, 20, 20], True),
+        ([3, -1.5, 20, 20], True),
+        ([45, 29, 20, 20], False),
+        ([45.5, 28, 20, 20], True),
+        ([44, 29.5, 20, 20], True),
+    ],
+)
+def test_a_pixel_over_the_border_is_rounding(mine, box, over):
+    ann_file, root = mine
+    changed(ann_file, lambda d: d['annotations'][0].update(bbox=box))
+    texts = faults(check(ann_file, root, decode='none'))
+    assert len(texts) == over and all('reaches over 64x48' in text for text in texts)
+
+
 def test_what_is_no_fault_becomes_a_note(mine):
     ann_file, root = mine
     changed(ann_file, lambda d: d['annotations'][3].update(instance_id=1))
@@ -223,6 +241,8 @@ def test_counts_against_loops_over_the_dicts(tmp_path):
     for entry in dataset['annotations']:
         entry['bbox'][2:] = [side / 2 + 2 for side in entry['bbox'][2:]]
         entry['area'] = entry['bbox'][2] * entry['bbox'][3]
+    dataset['annotations'][3].update(area=32**2, iscrowd=False, ignore=False)  # small, just so
+    dataset['annotations'][5].update(area=96**2, iscrowd=False, ignore=False)  # medium
     path = write_json(tmp_path, dataset)
     scanned = scan(path, FaultLog())
     statistics = count(scanned, check_boxes(scanned, FaultLog()))

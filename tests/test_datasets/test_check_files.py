@@ -96,6 +96,17 @@ def test_leakage(mine, tmp_path):
     assert itself.log.counts['split leakage'] == 2 + 4
 
 
+def test_large_files_that_differ_in_one_byte(tmp_path):
+    for side, byte in (('a', b'0'), ('b', b'1')):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / '1.jpg').write_bytes(b'x' * 20_000 + byte)
+        (tmp_path / side / '2.jpg').write_bytes(b'y' * 20_000)
+        images = [image(1, f'{side}/1.jpg'), image(2, f'{side}/2.jpg')]
+        write(tmp_path, {f'{side}.json': coco(images, [])})
+    report = check(tmp_path / 'a.json', tmp_path, decode='none', against=tmp_path / 'b.json')
+    assert [str(fault).split(':')[0] for fault in report.log.kept] == ['image id 2 (a/2.jpg)']
+
+
 # --- config --------------------------------------------------------------------------------------
 
 CONFIG = """

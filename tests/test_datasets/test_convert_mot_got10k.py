@@ -65,6 +65,7 @@ def test_mot_of_cvat_and_of_2015(tmp_path):
         ('seq', 1, 'car', None, [3, 3, 9, 9]),
     ]
     assert names(content) == ['car', 'bus']
+    assert not any(a['occluded'] for a in content['annotations'])  # -1: nobody knows
 
 
 def test_mot_video_file(tmp_path):
@@ -123,8 +124,8 @@ def got10k(root, name, rows, absence='', cover='', meta=META):
 
 def test_got10k(tmp_path):
     root = tmp_path / 'got'
-    rows = ['1.0000,2.0000,10.5000,10.0000', '0,0,0,0', '3,2,10,10']
-    got10k(root, 'train/T_1', rows, absence='0\n1\n0\n', cover='8\n0\n3\n')
+    rows = ['1.0000,2.0000,10.5000,10.0000', '2,2,10,10', '3,2,10,10']
+    got10k(root, 'train/T_1', rows, absence='0\n1\n0\n', cover='4\n0\n3\n')
     write_frames(root / 'train/T_1', 3, first=1)
     got10k(root, 'train/T_2', ['5\t5\t9\t9'], meta=META.replace('arctic fox', 'bear'))
     write_frames(root / 'train/T_2', 1, first=1)

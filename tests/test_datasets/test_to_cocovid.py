@@ -155,12 +155,13 @@ def test_boxes_without_area_are_left_out_and_named(tmp_path, capsys):
         annotation(2, 1, [3, 3, -2, 9]),
         annotation(3, 1, [64, 3, 5, 9]),
         annotation(4, 1, [-10, -10, 12, 13]),
+        annotation(5, 1, [3, 3, 9, 0]),
     ]
     write(tmp_path, {'ann.json': coco(images, objects)})
     content = convert('coco', tmp_path / 'ann.json', tmp_path / 'out.json')
     assert boxes(content) == [('v', 0, 'dog', None, [0, 0, 2, 3])]
     shown = capsys.readouterr().out
-    assert '3 boxes have no area inside of the image' in shown
+    assert '4 boxes have no area inside of the image' in shown
     assert 'annotation id 2' in shown and '[3, 3, -2, 9]' in shown
 
 

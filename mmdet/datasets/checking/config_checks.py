@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from mmdet.datasets.checking.faults import FaultLog
 from mmdet.datasets.checking.scan import Scanned
 from mmdet.datasets.selection import label_of_category
+from mmdet.registry import DATASETS
 
 CONFIG = 'config'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -56,9 +57,6 @@ def _datasets(loader: Mapping | None, place: str) -> Iterator[tuple[str, Mapping
 
 def _classes(dataset: Mapping, scanned: Scanned) -> list[str]:
     """The classes of a dataset; raises ValueError if the file does not have them."""
-    import mmdet.datasets  # noqa: F401  (registers the datasets)
-    from mmdet.registry import DATASETS
-
     known = getattr(DATASETS.get(dataset['type']), 'CLASSES', None)
     classes = list(dataset.get('classes') or known or scanned.categories)
     categories = zip(scanned.category_ids.tolist(), scanned.categories, strict=True)
