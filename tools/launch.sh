@@ -1,6 +1,10 @@
 # Sourced by dist_train.sh and dist_test.sh: starts the processes of this machine.
 TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PYTHON=${PYTHON:-python}
+if ! "$PYTHON" -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))'; then
+    echo "error: $(command -v "$PYTHON" || echo "$PYTHON") has no torch. Activate the environment (source .venv/bin/activate) or set PYTHON=/path/to/python." >&2
+    exit 1
+fi
 
 # launch GPUS SCRIPT [arguments]
 launch() {

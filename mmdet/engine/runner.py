@@ -164,6 +164,17 @@ class VideoRunner(Runner):
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         return super().build_train_loop(_with_type(loop, 'VideoTrainLoop'))
 
+    def build_param_scheduler(self, scheduler: object) -> object:
+        """As mmengine's; a schedule longer than the run is an error that says so."""
+        try:
+            return super().build_param_scheduler(scheduler)
+        except ValueError as error:
+            raise ConfigError(
+                f'`param_scheduler` does not fit a run of {self._train_loop.max_iters} iterations '
+                f'({self._train_loop.max_epochs} epochs): {error}. Train longer, or change `begin` '
+                f'and `end` of the entry, which count iterations where by_epoch=False.'
+            ) from error
+
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         return super().build_val_loop(_with_type(loop, 'VideoValLoop'))
 

@@ -171,6 +171,12 @@ def test_a_wrong_class_count_is_found_before_training(tmp_path):
     assert not list(tmp_path.glob('*.pth'))
 
 
+def test_a_schedule_longer_than_the_run_says_so(tmp_path):
+    late = dict(type='CosineAnnealingLR', by_epoch=False, begin=5000, T_max=10)
+    with pytest.raises(ConfigError, match=r'does not fit a run of \d+ iterations \(2 epochs\)'):
+        train(tmp_path, {'param_scheduler': [late]})
+
+
 def test_training_by_iterations_is_refused(tmp_path):
     options = {'train_cfg': dict(_delete_=True, by_epoch=False, max_iters=10)}
     with pytest.raises(ConfigError, match="type='VideoTrainLoop'"):

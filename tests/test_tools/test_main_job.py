@@ -194,6 +194,8 @@ def test_ctrl_c_lets_a_step_save_before_it_ends(tmp_path):
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        # where tests run in the background the signal is ignored, which children inherit
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while 'started' not in process.stdout.readline():
         assert process.poll() is None

@@ -65,7 +65,8 @@ def fake_python(folder: Path, name: str, answer: str) -> None:
 def test_targets(repo, target, wanted):
     if shutil.which('make') is None:
         pytest.skip('make is not installed')
-    run = subprocess.run(['make', '-n', target], cwd=repo, capture_output=True, text=True)
+    command = ['make', '-n', '--no-print-directory', target]  # the tests themselves run under make
+    run = subprocess.run(command, cwd=repo, capture_output=True, text=True)
     lines = [line.strip() for line in run.stdout.splitlines()]
     assert run.returncode == 0, run.stderr
     assert 'tools/make_venv.py' in lines[-2]
