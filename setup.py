@@ -32,6 +32,7 @@ setup(
     ],
     extras_require={
         'tensorboard': ['tensorboard'],
+        'orjson': ['orjson'],  # parses annotation files in place of json
         'dev': ['pytest>=8', 'ruff>=0.6', 'tensorboard'],
     },
 )

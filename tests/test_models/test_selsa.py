@@ -100,6 +100,32 @@ def test_window_slides_over_the_video(monkeypatch):
     assert windows == clamped
 
 
+def test_a_sliding_window_computes_every_frame_once(monkeypatch):
+    length, model, seen = 12, tiny_model('selsa'), []
+    compute = type(model).compute_regions
+    monkeypatch.setattr(
+        type(model),
+        'compute_regions',
+        lambda self, images, frames: (
+            seen.extend(f.frame_id for f in frames) or compute(self, images, frames)
+        ),
+    )
+    sampler = RefSampler(frame_range=[-3, 3], num_ref_imgs=6, method='test_with_fix_stride')
+    state, frames = model.init_state(video_id=1), video_frames(1, length)
+    for i in range(length - 3):  # beyond, the last frame comes again and again
+        refs = sampler(i, length, None, pad=False)
+        clip = clip_of_frames(1, frames, [i, *refs], num_left_refs=3, frame_stride=1)
+        model.step(clip, state)
+    assert seen == list(range(length))
+
+
+def test_a_window_cannot_start_in_the_middle():
+    model = tiny_model('selsa')
+    clip = clip_of_frames(1, video_frames(1, 8), [5], num_left_refs=3, frame_stride=1)
+    with pytest.raises(ValueError, match='starts at frame 5 without references'):
+        model.step(clip, model.init_state(video_id=1))
+
+
 def test_fixed_stride_runs_for_real_with_gaps():
     model, length = tiny_model('selsa'), 9
     sampler = RefSampler(

@@ -95,14 +95,10 @@ class StandardRoIHead(nn.Module):
         return torch.cat(labels), torch.cat(targets), torch.cat(weights)
 
     def predict(
-        self,
-        feats: tuple[Tensor, ...],
-        proposals: list[Tensor],
-        frames: list[Frame],
-        context: list | None = None,
+        self, feats: tuple[Tensor, ...], proposals: list[Tensor], frames: list[Frame]
     ) -> list[Detections]:
-        """Detections of every image, see `detections`."""
-        logits, deltas = self.bbox_forward(feats, proposals, context)
+        """Detections of every image on its own, see `detections`."""
+        logits, deltas = self.bbox_forward(feats, proposals)
         sizes = [len(p) for p in proposals]
         return [
             self.detections(*parts)

@@ -97,39 +97,44 @@ class SELSA(BaseVideoDetector):
 
     def predict(self, batch: ClipBatch, states: list[SelsaState]) -> list[Detections]:
         (state,), (clip,) = states, batch.clips
-        slides = clip.frame_stride is not None
-        own, *refs = self.regions_of(
-            batch.images[0], clip.frames if slides or state.is_new else [clip.key]
-        )
-        if slides:
-            own = self.slide(state, clip, own, refs)
+        images = batch.images[0]
+        if clip.frame_stride is not None:
+            own = self.slide(state, clip, images)
             keys = [torch.cat(layer) for layer in zip(*(r.keys for r in state.window), strict=True)]
         else:
-            if state.is_new and refs:
+            own, *refs = self.regions_of(images, clip.frames if state.is_new else [clip.key])
+            if refs:
                 state.keys = self.embed(refs)
             keys = self.embed([own])
             if state.keys:
                 keys = [torch.cat(layer) for layer in zip(state.keys, keys, strict=True)]
         return [self.detect(own, keys, clip.key)]
 
-    def slide(
-        self, state: SelsaState, clip: Clip, own: FrameRegions, refs: list[FrameRegions]
-    ) -> FrameRegions:
+    def slide(self, state: SelsaState, clip: Clip, images: Tensor) -> FrameRegions:
         """Move the window to the key frame, which is its slot `num_left_refs`; its regions.
 
-        The window is filled at the first frame and takes one frame per stride later. Between, the
-        key frame is computed by itself and takes the slot.
+        The window is filled at the first frame and takes one frame per stride later; the key frame
+        is then in it and not computed again. Between, it is computed and takes the slot.
         """
-        for regions in refs or [own]:
+        if state.is_new and not clip.refs:
+            raise ValueError(
+                f'Video {state.video_id} starts at frame {clip.key.frame_id} without references, '
+                f"which a window ('test_with_fix_stride') needs. Start at frame 0 with them, or "
+                f"use 'test_with_adaptive_stride'."
+            )
+        if clip.refs:
+            new = self.regions_of(images[1:], clip.refs)
+        else:
+            new = self.regions_of(images, [clip.key])
+        for regions in new:
             regions.keys = regions.keys or self.embed([regions])
         if state.is_new:
-            state.window = deque(refs, maxlen=len(refs))
+            state.window = deque(new, maxlen=len(new))
+        elif clip.refs:
+            state.window.extend(new)
         else:
-            state.window.extend(refs)
-        if refs:
-            return state.window[clip.num_left_refs]
-        state.window[clip.num_left_refs] = own
-        return own
+            state.window[clip.num_left_refs] = new[0]
+        return state.window[clip.num_left_refs]
 
     def regions_of(self, images: Tensor, frames: list[Frame]) -> list[FrameRegions]:
         """Regions of every frame of a clip [T, 3, H, W]; a frame that repeats is computed once."""
