@@ -23,6 +23,7 @@ from mmdet.engine.safe_load import MAX_LISTED, BlockedGlobals, CheckpointError, 
 
 PLAIN = (bool, int, float, str)
 PREFIX = 'module.'  # what DistributedDataParallel puts before every name
+DETECTOR = 'detector.'  # what a video model puts before the names of its single-frame model
 
 
 def plain(value: Any, where: str = 'checkpoint') -> Any:
@@ -156,6 +157,8 @@ def load_weights(
 ) -> list[str]:
     """Copy weights into `model`; say which do not fit.
 
+    Those of a single-frame model fit into the detector of a video model: the rest of it is missing.
+
     Args:
         model: may be wrapped for data parallelism.
         state_dict: names and tensors, see `state_dict_of`.
@@ -169,6 +172,9 @@ def load_weights(
     """
     model = getattr(model, 'module', model)
     own = model.state_dict()
+    if not any(name in own for name in state_dict):
+        nested = {DETECTOR + name: tensor for name, tensor in state_dict.items()}
+        state_dict = nested if any(name in own for name in nested) else state_dict
     shapes = [
         f'{name} (checkpoint {tuple(tensor.shape)}, model {tuple(own[name].shape)})'
         for name, tensor in state_dict.items()

@@ -200,6 +200,18 @@ def test_the_list_of_names_is_bounded():
     assert sum(map(len, report)) < 1000
 
 
+def test_a_single_frame_model_goes_into_the_detector_of_a_video_model():
+    single, video = nn.Linear(2, 2), nn.Module()
+    video.detector, video.aggregator = nn.Linear(2, 2), nn.Linear(3, 3)
+    untouched = video.aggregator.weight.clone()
+    with pytest.raises(CheckpointError, match='2 missing in the checkpoint: aggregator.weight'):
+        load_weights(video, single.state_dict())
+    (report,) = load_weights(video, single.state_dict(), allow_partial=True)
+    assert report == '2 missing in the checkpoint: aggregator.weight, aggregator.bias'
+    assert torch.equal(video.detector.weight, single.weight)
+    assert torch.equal(video.aggregator.weight, untouched)
+
+
 def test_weights_of_another_model_are_never_accepted():
     with pytest.raises(CheckpointError, match='None of the 1 weights fits'):
         load_weights(nn.Linear(2, 2), {'other': torch.ones(1)}, allow_partial=True)
