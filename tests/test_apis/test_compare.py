@@ -1,0 +1,140 @@
+"""Comparisons of configs over seeds: which commands run, what is kept, mean and spread."""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmdet.apis import compare as module
+from mmdet.apis.compare import RunError, compare
+from mmdet.engine.config_check import ConfigError
+
+BASE, ONE, TWO = 'base_model.py', 'one.py', 'two.py'
+AP = {('base_model', 0): 0.5, ('base_model', 7): 0.6, ('one', 0): 0.61, ('one', 7): 0.72}
+
+
+def arguments_of(command: list[str]) -> tuple[str, dict[str, str]]:
+    """The tool's name and its flags with their values."""
+    rest = command[2:]
+    flags = {rest[i]: rest[i + 1] for i in range(len(rest) - 1) if rest[i].startswith('--')}
+    return Path(command[1]).name, flags
+
+
+class FakeTools:
+    """Stands in for the processes: writes what the commands write, remembers what was called."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, dict[str, str]]] = []
+        self.fail_at: str | None = None
+
+    def __call__(self, command, stdout, stderr, env):
+        tool, flags = arguments_of(command)
+        folder = Path(flags['--work-dir'])
+        key = (folder.parent.name, int(folder.name.removeprefix('seed_')))
+        self.calls.append((tool, f'{key[0]} {key[1]}', flags))
+        if self.fail_at == tool:
+            return subprocess.CompletedProcess(command, 3)
+        if tool == 'train.py':
+            assert flags['--seed'] == str(key[1])
+            (folder / 'epoch_2.pth').write_text('')
+        else:
+            value = AP.get(key, 0.4) - (0.2 if tool == 'eval.py' else 0)
+            metrics = {'vid/AP50': value, 'vid/AP50_fast': None}
+            metrics |= {'vid/AP50_medium': value, 'vid/AP50_slow': value}
+            name = 'metrics.hard.json' if tool == 'eval.py' else 'metrics.json'
+            (folder / name).write_text(json.dumps(metrics))
+        return subprocess.CompletedProcess(command, 0)
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    fake = FakeTools()
+    monkeypatch.setattr(module.subprocess, 'run', fake)
+    monkeypatch.chdir(tmp_path)
+    for name in (BASE, ONE, TWO):
+        Path(name).write_text('train_cfg = dict(max_epochs=2)\n')
+    Path('hard.txt').write_text('')
+    return fake
+
+
+def test_every_config_starts_from_the_base_of_its_seed(tools):
+    compare([ONE, TWO], [0, 7], 'out', start_from=BASE, frame_list='hard.txt')
+    trainings = [(who, flags) for tool, who, flags in tools.calls if tool == 'train.py']
+    order = ['base_model 0', 'base_model 7', 'one 0', 'two 0', 'one 7', 'two 7']
+    assert [who for who, _ in trainings] == order
+    assert all('--cfg-options' not in flags for _, flags in trainings[:2])
+    for who, flags in trainings[2:]:
+        start = f'load_from=out/base_model/seed_{who[-1]}/epoch_2.pth'
+        assert flags['--cfg-options'] == start
+    assert sum(tool == 'eval.py' for tool, *_ in tools.calls) == 6
+
+
+def test_the_table_holds_mean_and_standard_deviation(tools):
+    table = compare([ONE, TWO], [0, 7], 'out', start_from=BASE, frame_list='hard.txt').read_text()
+    rows = {line.split('|')[1].strip(): line.split('|')[2:-1] for line in table.splitlines()[2:]}
+    cells = [cell.strip() for cell in rows['`one.py`']]
+    spread = statistics.stdev([0.61, 0.72])
+    assert cells == ['2', f'0.665 ± {spread:.3f}', '-', *[f'0.665 ± {spread:.3f}'] * 2] + [
+        f'0.465 ± {spread:.3f}'
+    ]
+    runs = Path('out/runs.csv').read_text().splitlines()
+    assert runs[0] == 'config,seed,AP50,fast,medium,slow,hard' and len(runs) == 7
+    assert 'one,7,0.72,,0.72,0.72,0.52' in runs
+
+
+def test_a_single_seed_has_no_spread(tools):
+    table = compare([ONE], [0], 'out').read_text()
+    assert '| `one.py` | 1 | 0.610 | - | 0.610 | 0.610 |' in table
+
+
+def test_finished_runs_are_kept_and_begun_ones_go_on(tools):
+    compare([ONE], [0], 'out', start_from=BASE)
+    begun = Path('out/two/seed_0')
+    begun.mkdir(parents=True)
+    (begun / 'epoch_1.pth').write_text('')
+    tools.calls.clear()
+    compare([ONE, TWO], [0], 'out', start_from=BASE)
+    assert [(tool, who) for tool, who, _ in tools.calls] == [
+        ('train.py', 'two 0'),
+        ('test.py', 'two 0'),
+    ]
+    assert tools.calls[0][2]['--resume'] == 'auto' and '--cfg-options' not in tools.calls[0][2]
+
+
+def test_a_failed_run_names_its_log_and_nothing_is_scored(tools):
+    tools.fail_at = 'test.py'
+    with pytest.raises(RunError, match=r'one, seed 0: test\.py ended with status 3.*test\.log'):
+        compare([ONE], [0], 'out')
+    assert not Path('out/table.md').exists()
+    tools.fail_at = None
+    tools.calls.clear()
+    compare([ONE], [0], 'out')
+    assert [tool for tool, *_ in tools.calls] == ['test.py']
+
+
+def test_cores_are_divided_among_jobs(tools, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module.os, 'cpu_count', lambda: 8)
+    monkeypatch.setattr(
+        module.subprocess, 'run', lambda *a, env, **k: seen.append(env) or tools(*a, env=env, **k)
+    )
+    compare([ONE, TWO], [0], 'out', jobs=4)
+    assert {env['OMP_NUM_THREADS'] for env in seen} == {'2'}
+
+
+def test_same_file_names_are_refused(tools):
+    with pytest.raises(ConfigError, match='different file names'):
+        compare([ONE, f'./{ONE}'], [0], 'out')
+    with pytest.raises(FileNotFoundError, match='absent'):
+        compare(['absent.py'], [0], 'out')
+    assert not Path('out').exists()
+
+
+def test_command_refuses_what_it_cannot_do(repo):
+    for flags in (['--jobs', '0'], ['--seeds', '1', '1']):
+        command = [sys.executable, str(repo / 'tools/compare.py'), 'x.py', *flags]
+        run = subprocess.run(command, capture_output=True, text=True)
+        assert run.returncode == 2 and flags[0] in run.stderr
