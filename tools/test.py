@@ -45,6 +45,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='load checkpoints that run code; only files of known origin',
     )
     parser.add_argument(
+        '--causal', action='store_true', help='references from past frames only, as for live video'
+    )
+    parser.add_argument(
         '--allow-partial', action='store_true', help='test although weights are missing'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
@@ -99,6 +102,7 @@ def main() -> None:
             device=args.device,
             trust_checkpoint=args.trust_checkpoint,
             allow_partial=args.allow_partial,
+            causal=args.causal,
         )
 
 

@@ -42,6 +42,7 @@ def test(
     device: str | None = None,
     trust_checkpoint: bool = False,
     allow_partial: bool = False,
+    causal: bool = False,
 ) -> dict[str, float]:
     """Run a checkpoint over the test set of a config.
 
@@ -62,6 +63,8 @@ def test(
         device: 'cpu', 'cuda', 'cuda:1'; the GPU where there is one when None.
         trust_checkpoint: unpickle freely when loading; any code in the file then runs.
         allow_partial: go on when the checkpoint does not fit the model.
+        causal: references come from past frames only, and frames in their order, as in
+            `VideoDetector.stream(causal=True)`.
 
     Returns:
         metrics by name; empty without `evaluate`.
@@ -87,6 +90,8 @@ def test(
         cfg.randomness = dict(seed=0)
     if amp:
         cfg.test_cfg.amp = amp
+    if causal:
+        look_back_only(cfg)
     options = {'work_dir': cfg.work_dir, 'out_file': out, 'format_only': format_only}
     options['evaluate'] = evaluate and not format_only
     set_metric_options(cfg.test_evaluator, options, eval_options)
@@ -95,6 +100,25 @@ def test(
     from mmdet.engine.runner import VideoRunner
 
     return VideoRunner.from_cfg(cfg).test()
+
+
+def look_back_only(cfg: Config) -> None:
+    """Make the test set causal.
+
+    Raises:
+        ConfigError: the test set is not one dataset of videos.
+    """
+    from mmdet.datasets.ref_sampling import causal_sampler
+    from mmdet.registry import MODELS
+
+    dataset = cfg.test_dataloader.dataset
+    if 'pipeline' not in dataset:
+        raise ConfigError(
+            f'--causal needs one dataset as `test_dataloader.dataset`, got a {dataset.get("type")}.'
+        )
+    keeps_window = getattr(MODELS.get(cfg.model.type), 'keeps_window', False)
+    dataset.ref_img_sampler = causal_sampler(dataset.get('ref_img_sampler'), keeps_window)
+    dataset.shuffle_video_frames = False
 
 
 def _set_hooks(cfg: Config, show_dir: str | None, score_thr: float, fuse: bool) -> None:

@@ -10,14 +10,11 @@ from torch import nn
 
 from mmdet.apis.frame_source import FrameSource, SourceFrame, VideoError
 from mmdet.apis.prefetch import Prefetcher
-from mmdet.datasets.ref_sampling import RefSampler
+from mmdet.datasets.ref_sampling import RefSampler, causal_sampler
 from mmdet.datasets.transforms import LoadAnnotations, LoadFrames, Pipeline
 from mmdet.engine.config_check import ConfigError
 from mmdet.registry import check_arguments
 from mmdet.structures import Clip, Frame
-
-PAST_FRAMES = 14  # references of a sliding window when the config does not say how many
-PAST_STRIDE = 10  # frames between them: 14 references reach back 140 frames
 
 
 class PreparedClip(NamedTuple):
@@ -45,8 +42,8 @@ class ClipMaker:
 
     Args:
         cfg: its `test_dataloader.dataset` gives `pipeline` and `ref_img_sampler`.
-        model: tells by its state whether it keeps a window of past frames, and by `together`
-            whether it takes frames of changing size.
+        model: tells by `keeps_window` what it uses of the past, and by `together` whether it takes
+            frames of changing size.
 
     Attributes:
         offline_sampler: references from the whole video; None where the config has none.
@@ -68,8 +65,10 @@ class ClipMaker:
         self.pipeline = Pipeline(
             [t for t in transforms if not isinstance(t, (LoadFrames, LoadAnnotations))]
         )
-        self.offline_sampler = _offline_sampler(dataset.get('ref_img_sampler'))
-        self.causal_sampler = _causal_sampler(model, self.offline_sampler)
+        offline = dataset.get('ref_img_sampler')
+        self.offline_sampler = _sampler(offline)
+        keeps_window = getattr(model, 'keeps_window', False)
+        self.causal_sampler = _sampler(causal_sampler(offline, keeps_window))
         self.fixed_size = not getattr(model, 'together', False)
 
     def clips(
@@ -141,25 +140,8 @@ def _check_size(source: FrameSource, index: int, image: np.ndarray, shape: tuple
         )
 
 
-def _offline_sampler(config: Mapping[str, Any] | None) -> RefSampler | None:
+def _sampler(config: Mapping[str, Any] | None) -> RefSampler | None:
     if config is None:
         return None
     check_arguments(RefSampler, config, 'ref_img_sampler')
     return RefSampler(**config)
-
-
-def _causal_sampler(model: nn.Module, offline: RefSampler | None) -> RefSampler | None:
-    """A window that ends at the key frame, for models whose state has a window.
-
-    It holds as many references as the config uses. Its stride is that of the config's own window;
-    references that the config spreads over the whole video come every PAST_STRIDE frames.
-    """
-    if not hasattr(model.init_state(), 'window'):
-        return None
-    refs = offline.num_ref_imgs if offline else PAST_FRAMES
-    return RefSampler(
-        method='test_with_fix_stride',
-        frame_range=[-refs, 0],
-        num_ref_imgs=refs,
-        stride=offline.stride if offline and offline.window else PAST_STRIDE,
-    )

@@ -8,12 +8,16 @@ frames spread over the whole video), `test_with_fix_stride` (a sliding window, f
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 
 from mmdet.registry import closest
+
+PAST_FRAMES = 14  # references of a causal window when the config does not say how many
+PAST_STRIDE = 10  # frames between them: 14 references reach back 140 frames
 
 
 class RefSampler:
@@ -135,6 +139,29 @@ def test_with_fix_stride(
     if frame_id % stride == 0:
         return [min(frame_id + sampler.high * stride, last)]
     return []
+
+
+def causal_sampler(config: Mapping[str, Any] | None, keeps_window: bool) -> dict[str, Any] | None:
+    """Arguments of the sampler that takes the place of a test sampler when only the past counts.
+
+    A window that ends at the key frame, for models that keep one. It holds as many references as
+    the config uses. Its stride is that of the config's own window; references that the config
+    spreads over the whole video come every PAST_STRIDE frames. None, no references, for the others.
+
+    Args:
+        config: arguments of the test sampler; None where there is none.
+        keeps_window: see `BaseVideoDetector`.
+    """
+    if not keeps_window:
+        return None
+    offline = RefSampler(**config) if config else None
+    refs = offline.num_ref_imgs if offline else PAST_FRAMES
+    return dict(
+        method='test_with_fix_stride',
+        frame_range=[-refs, 0],
+        num_ref_imgs=refs,
+        stride=offline.stride if offline and offline.window else PAST_STRIDE,
+    )
 
 
 METHODS = {

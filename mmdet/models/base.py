@@ -63,9 +63,12 @@ class BaseVideoDetector(BaseModel):
     Subclasses implement `loss` and `predict`. Attributes:
         together: frames, also of one video, may be computed in one batch, because none of them
             changes a state that another reads.
+        keeps_window: the state keeps a window of frames (`test_with_fix_stride`), which is what
+            causal testing uses; others remember in ways of their own.
     """
 
     together = False
+    keeps_window = False
 
     def __init__(self, data_preprocessor: dict | None = None, init_cfg: dict | None = None) -> None:
         # built by our registry: mmengine's knows ours only once a default scope is set

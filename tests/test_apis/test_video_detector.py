@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine import Config
 from tiny_streams import (
     SIZE,
     FakeCamera,
@@ -22,6 +23,7 @@ from tiny_streams import (
 )
 
 from mmdet.apis import VideoDetector, VideoError, video_detector, video_sources
+from mmdet.apis.test import look_back_only
 from mmdet.datasets.ref_sampling import RefSampler
 from mmdet.engine.config_check import ConfigError
 from mmdet.registry import DATASETS
@@ -192,13 +194,24 @@ def test_what_causal_results_take_from_the_past(method, uses_past, frames):
 PAST = dict(method='test_with_fix_stride', num_ref_imgs=14, frame_range=[-14, 0], stride=10)
 
 
-@pytest.mark.parametrize('method, sampler', [('selsa', PAST), ('mamba', None)])
-def test_the_causal_mode_is_a_sampler_of_the_test_dataset(folder, tmp_path, method, sampler):
-    """Thus tools/test.py can measure it: docs/inference.md gives the commands."""
+@pytest.mark.parametrize(
+    'method, sampler', [('selsa', PAST), ('mamba', None), ('faster_rcnn', None)]
+)
+def test_causal_testing_is_the_causal_mode(folder, tmp_path, method, sampler):
     detector = tiny_detector(method)
     results = list(detector.stream(folder, causal=True))
-    detector.model.cfg.test_dataloader.dataset.ref_img_sampler = sampler
+    dataset = detector.model.cfg.test_dataloader.dataset
+    dataset.shuffle_video_frames = True  # as MAMBA's: frames of the future in the memory
+    look_back_only(detector.model.cfg)
+    assert dataset.ref_img_sampler == sampler and not dataset.shuffle_video_frames
     same(results, dataset_results(detector, folder, tmp_path))
+
+
+def test_causal_testing_needs_one_dataset():
+    cfg = Config(dict(model=dict(type='SELSA')))
+    cfg.test_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[]))
+    with pytest.raises(ConfigError, match=r'--causal needs one dataset.*ConcatDataset'):
+        look_back_only(cfg)
 
 
 def test_the_window_of_the_past_follows_the_config():

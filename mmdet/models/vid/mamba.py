@@ -45,6 +45,8 @@ class MAMBA(SELSA):
         kwargs: `ref_batch`, `data_preprocessor`, `init_cfg` as in `SELSA`.
     """
 
+    keeps_window = False
+
     def __init__(self, detector: dict, pixel_memory: dict | None = None, **kwargs) -> None:
         super().__init__(detector, **kwargs)
         self.pixel_memory: PixelMemory | None = MODELS.build(pixel_memory) if pixel_memory else None

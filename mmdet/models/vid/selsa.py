@@ -48,6 +48,7 @@ class SELSA(BaseVideoDetector):
         data_preprocessor, init_cfg: as in every model.
     """
 
+    keeps_window = True
     refs_per_frame: int | None = None  # best proposals of a reference that are used; None for all
 
     def __init__(
