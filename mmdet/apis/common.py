@@ -13,6 +13,21 @@ from mmdet.engine.config_check import ConfigError, check_config
 from mmdet.engine.config_load import load_config
 
 
+def checked_config(
+    config: str | os.PathLike | Config,
+    cfg_options: Mapping[str, Any] | None = None,
+    work_dir: str = '',
+) -> Config:
+    """Read and change a config, and look for mistakes in it; see `mmdet.apis.train`."""
+    from mmengine.registry import init_default_scope
+
+    cfg = load_config(config, cfg_options, work_dir)
+    cfg.setdefault('default_scope', 'mmdet')
+    init_default_scope(cfg.default_scope)
+    check_config(cfg)
+    return cfg
+
+
 def prepare_config(
     config: str | os.PathLike | Config,
     cfg_options: Mapping[str, Any] | None,
@@ -21,13 +36,8 @@ def prepare_config(
     device: str | None,
     trust_checkpoint: bool,
 ) -> Config:
-    """Read, change and check a config; see `mmdet.apis.train` for the arguments."""
-    from mmengine.registry import init_default_scope
-
-    cfg = load_config(config, cfg_options, work_dir)
-    cfg.setdefault('default_scope', 'mmdet')
-    init_default_scope(cfg.default_scope)
-    check_config(cfg)
+    """A checked config with what the command line says; see `mmdet.apis.train`."""
+    cfg = checked_config(config, cfg_options, work_dir)
     cfg.launcher = launcher
     cfg.trust_checkpoint = trust_checkpoint
     if device is not None:

@@ -1,7 +1,7 @@
 """Reading a config file and changing it from the command line."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,13 @@ def load_config(
     if work_dir:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename or 'unnamed').stem)
+        cfg.work_dir = default_work_dir(cfg)
     return cfg
+
+
+def default_work_dir(cfg: Config) -> str:
+    """Where results go when nobody says where."""
+    return os.path.join('work_dirs', Path(cfg.filename or 'unnamed').stem)
 
 
 def _read(path: Path_) -> Config:
@@ -58,10 +63,10 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
         ConfigError: names the part of the path that leads nowhere, and what is there.
     """
     for key, value in options.items():
-        parent = _parent_of(cfg, key.split('.'))
+        parent = _follow(cfg, key.split('.')[:-1], '--cfg-options')
         last = key.split('.')[-1]
         if isinstance(parent, list):
-            _check_index(parent, last, key)
+            _check_index(parent, last, f'--cfg-options {key}')
         elif not isinstance(parent, Mapping):
             raise ConfigError(
                 f'--cfg-options {key}: what is before the last dot is {parent!r}, which has no '
@@ -70,24 +75,43 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
         cfg.merge_from_dict({key: value})
 
 
-def _parent_of(node: Any, parts: list[str]) -> Any:
-    for depth, part in enumerate(parts[:-1]):
+def value_at(cfg: Config, key: str) -> Any:
+    """What is at `a.b.0.c`; digits index lists.
+
+    Raises:
+        ConfigError: names the part of the path that leads nowhere, and what is there.
+    """
+    parts = key.split('.')
+    parent = _follow(cfg, parts[:-1], '--key', (list, tuple))
+    if not isinstance(parent, (Mapping, list, tuple)):
+        raise ConfigError(f'--key {key}: what is before the last dot is {parent!r}, without keys.')
+    return _follow(cfg, parts, '--key', (list, tuple))
+
+
+def _follow(cfg: Config, parts: list[str], flag: str, indexed: tuple[type, ...] = (list,)) -> Any:
+    """The value at a path, or the first value on the way that has no keys.
+
+    Args:
+        indexed: types that digits index; an option cannot change a part of a tuple.
+    """
+    node = cfg._cfg_dict
+    for depth, part in enumerate(parts):
         done = '.'.join(parts[: depth + 1])
-        if isinstance(node, list):
-            _check_index(node, part, done)
+        if isinstance(node, indexed):
+            _check_index(node, part, f'{flag} {done}')
             node = node[int(part)]
-        elif isinstance(node, Mapping) or isinstance(node, Config):
+        elif isinstance(node, Mapping):
             if part not in node:
-                raise ConfigError(f'--cfg-options: there is no `{done}`. {closest(part, node)}')
+                raise ConfigError(f'{flag}: there is no `{done}`. {closest(part, node)}')
             node = node[part]
         else:
             return node
-    return node._cfg_dict if isinstance(node, Config) else node
+    return node
 
 
-def _check_index(items: list, part: str, key: str) -> None:
+def _check_index(items: Sequence, part: str, where: str) -> None:
     if not part.isdigit() or int(part) >= len(items):
         raise ConfigError(
-            f'--cfg-options {key}: {part!r} is no index of a list of {len(items)} '
+            f'{where}: {part!r} is no index of a list of {len(items)} '
             f'(legal: 0 to {len(items) - 1}).'
         )
