@@ -121,7 +121,7 @@ def _is_rendered() -> bool:
 
 def _draw(config: Config, work_dir: Path, results: Path, pictures: Path) -> dict[str, Path]:
     """Write the video and the pictures; what each shows, and where it is."""
-    from mmdet.visualization import VideoWriter, contact_sheet, write_png
+    from mmdet.visualization import VideoWriter, contact_sheet, write_picture
     from mmdet.visualization.annotated_frames import AnnotatedFrames
     from mmdet.visualization.plots import (
         find_training_log,
@@ -148,7 +148,7 @@ def _draw(config: Config, work_dir: Path, results: Path, pictures: Path) -> dict
     chosen = frames.spread(PAGE_FRAMES)
     title = 'Detections (solid, score 0.5 and above) and ground truth (white dashes)'
     captions = [frames.caption(image) for image in chosen]
-    write_png(page, contact_sheet([frames.draw(image) for image in chosen], captions, title))
+    write_picture(page, contact_sheet([frames.draw(image) for image in chosen], captions, title))
     metrics = json.loads((work_dir / 'metrics.json').read_text())
     plot_training({'training': read_log(find_training_log(work_dir))}, training)
     plot_ap_by_motion({'this run': metrics}, motion)

@@ -90,6 +90,7 @@ def check_amp(amp: str, device: str | None) -> None:
 def plain_errors() -> Iterator[None]:
     """Show mistakes of the user as one message without a traceback, and end with status 1."""
     from mmdet.datasets.parsers import AnnotationError
+    from mmdet.datasets.transforms import UndecodableFrameError
     from mmdet.engine.checkpoint import CheckpointError
     from mmdet.engine.dist import LaunchError, end_dist
     from mmdet.engine.download import DownloadError
@@ -105,6 +106,7 @@ def plain_errors() -> Iterator[None]:
         FileNotFoundError,
         LaunchError,
         NonFiniteLossError,
+        UndecodableFrameError,
     )
     try:
         yield

@@ -172,7 +172,16 @@ class CocoVideoDataset:
         )
 
     def _sample(self, index: int, rng: np.random.Generator) -> Clip | None:
-        clip = self.clip_of(index, rng)
+        return self.transformed(self.clip_of(index, rng), rng)
+
+    def transformed(self, clip: Clip, rng: np.random.Generator) -> Clip | None:
+        """The clip after the pipeline; None when that rejects it.
+
+        Raises:
+            FileNotFoundError: says where the file was looked up.
+            UndecodableFrameError: names the file.
+            ValueError: in testing, a frame of another size than the annotation file says.
+        """
         expected = [(frame, frame.ori_shape) for frame in clip.frames]
         try:
             result = self.pipeline(clip, rng)
@@ -199,6 +208,10 @@ class CocoVideoDataset:
         if sampler.window is not None:
             clip.num_left_refs, clip.frame_stride = sampler.window
         return clip
+
+    def frames_of_video(self, video: int) -> list[Frame]:
+        """Every frame of the video at this position of the index, before the pipeline."""
+        return [self._frame(int(position)) for position in self.index.frames_of(video)]
 
     def _frame(self, position: int) -> Frame:
         index = self.index

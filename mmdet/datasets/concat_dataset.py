@@ -58,8 +58,13 @@ class ConcatDataset:
 
     def __getitem__(self, key: int | tuple[int, int]) -> Clip:
         index, draw_seed = key if isinstance(key, tuple) else (key, key)
+        dataset, index = self.locate(index)
+        return dataset[index, draw_seed]
+
+    def locate(self, index: int) -> tuple[Any, int]:
+        """The dataset that a sample belongs to, and its index there."""
         if not 0 <= index < len(self):
             raise IndexError(f'sample {index} of {len(self)}')
         which = int(np.searchsorted(self._ends, index, side='right'))
         start = self._ends[which - 1] if which else 0
-        return self.datasets[which][index - start, draw_seed]
+        return self.datasets[which], index - start

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,28 +11,32 @@ from mmdet.engine.fileio import atomic_write
 
 from .text import fit_text, put_text, text_mask
 
+PICTURE_ENDINGS = ('.png', '.jpg', '.jpeg')
 _PAPER = (255, 255, 255)
 _INK = (40, 40, 40)
 _CAPTION_SIZE, _TITLE_SIZE = 15, 26
 
 
 def contact_sheet(
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray | None],
     captions: Sequence[str] = (),
     title: str = '',
     columns: int | None = None,
     tile_width: int = 480,
     gap: int = 16,
+    row_titles: Sequence[str] = (),
 ) -> np.ndarray:
     """Lay frames out on a white page, row by row.
 
     Args:
-        images: each [H, W, 3] uint8 BGR, of any size; scaled to fit, proportions kept.
+        images: each [H, W, 3] uint8 BGR, of any size; scaled to fit, proportions kept. None leaves
+            its place empty.
         captions: one per image, under it; shortened to the width of the tile.
         title: a line at the top of the page.
         columns: by default as square a page as the number of images allows.
         tile_width: pixels; the height is that of the tallest image, at most the width.
         gap: pixels between tiles and around the page.
+        row_titles: one per row, over it; shortened to the width of the page.
 
     Returns:
         [H, W, 3] uint8 BGR.
@@ -47,17 +52,24 @@ def contact_sheet(
     if columns is None:
         columns = int(np.ceil(np.sqrt(len(images))))
     columns = min(columns, len(images))
-    tallest = max(image.shape[0] / image.shape[1] for image in images)
+    tallest = max(image.shape[0] / image.shape[1] for image in images if image is not None)
     tile = (tile_width, round(tile_width * min(tallest, 1.0)))
     rows = -(-len(images) // columns)
+    line = text_mask('', _CAPTION_SIZE).shape[0]
+    row_top = line + 4 if row_titles else 0
     top = gap + (text_mask('', _TITLE_SIZE).shape[0] + gap // 2 if title else 0)
     step_x = tile[0] + gap
-    step_y = tile[1] + gap + (text_mask('', _CAPTION_SIZE).shape[0] if captions else 0)
+    step_y = row_top + tile[1] + gap + (line if captions else 0)
     page = np.full((top + rows * step_y, gap + columns * step_x, 3), _PAPER, np.uint8)
     width = page.shape[1] - 2 * gap
     put_text(page, fit_text(title, _TITLE_SIZE, width, True), gap, gap, _TITLE_SIZE, _INK, True)
+    for row, text in enumerate(row_titles):
+        text = fit_text(text, _CAPTION_SIZE, width, True)
+        put_text(page, text, gap, top + row * step_y, _CAPTION_SIZE, _INK, True)
     for i, image in enumerate(images):
-        x, y = gap + i % columns * step_x, top + i // columns * step_y
+        if image is None:
+            continue
+        x, y = gap + i % columns * step_x, top + i // columns * step_y + row_top
         place = page[y : y + tile[1], x : x + tile[0]]
         bottom = _paste(place, image)
         if captions:
@@ -76,11 +88,15 @@ def _paste(place: np.ndarray, image: np.ndarray) -> int:
     return size[1]
 
 
-def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write [H, W, 3] uint8 BGR as a PNG file, whole or not at all.
+def write_picture(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write [H, W, 3] uint8 BGR in the format of the ending, whole or not at all.
 
     Raises:
+        ValueError: another ending than those of `PICTURE_ENDINGS`.
         OSError: the folder cannot be written.
     """
+    ending = Path(path).suffix.lower()
+    if ending not in PICTURE_ENDINGS:
+        raise ValueError(f'A picture ends in {", ".join(PICTURE_ENDINGS)}, not {str(path)!r}.')
     with atomic_write(path, 'wb') as file:
-        file.write(cv2.imencode('.png', image)[1].tobytes())
+        file.write(cv2.imencode(ending, image)[1].tobytes())

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet.visualization.contact_sheet import contact_sheet, write_png
+from mmdet.visualization.contact_sheet import contact_sheet, write_picture
 from mmdet.visualization.plots import (
     find_training_log,
     plot_ap_by_class,
@@ -118,9 +118,29 @@ def test_contact_sheet_holds_every_image_and_caption(tmp_path):
         assert shown[0] / shown[1] == pytest.approx(height / width, rel=0.02)
         assert max(shown) == 480
     assert page.shape[0] > plain.shape[0] and page.shape[1] == plain.shape[1] == 16 + 3 * 496
-    write_png(tmp_path / 'page.png', page)
+    write_picture(tmp_path / 'page.png', page)
     assert np.array_equal(cv2.imread(str(tmp_path / 'page.png')), page)
     assert [p.name for p in tmp_path.iterdir()] == ['page.png']
+
+
+def test_contact_sheet_with_titled_rows_and_an_empty_place():
+    image = np.full((10, 20, 3), (0, 0, 200), np.uint8)
+    page = contact_sheet([image, None, image, image], columns=2, row_titles=['first', 'second'])
+    red = (page == (0, 0, 200)).all(axis=2)
+    left, right = (np.flatnonzero(half.any(axis=1)) for half in (red[:, :500], red[:, 500:]))
+    assert len(left) == 480 and len(right) == 240  # tiles are 480 wide and 240 high
+    titles = np.flatnonzero((page.max(axis=2) < 100).any(axis=1))
+    assert titles.min() < left.min()
+    assert left.min() + 240 <= titles.max() < right.min()
+
+
+def test_a_picture_has_the_format_of_its_ending(tmp_path):
+    image = np.full((8, 8, 3), 90, np.uint8)
+    write_picture(tmp_path / 'a.JPG', image)
+    assert (tmp_path / 'a.JPG').read_bytes()[:2] == b'\xff\xd8'
+    with pytest.raises(ValueError, match=r'ends in \.png, \.jpg'):
+        write_picture(tmp_path / 'a.gif', image)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.JPG']
 
 
 def test_contact_sheet_errors():

@@ -1,0 +1,272 @@
+"""Pictures of the clips of a config, on a tiny dataset with frames without objects."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine import Config
+from tiny_cocovid import ANNOTATIONS, LENGTHS, LOAD, PACK, write_image_set, write_video_set
+
+from mmdet.apis.browse import SplitClips, browse_dataset
+from mmdet.apis.common import checked_config
+from mmdet.engine.config_check import ConfigError
+from mmdet.engine.runner import VideoRunner
+from mmdet.visualization import clip_sheet
+
+REFS = dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')
+COPIES = dict(num_ref_imgs=2, frame_range=0, filter_key_img=False, method='bilateral_uniform')
+RESIZE = dict(type='Resize', scale=(128, 96))
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('browse')
+    writers = dict(train=False, test=True)
+    sets = {name: write_video_set(folder / name, test) for name, test in writers.items()}
+    return sets | dict(images=write_image_set(folder / 'images'))
+
+
+@pytest.fixture(scope='module')
+def config_file(files, tmp_path_factory) -> Path:
+    steps = [LOAD, ANNOTATIONS, RESIZE, dict(type='RandomFlip', prob=0.5), PACK]
+    train = dict(type='ImagenetVIDDataset', pipeline=steps)
+    videos = dict(train, ref_img_sampler=REFS, **files['train'])
+    images = dict(train, ref_img_sampler=COPIES, load_as_video=False, **files['images'])
+    loader = dict(num_workers=0, collate_fn=dict(type='collate_clips'))
+    val = dict(type='ImagenetVIDDataset', pipeline=[LOAD, RESIZE, PACK], **files['test'])
+    cfg = dict(
+        train_dataloader=dict(
+            batch_size=2,
+            sampler=dict(type='ClipSampler'),
+            batch_sampler=dict(type='AspectRatioBatchSampler'),
+            dataset=dict(type='ConcatDataset', datasets=[videos, images]),
+            **loader,
+        ),
+        val_dataloader=dict(
+            batch_size=1,
+            sampler=dict(type='VideoSampler'),
+            dataset=dict(val, test_mode=True),
+            **loader,
+        ),
+    )
+    path = tmp_path_factory.mktemp('config') / 'tiny.py'
+    Config(cfg).dump(path)
+    return path
+
+
+@pytest.fixture
+def config(config_file, tmp_path) -> Config:
+    return checked_config(config_file, work_dir=str(tmp_path / 'work'))
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[tuple[list, list]]:
+    """(boxes, texts) of every call that draws boxes."""
+    calls = []
+
+    def note(image, boxes, texts, colors, dashed=False):
+        calls.append((np.asarray(boxes).tolist(), list(texts)))
+        return image
+
+    monkeypatch.setattr(clip_sheet, 'draw_boxes', note)
+    return calls
+
+
+# --- which clips ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_the_clips_are_those_that_the_runner_loads(config, split):
+    loader = VideoRunner.build_dataloader(config[f'{split}_dataloader'], seed=3)
+    fed = [clip for batch in loader for clip in batch]
+    clips = SplitClips(config, split, seed=3)
+    number = len(fed) if split == 'val' else 6
+    shown = [clips.load(key).clip for key in clips.keys(number)]
+    assert len(shown) == number
+    for ours, theirs in zip(shown, fed, strict=False):
+        assert torch.equal(ours.images, theirs.images)
+        assert [f.path for f in ours.frames] == [f.path for f in theirs.frames]
+        assert ours.key.boxes is not None
+        if split == 'train':
+            assert np.array_equal(ours.key.boxes, theirs.key.boxes)
+    assert config.val_dataloader.dataset.pipeline[1].type == 'Resize'  # the config is as it was
+
+
+def test_a_seed_gives_one_picture(config, tmp_path):
+    pages = [
+        browse_dataset(config, out=tmp_path / f'{i}.png', num=3, seed=seed).read_bytes()
+        for i, seed in enumerate((0, 0, 1))
+    ]
+    assert pages[0] == pages[1] != pages[2]
+
+
+def test_test_frames_are_spread_from_the_first_to_the_last(config):
+    clips = SplitClips(config, 'val')
+    keys = [clips.load(key).clip.key for key in clips.keys(3)]
+    assert [(key.video_id, key.frame_id) for key in keys] == [(1, 0), (1, 22), (3, 4)]
+    assert len(clips.keys(1000)) == sum(LENGTHS)
+
+
+@pytest.mark.parametrize(('split', 'frames'), [('train', {2, 4}), ('val', {0, 1, 2, 3, 4})])
+def test_one_video_by_the_end_of_its_name(config, split, frames):
+    clips = SplitClips(config, split)
+    keys = [clips.load(key).clip.key for key in clips.keys(100, 'video_3')]
+    assert {key.video_id for key in keys} == {3}
+    assert {key.frame_id for key in keys} == frames
+
+
+def test_raw_frames_are_those_of_the_disk(config):
+    clips = SplitClips(config, 'train', raw=True)
+    shown = clips.load(clips.keys(1)[0])
+    for frame, image in zip(shown.clip.frames, shown.images, strict=True):
+        assert np.array_equal(image, cv2.imread(frame.path))
+
+
+# --- what is drawn -------------------------------------------------------------------------------
+
+
+def test_boxes_classes_and_tracks_stay_together_through_the_transforms(config, files, drawn):
+    """A mirrored and resized frame: boxes by hand from the annotation file."""
+    steps = [LOAD, ANNOTATIONS, dict(type='RandomFlip', prob=1.0), RESIZE, PACK]
+    config.val_dataloader.dataset.pipeline = steps
+    clips = SplitClips(config, 'val')
+    shown = next(clips.load(key) for key in clips.keys(100) if key[0] == 9)  # video 1, frame 9
+    clip_sheet.video_picture(shown, clips.dataset.classes)
+    lists = json.loads(Path(files['test']['ann_file']).read_text())
+    names = {category['id']: category['name'] for category in lists['categories']}
+    expected = []
+    for entry in (e for e in lists['annotations'] if e['image_id'] == 10):
+        x, y, w, h = entry['bbox']
+        left, right = np.clip([64 - (x + w), 64 - x], 0, 64)
+        top, bottom = np.clip([y, y + h], 0, 48)
+        # 64x48 to 128x96 by the pipeline, five times that by the picture: at least 480 pixels high
+        box = [10 * left, 10 * top, 10 * right, 10 * bottom]
+        expected.append((box, f'{names[entry["category_id"]]} #{entry["instance_id"]}'))
+    (found,) = drawn
+    assert len(expected) == 2 and expected[1][1].endswith('#50')
+    assert found[1] == [text for _, text in expected]
+    assert np.allclose(found[0], [box for box, _ in expected], atol=1e-3)
+
+
+def test_images_have_no_tracks_and_videos_have(config, drawn):
+    clips = SplitClips(config, 'train')
+    shown = [clips.load(key) for key in clips.keys(100)]
+    assert {clip.tracks for clip in shown} == {True, False}
+    for clip in shown:
+        drawn.clear()
+        page = clip_sheet.clip_sheet([clip], clips.dataset.classes, '')
+        assert page.ndim == 3
+        for text in (text for _, texts in drawn for text in texts):
+            assert ('#' in text) == clip.tracks
+
+
+def test_captions_say_frame_distance_and_objects(config, monkeypatch):
+    pages = []
+
+    def note(images, captions, *args, row_titles=(), **kwargs):
+        pages.append((images, list(captions), list(row_titles)))
+        return np.zeros((1, 1, 3), np.uint8)
+
+    monkeypatch.setattr(clip_sheet, 'contact_sheet', note)
+    clips = SplitClips(config, 'train')
+    shown = [clips.load(key) for key in clips.keys(100)]
+    clip_sheet.clip_sheet(shown, clips.dataset.classes, '')
+    single = SplitClips(config, 'val')
+    frames = [single.load((3, 3)), single.load((4, 4)), shown[0]]
+    clip_sheet.clip_sheet(frames, clips.dataset.classes, '')
+    _, captions, titles = pages[0]
+    rows = [captions[i : i + 3] for i in range(0, len(captions), 3)]
+    for row, title, clip in zip(rows, titles, shown, strict=True):
+        assert title.startswith(clip.name)
+        ids = [frame.frame_id for frame in clip.clip.frames]
+        if clip.tracks:
+            assert row[0].startswith(f'key: frame {ids[0]}, ')
+            assert row[2].startswith(f'frame {ids[2]} ({ids[2] - ids[0]:+d}), ')
+        else:
+            assert row == ['key: image, 2 objects', 'copy, 2 objects', 'copy, 2 objects']
+    images, captions, _ = pages[1]
+    assert captions[0] == 'frame 3, no objects' and captions[3] == 'frame 4, 1 object'
+    assert [image is None for image in images] == [False, True, True] * 2 + [False] * 3
+
+
+def test_the_key_frame_has_an_edge(config):
+    clips = SplitClips(config, 'train')
+    shown = clips.load(clips.keys(1)[0])
+    page = clip_sheet.clip_sheet([shown], clips.dataset.classes, '')
+    orange = (page == clip_sheet.KEY_COLOR).all(axis=2)
+    _, columns = np.nonzero(orange)
+    assert orange.sum() > 1000 and columns.max() < page.shape[1] / 3 + 16
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def decoded(path):
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == 'h264'
+        return [frame.to_ndarray(format='bgr24') for frame in container.decode(video=0)]
+
+
+def test_a_whole_video(config, tmp_path):
+    path = browse_dataset(config, 'val', tmp_path / 'v.mp4', video='tiny/video_3', fps=7.5)
+    frames = decoded(path)
+    assert len(frames) == LENGTHS[2]
+    assert frames[0].shape[0] > 480 and frames[0].shape[1] % 128 == 0
+    assert not np.array_equal(frames[0], frames[4])
+
+
+def test_all_frames_of_a_training_video_are_flipped_alike(config):
+    flips = set()
+    for seed in range(6):
+        number, frames = SplitClips(config, 'train', seed=seed).video('video_1')
+        drawn = {shown.clip.key.flip for shown in frames}
+        assert number == LENGTHS[0] and len(drawn) == 1
+        flips |= drawn
+    assert flips == {True, False}
+
+
+def test_the_command(config, repo, tmp_path, monkeypatch, capsys):
+    command = runpy.run_path(str(repo / 'tools/browse_dataset.py'))
+    argv = [config.filename, '--out', str(tmp_path / 'pages'), '--num', '2', '--split', 'val']
+    monkeypatch.setattr(sys, 'argv', ['browse_dataset.py', *argv])
+    command['main']()
+    path = tmp_path / 'pages' / 'browse_tiny_val.png'
+    assert str(path) in capsys.readouterr().out
+    assert cv2.imread(str(path)).shape[1] > 400
+    assert browse_dataset(config, num=1).parent == tmp_path / 'work'
+    assert browse_dataset(config, out=tmp_path / 'a.jpg', num=1).read_bytes()[:2] == b'\xff\xd8'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (dict(split='test'), 'no test_dataloader'),
+        (dict(out='v.avi'), 'one of .png, .jpg, .jpeg, .mp4, not'),
+        (dict(video='video_4'), "No video is called 'video_4'. The closest of 3 names: tiny/video"),
+        (dict(cfg_options={'val_dataloader.dataset.classes': ['cow']}), "has no category 'cow'"),
+    ],
+)
+def test_mistakes(config, tmp_path, arguments, words):
+    out = tmp_path / arguments.pop('out', 'page.png')
+    with pytest.raises(ConfigError, match=words):
+        browse_dataset(config, **{'split': 'val', 'out': out, **arguments})
+    assert not out.exists()
+
+
+def test_images_are_no_video(config, tmp_path):
+    del config.train_dataloader.dataset.datasets[0]
+    with pytest.raises(ConfigError, match='images only'):
+        browse_dataset(config, out=tmp_path / 'v.mp4')
+
+
+def test_a_missing_frame_is_named(config, tmp_path):
+    config.val_dataloader.dataset.img_prefix = str(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'tiny/video_1/000000.JPEG does not exist'):
+        browse_dataset(config, 'val', tmp_path / 'v.mp4')
+    assert not (tmp_path / 'v.mp4').exists()
