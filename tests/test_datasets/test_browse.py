@@ -121,6 +121,21 @@ def test_one_video_by_the_end_of_its_name(config, split, frames):
     assert {key.frame_id for key in keys} == frames
 
 
+def test_one_video_leaves_out_images_of_the_same_file(config, files):
+    images = config.train_dataloader.dataset.datasets[1]
+    images.update(files['train'])
+    clips = SplitClips(config, 'train')
+    found = [clips.load(key) for key in clips.keys(100, 'video_3')]
+    assert found and all(shown.tracks for shown in found)
+
+
+def test_a_name_of_two_videos_is_refused(config):
+    sets = config.train_dataloader.dataset.datasets
+    sets[1] = sets[0]
+    with pytest.raises(ConfigError, match=r"Several videos are called 'video_2'.*of 2 names"):
+        SplitClips(config, 'train').keys(1, 'video_2')
+
+
 def test_raw_frames_are_those_of_the_disk(config):
     clips = SplitClips(config, 'train', raw=True)
     shown = clips.load(clips.keys(1)[0])
