@@ -180,16 +180,22 @@ class SplitClips:
             raise ConfigError('This split has images only, no videos: leave --video and .mp4 away.')
         if name is None:
             return with_videos[0], 0
-        names = [(p, v, p.index.video_name(v)) for p in with_videos for v in p.index.videos()]
-        exact = [(part, v) for part, v, full in names if full == name]
-        found = exact or [(part, v) for part, v, full in names if full.endswith(f'/{name}')]
+        videos = [(part, v) for part in with_videos for v in part.index.videos()]
+        names = [part.index.video_name(v) for part, v in videos]
+        found = _matching(names, name)
         if len(found) == 1:
-            return found[0]
-        known = [full for _, _, full in names if not found or full.endswith(f'/{name}')]
+            return videos[found[0]]
         raise ConfigError(
             f'{"Several videos are" if found else "No video is"} called {name!r}. '
-            f'{_some_of(known, name)}'
+            f'{_some_of([names[i] for i in found] or names, name)}'
         )
+
+
+def _matching(names: Sequence[str], name: str) -> list[int]:
+    """Where the name is; else where a path ends with it; else where any text does."""
+    exact = [i for i, full in enumerate(names) if full == name]
+    parts = [i for i, full in enumerate(names) if full.endswith(f'/{name}')]
+    return exact or parts or [i for i, full in enumerate(names) if full.endswith(name)]
 
 
 def _some_of(names: Sequence[str], name: str) -> str:

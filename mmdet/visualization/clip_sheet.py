@@ -56,17 +56,23 @@ def clip_sheet(clips: Sequence[ShownClip], classes: Sequence[str], title: str) -
     """
     columns = max(len(shown.images) for shown in clips)
     if columns == 1:
-        tiles = [_tile(shown, 0, classes, SINGLE_TILE) for shown in clips]
-        captions = [f'{PurePath(c.name).name}, {_caption(c.clip.key, c)}' for c in clips]
+        tiles = [_tile(shown, 0, classes, SINGLE_TILE, PAPER) for shown in clips]
+        captions = [
+            f'{PurePath(c.name).name}, {_place(c.clip.key, c)}, {_objects(c.clip.key)}'
+            for c in clips
+        ]
         return contact_sheet(tiles, captions, title, tile_width=SINGLE_TILE)
     side = min(max(PAGE_WIDTH // columns, SMALLEST_TILE), LARGEST_TILE)
     images: list[np.ndarray | None] = []
     captions = []
     for shown in clips:
         empty = columns - len(shown.images)
-        images += [_tile(shown, i, classes, side) for i in range(len(shown.images))]
+        edges = [KEY_COLOR] + [PAPER] * (len(shown.images) - 1)
+        images += [_tile(shown, i, classes, side, edge) for i, edge in enumerate(edges)]
         images += [None] * empty
-        captions += [_caption(frame, shown) for frame in shown.clip.frames] + [''] * empty
+        captions += [
+            f'{_place(frame, shown, rows=True)}, {_objects(frame)}' for frame in shown.clip.frames
+        ] + [''] * empty
     titles = [_row_title(shown) for shown in clips]
     return contact_sheet(images, captions, title, columns, side, row_titles=titles)
 
@@ -83,13 +89,12 @@ def video_picture(shown: ShownClip, classes: Sequence[str]) -> np.ndarray:
     return np.concatenate([drawn, line])
 
 
-def _tile(shown: ShownClip, i: int, classes: Sequence[str], side: int) -> np.ndarray:
-    """Frame `i` of a clip at most `side` pixels wide and high, with a coloured edge for the key."""
-    frame, image = shown.clip.frames[i], shown.images[i]
+def _tile(shown: ShownClip, i: int, classes: Sequence[str], side: int, edge: Color) -> np.ndarray:
+    """Frame `i` of a clip, at most `side` pixels wide and high with its coloured edge."""
+    image = shown.images[i]
     factor = (side - 2 * EDGE) / max(image.shape[:2])
-    drawn = _draw(image, frame, classes, shown.tracks, factor)
-    color = KEY_COLOR if i == 0 and len(shown.images) > 1 else PAPER
-    return cv2.copyMakeBorder(drawn, *[EDGE] * 4, cv2.BORDER_CONSTANT, value=color)
+    drawn = _draw(image, shown.clip.frames[i], classes, shown.tracks, factor)
+    return cv2.copyMakeBorder(drawn, *[EDGE] * 4, cv2.BORDER_CONSTANT, value=edge)
 
 
 def _draw(
@@ -115,17 +120,15 @@ def _draw(
     return draw_boxes(picture, frame.boxes * scale, texts, colors)
 
 
-def _caption(frame: Frame, shown: ShownClip) -> str:
+def _place(frame: Frame, shown: ShownClip, rows: bool = False) -> str:
+    """Where in its video a frame is; in rows, where from the key frame."""
     key = shown.clip.key
-    alone = len(shown.images) == 1
     if frame is key:
         place = f'frame {frame.frame_id}' if shown.tracks else 'image'
-        place = place if alone else f'key: {place}'
-    elif shown.tracks:
-        place = f'frame {frame.frame_id} ({frame.frame_id - key.frame_id:+d})'
-    else:
-        place = 'copy'
-    return f'{place}, {_objects(frame)}'
+        return f'key: {place}' if rows else place
+    return (
+        f'frame {frame.frame_id} ({frame.frame_id - key.frame_id:+d})' if shown.tracks else 'copy'
+    )
 
 
 def _objects(frame: Frame) -> str:

@@ -113,10 +113,11 @@ def test_test_frames_are_spread_from_the_first_to_the_last(config):
     assert len(clips.keys(1000)) == sum(LENGTHS)
 
 
+@pytest.mark.parametrize('name', ['tiny/video_3', 'video_3', '_3'])
 @pytest.mark.parametrize(('split', 'frames'), [('train', {2, 4}), ('val', {0, 1, 2, 3, 4})])
-def test_one_video_by_the_end_of_its_name(config, split, frames):
+def test_one_video_by_the_end_of_its_name(config, split, frames, name):
     clips = SplitClips(config, split)
-    keys = [clips.load(key).clip.key for key in clips.keys(100, 'video_3')]
+    keys = [clips.load(key).clip.key for key in clips.keys(100, name)]
     assert {key.video_id for key in keys} == {3}
     assert {key.frame_id for key in keys} == frames
 
@@ -195,6 +196,8 @@ def test_captions_say_frame_distance_and_objects(config, monkeypatch):
     single = SplitClips(config, 'val')
     frames = [single.load((3, 3)), single.load((4, 4)), shown[0]]
     clip_sheet.clip_sheet(frames, clips.dataset.classes, '')
+    clip_sheet.clip_sheet(frames[:2], clips.dataset.classes, '')
+    assert pages[2][1:] == (['video_1, frame 3, no objects', 'video_1, frame 4, 1 object'], [])
     _, captions, titles = pages[0]
     rows = [captions[i : i + 3] for i in range(0, len(captions), 3)]
     for row, title, clip in zip(rows, titles, shown, strict=True):
@@ -206,7 +209,7 @@ def test_captions_say_frame_distance_and_objects(config, monkeypatch):
         else:
             assert row == ['key: image, 2 objects', 'copy, 2 objects', 'copy, 2 objects']
     images, captions, _ = pages[1]
-    assert captions[0] == 'frame 3, no objects' and captions[3] == 'frame 4, 1 object'
+    assert captions[0] == 'key: frame 3, no objects' and captions[3] == 'key: frame 4, 1 object'
     assert [image is None for image in images] == [False, True, True] * 2 + [False] * 3
 
 
