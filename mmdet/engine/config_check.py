@@ -7,6 +7,8 @@ they look like a misspelt setting (`optim_wraper`) or are settings of 1.x.
 
 import difflib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -122,12 +124,14 @@ def _import_custom_modules(cfg: Config) -> None:
     check = {'imports', 'allow_failed_imports'}
     if not isinstance(wanted, Mapping) or not set(wanted) <= check:
         raise ConfigError("custom_imports must be dict(imports=['my_package.my_module', ...]).")
+    if os.getcwd() not in sys.path:  # a script's own folder is there, not the one it was started in
+        sys.path.append(os.getcwd())
     try:
         import_modules_from_strings(**wanted)
     except ImportError as error:
         raise ConfigError(
-            f'custom_imports: cannot import {wanted["imports"]}: {error}. The folder that holds '
-            f'the module must be on PYTHONPATH.'
+            f'custom_imports: cannot import {wanted["imports"]}: {error}. Modules are found from '
+            f'the working directory ({os.getcwd()}) and from PYTHONPATH.'
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.registry import closest
 
 
@@ -10,12 +11,15 @@ def settings(cfg: Mapping, where: str, *required: str, **defaults: object) -> di
 
     Args:
         where: the dict's place in the config, for the message.
+
+    Raises:
+        ConfigError: names the key and the legal ones.
     """
     legal = {*required, *defaults}
     for key in cfg:
         if key not in legal:
-            raise TypeError(f'`{where}` has no key {key!r}. {closest(key, legal)}')
+            raise ConfigError(f'`{where}` has no key {key!r}. {closest(key, legal)}')
     for key in required:
         if key not in cfg:
-            raise TypeError(f'`{where}` lacks the key {key!r}; it holds {sorted(cfg)}.')
+            raise ConfigError(f'`{where}` lacks the key {key!r}; it holds {sorted(cfg)}.')
     return {**defaults, **cfg}

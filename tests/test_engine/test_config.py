@@ -1,5 +1,6 @@
 """Mistakes in configs and --cfg-options are found before any work, and say what was meant."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,23 @@ def test_a_mistake_is_named_with_its_place(changes, words):
         check_config(toy(**changes))
     for word in words:
         assert word in str(caught.value), str(caught.value)
+
+
+def test_custom_imports_are_found_from_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / 'own_folder').mkdir()
+    (tmp_path / 'own_folder/own_model.py').write_text(
+        'from mmdet.registry import MODELS\n'
+        'from torch import nn\n'
+        '@MODELS.register_module(force=True)\n'
+        'class OwnModel(nn.Module):\n'
+        '    def __init__(self, width): ...\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', sys.path.copy())
+    model = dict(type='OwnModel', widht=1)
+    cfg = Config(dict(model=model, custom_imports=dict(imports=['own_folder.own_model'])))
+    with pytest.raises(ConfigError, match=r"OwnModel does not take .*mean 'width'"):
+        check_config(cfg)
 
 
 def test_helper_variables_may_have_any_name():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.batch import GroundTruth
 from mmdet.models.roi_heads import Shared2FCBBoxHead, StandardRoIHead
 from mmdet.structures import Frame
@@ -210,11 +211,11 @@ def test_images_without_proposals_have_no_detections():
 
 
 def test_misspelt_settings_are_named():
-    with pytest.raises(TypeError, match=r"`test_cfg.rcnn` has no key 'score_th'.*score_thr"):
+    with pytest.raises(ConfigError, match=r"`test_cfg.rcnn` has no key 'score_th'.*score_thr"):
         roi_head(test_cfg=dict(score_th=0.1, nms=dict(iou_threshold=0.5)))
-    with pytest.raises(TypeError, match=r"`test_cfg.rcnn.nms` has no key 'thr'"):
+    with pytest.raises(ConfigError, match=r"`test_cfg.rcnn.nms` has no key 'thr'"):
         roi_head(test_cfg=dict(nms=dict(thr=0.5)))
-    with pytest.raises(TypeError, match=r"`train_cfg.rcnn` lacks the key 'sampler'"):
+    with pytest.raises(ConfigError, match=r"`train_cfg.rcnn` lacks the key 'sampler'"):
         StandardRoIHead(
             dict(type='SingleRoIExtractor', roi_layer=dict(output_size=7), out_channels=3,
                  featmap_strides=[16]),

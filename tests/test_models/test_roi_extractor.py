@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.roi_heads import SingleRoIExtractor
 from mmdet.models.roi_heads.roi_extractor import boxes_to_rois
 
@@ -92,5 +93,5 @@ def test_regions_stay_float32_under_autocast():
 
 
 def test_unknown_setting():
-    with pytest.raises(TypeError, match=r"`roi_layer` has no key 'sample_num'.*sampling_ratio"):
+    with pytest.raises(ConfigError, match=r"`roi_layer` has no key 'sample_num'.*sampling_ratio"):
         SingleRoIExtractor(dict(type='RoIAlign', output_size=7, sample_num=2), 3, [16])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.batch import GroundTruth
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.dense_heads.rpn_head import proposal_settings
@@ -163,12 +164,12 @@ def test_initial_weights():
 
 def test_misspelt_settings_are_named():
     with pytest.raises(
-        TypeError, match=r"`train_cfg.rpn` has no key 'allowed_boarder'.*Did you mean"
+        ConfigError, match=r"`train_cfg.rpn` has no key 'allowed_boarder'.*Did you mean"
     ):
         rpn(allowed_boarder=0)
-    with pytest.raises(TypeError, match=r"`test_cfg.rpn` has no key 'nms_post'"):
+    with pytest.raises(ConfigError, match=r"`test_cfg.rpn` has no key 'nms_post'"):
         proposal_settings(dict(nms_pre=1, nms_post=1, max_per_img=1, nms={}), 'test_cfg.rpn')
-    with pytest.raises(TypeError, match=r"`test_cfg.rpn` lacks the key 'max_per_img'"):
+    with pytest.raises(ConfigError, match=r"`test_cfg.rpn` lacks the key 'max_per_img'"):
         proposal_settings(dict(nms_pre=1, nms={}), 'test_cfg.rpn')
-    with pytest.raises(TypeError, match=r"`test_cfg.rpn.nms` has no key 'iou_thr'.*iou_threshold"):
+    with pytest.raises(ConfigError, match=r"`test_cfg.rpn.nms` has no key 'iou_thr'.*iou_thres"):
         proposal_settings(dict(nms_pre=1, max_per_img=1, nms=dict(iou_thr=0.7)), 'test_cfg.rpn')

@@ -15,6 +15,7 @@ from tiny_video_models import (
 )
 
 from mmdet.datasets.ref_sampling import RefSampler
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.vid.selsa import FrameRegions
 from mmdet.registry import MODELS
 from mmdet.structures import Detections
@@ -169,5 +170,5 @@ def test_head_must_take_references():
     cfg = tiny_config('selsa')
     cfg.detector.roi_head.bbox_head.type = 'Shared2FCBBoxHead'
     cfg.detector.roi_head.bbox_head.pop('aggregator')
-    with pytest.raises(TypeError, match='needs a bbox_head that takes references'):
+    with pytest.raises(ConfigError, match='needs a bbox_head that takes references'):
         MODELS.build(cfg)

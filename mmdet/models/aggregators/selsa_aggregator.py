@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdet.models.aggregators.base import Aggregator
 from mmdet.registry import MODELS
 
 
 @MODELS.register_module()
-class SelsaAggregator(nn.Module):
+class SelsaAggregator(Aggregator):
     """Sequence level semantics aggregation (SELSA, arXiv 1907.06390, section 3.2).
 
     `fc(softmax(q k^T / sqrt(d)) v)` with heads of d = C / heads contiguous channels; the caller
@@ -36,18 +37,11 @@ class SelsaAggregator(nn.Module):
         self.fc = nn.Linear(in_channels, in_channels)
         self.ref_fc = nn.Linear(in_channels, in_channels)
 
-    def forward(self, query: Tensor, refs: Tensor) -> Tensor:
-        """What `query` [N, C] takes from `refs` [M, C]: [N, C]."""
-        return self.attend(query, self.project(refs))
-
     def project(self, refs: Tensor) -> Tensor:
         """Keys and values of `refs` [M, C], side by side: [M, 2C]."""
         return torch.cat([self.ref_fc_embed(refs), self.ref_fc(refs)], dim=1)
 
-    def attend(self, query: Tensor, keys_values: Tensor) -> Tensor:
-        """What `query` [N, C] takes from projected references [M, 2C]: [N, C]; 0 without any."""
-        if len(query) == 0 or len(keys_values) == 0:
-            return torch.zeros_like(query)
+    def mix(self, query: Tensor, keys_values: Tensor) -> Tensor:
         queries = self._split(self.fc_embed(query))
         keys, values = (self._split(x) for x in keys_values.to(queries.dtype).chunk(2, dim=1))
         mixed = F.scaled_dot_product_attention(queries, keys, values)

@@ -1,13 +1,16 @@
 """Region heads that mix in the regions of other frames: SELSA and MAMBA.
 
 Shapes: N query regions of a frame, M reference regions, C channels of the fully connected layers.
-References are projected to keys and values [M, 2C] once per layer and kept in that form.
+References are projected once per layer and kept in that form: keys and values [M, 2C] of SELSA's
+attention, [M, K] of another aggregator.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdet.engine.config_check import ConfigError
+from mmdet.models.aggregators import Aggregator
 from mmdet.models.memory import MemoryBank
 from mmdet.models.roi_heads.bbox_head import Shared2FCBBoxHead
 from mmdet.models.roi_heads.standard_roi_head import StandardRoIHead
@@ -21,16 +24,24 @@ class SelsaBBoxHead(Shared2FCBBoxHead):
     References themselves are never enhanced, so their keys hold for the whole video.
 
     Args:
-        aggregator: config of the attention, one per shared layer.
+        aggregator: config of an `Aggregator`, one per shared layer.
         kwargs: of `Shared2FCBBoxHead`.
+
+    Raises:
+        ConfigError: `aggregator` is something else.
     """
 
     def __init__(self, aggregator: dict, **kwargs) -> None:
         super().__init__(**kwargs)
         self.aggregator = nn.ModuleList(MODELS.build(aggregator) for _ in self.shared_fcs)
+        if not isinstance(self.aggregator[0], Aggregator):
+            raise ConfigError(
+                f'The `aggregator` of a {type(self).__name__} must inherit '
+                f'mmdet.models.aggregators.Aggregator, which {aggregator["type"]} does not.'
+            )
 
     def embed(self, rows: Tensor) -> list[Tensor]:
-        """Keys and values of first-layer rows [M, C] as references, per layer [M, 2C]."""
+        """What is kept of first-layer rows [M, C] as references, per layer [M, 2C]."""
         keys = [self.aggregator[0].project(rows)]
         for fc, aggregator in zip(self.shared_fcs[1:], self.aggregator[1:], strict=True):
             rows = fc(F.relu(rows))
@@ -75,7 +86,7 @@ class SelsaRoIHead(StandardRoIHead):
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
         if not isinstance(self.bbox_head, SelsaBBoxHead):
-            raise TypeError(
+            raise ConfigError(
                 f'{type(self).__name__} needs a bbox_head that takes references (SelsaBBoxHead, '
                 f'MambaBBoxHead), got {type(self.bbox_head).__name__}.'
             )

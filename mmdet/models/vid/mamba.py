@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.base import VideoState
 from mmdet.models.batch import ClipBatch
 from mmdet.models.detectors.faster_rcnn import Feats
 from mmdet.models.memory import MemoryBank
-from mmdet.models.roi_heads.selsa_roi_head import MambaBBoxHead
+from mmdet.models.roi_heads.selsa_roi_head import MambaBBoxHead, SelsaBBoxHead
+from mmdet.models.vid.detector_needs import need_one_map
 from mmdet.models.vid.pixel_memory import PixelMemory
 from mmdet.models.vid.selsa import (
     SELSA,
@@ -52,13 +54,22 @@ class MAMBA(SELSA):
         self.pixel_memory: PixelMemory | None = MODELS.build(pixel_memory) if pixel_memory else None
         self.has_instances = isinstance(self.bbox_head, MambaBBoxHead)
         if not self.has_instances and self.pixel_memory is None:
-            raise ValueError(
+            raise ConfigError(
                 'MAMBA has neither level: give `detector.roi_head` a MambaRoIHead with a '
                 'MambaBBoxHead, or set `pixel_memory`.'
             )
-
+        if self.pixel_memory is not None:
+            need_one_map(self.detector, 'MAMBA')
         if self.has_instances:
             self.refs_per_frame = self.bbox_head.topk
+
+    def check_detector(self) -> None:
+        head = self.bbox_head
+        if isinstance(head, SelsaBBoxHead) and not isinstance(head, MambaBBoxHead):
+            raise ConfigError(
+                'MAMBA reads a memory, which a SelsaBBoxHead cannot: `model.detector.roi_head.'
+                'bbox_head` must be a MambaBBoxHead, or a Shared2FCBBoxHead with a `pixel_memory`.'
+            )
 
     def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
         if self.has_instances:

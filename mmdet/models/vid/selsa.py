@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mmdet.models.base import BaseVideoDetector, VideoState
 from mmdet.models.batch import ClipBatch
-from mmdet.models.detectors.faster_rcnn import FasterRCNN, Feats
+from mmdet.models.detectors.faster_rcnn import Feats
+from mmdet.models.vid.detector_needs import build_detector, need_references_in_head
 from mmdet.registry import MODELS
 from mmdet.structures import Clip, Detections, Frame
 
@@ -43,9 +44,12 @@ class SELSA(BaseVideoDetector):
     window that slides along. A video that starts without references has itself only.
 
     Args:
-        detector: config of a `FasterRCNN` whose `roi_head` is a `SelsaRoIHead`.
+        detector: config of a `FasterRCNN` whose `bbox_head` is a `SelsaBBoxHead`.
         ref_batch: references per pass at the start of a video; more need more memory.
         data_preprocessor, init_cfg: as in every model.
+
+    Raises:
+        ConfigError: the detector does not give what the method needs.
     """
 
     keeps_window = True
@@ -59,8 +63,13 @@ class SELSA(BaseVideoDetector):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.detector: FasterRCNN = MODELS.build(detector)
+        self.detector = build_detector(detector, type(self).__name__)
         self.ref_batch = ref_batch
+        self.check_detector()
+
+    def check_detector(self) -> None:
+        """Raise a ConfigError where the detector lacks what the method needs."""
+        need_references_in_head(self.detector, type(self).__name__)
 
     @property
     def bbox_head(self) -> torch.nn.Module:

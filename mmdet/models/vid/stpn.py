@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmdet.models.base import BaseVideoDetector, VideoState
 from mmdet.models.batch import ClipBatch
-from mmdet.models.detectors.faster_rcnn import FasterRCNN
+from mmdet.models.vid.detector_needs import build_detector, need_prompted_backbone
 from mmdet.models.vid.selsa import check_has_references
 from mmdet.registry import MODELS
 from mmdet.structures import Detections
@@ -38,6 +38,9 @@ class STPN(BaseVideoDetector):
             stochastic depth. Released training: False.
         ref_batch: references per pass at the start of a video; more need more memory.
         data_preprocessor, init_cfg: as in every model.
+
+    Raises:
+        ConfigError: the detector does not give what the method needs.
     """
 
     together = True
@@ -52,7 +55,8 @@ class STPN(BaseVideoDetector):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.detector: FasterRCNN = MODELS.build(detector)
+        self.detector = build_detector(detector, type(self).__name__)
+        need_prompted_backbone(self.detector, type(self).__name__)
         self.prompt_predictor = MODELS.build(prompt_predictor)
         self.support_eval = support_eval
         self.ref_batch = ref_batch
