@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.registry import DATASETS, check_arguments
 from mmdet.structures import Clip, Frame
 
@@ -96,7 +97,7 @@ class CocoVideoDataset:
         self.faults = FrameFaults()
         self._odd_sizes: set[str] = set()
         if load_as_video and not len(self.index.video_ids):
-            raise ValueError(
+            raise ConfigError(
                 f'{ann_file} has no videos. Set load_as_video=False for an image set, or '
                 f'load_img_as_vid=True to see each image as a video of one frame.'
             )
@@ -122,7 +123,7 @@ class CocoVideoDataset:
             keep &= has_object_of(self.index, list(self._label_of))
         filtered = flagged[keep[flagged]]
         if not len(filtered):
-            raise ValueError(
+            raise ConfigError(
                 f'{self.ann_file} has no training frame left: of {len(self.index)} frames '
                 f'{len(flagged)} have is_vid_train_frame, and none of these has sides of at least '
                 f'{min_size} pixels' + ' and an annotation of the classes' * filter_empty
@@ -243,7 +244,7 @@ class CocoVideoDataset:
             f'{size[1]}x{size[0]} for image id {frame.image_id}: its boxes may not fit'
         )
         if self.test_mode:
-            raise ValueError(message)
+            raise ConfigError(message)
         if frame.path not in self._odd_sizes:
             self._odd_sizes.add(frame.path)
             print_log(message, logger='current', level=logging.WARNING)
@@ -266,7 +267,7 @@ def _ref_sampler(config: Mapping[str, Any] | None, shuffled: bool) -> RefSampler
     check_arguments(RefSampler, config, 'ref_img_sampler')
     sampler = RefSampler(**config)
     if shuffled and sampler.window is not None:
-        raise ValueError(
+        raise ConfigError(
             'test_with_fix_stride slides its window frame by frame: it needs '
             'shuffle_video_frames=False (or use test_with_adaptive_stride)'
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.registry import DATASETS
 from mmdet.structures import Clip
 
@@ -18,12 +19,12 @@ class ConcatDataset:
         datasets: configs or datasets, all with the same classes in the same order.
 
     Raises:
-        ValueError: the classes differ; names two datasets and the first difference.
+        ConfigError: the classes differ; names two datasets and the first difference.
     """
 
     def __init__(self, datasets: Sequence[Mapping | Any]):
         if not datasets:
-            raise ValueError('ConcatDataset needs at least one dataset')
+            raise ConfigError('ConcatDataset needs at least one dataset')
         self.datasets = [
             DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
             for dataset in datasets
@@ -40,7 +41,7 @@ class ConcatDataset:
     def _check_classes(self, dataset: Any) -> None:
         first = self.datasets[0]
         if dataset.classes != first.classes:
-            raise ValueError(
+            raise ConfigError(
                 f'Datasets that are joined must have the same classes: {first.ann_file} has '
                 f'{first.classes}, {dataset.ann_file} has {dataset.classes}. Set `classes` of both.'
             )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.registry import closest
 
 PAST_FRAMES = 14  # references of a causal window when the config does not say how many
@@ -33,7 +34,7 @@ class RefSampler:
         stride: frames between two window positions of `test_with_fix_stride`.
 
     Raises:
-        ValueError: an argument out of its range; says which and what is legal.
+        ConfigError: an argument out of its range; says which and what is legal.
     """
 
     def __init__(
@@ -45,14 +46,14 @@ class RefSampler:
         stride: int = 1,
     ):
         if method not in METHODS:
-            raise ValueError(f'Unknown reference sampler {method!r}. {closest(method, METHODS)}')
+            raise ConfigError(f'Unknown reference sampler {method!r}. {closest(method, METHODS)}')
         self.low, self.high = _frame_range(frame_range)
         self.num_ref_imgs = _at_least('num_ref_imgs', num_ref_imgs, 1)
         self.stride = _at_least('stride', stride, 1)
         self.filter_key_img = filter_key_img
         self.method = method
         if method == 'bilateral_uniform' and num_ref_imgs % 2:
-            raise ValueError(
+            raise ConfigError(
                 f'bilateral_uniform takes as many references before the key as after it: '
                 f'num_ref_imgs must be even, not {num_ref_imgs}'
             )
@@ -190,7 +191,7 @@ def _frame_range(given: int | Sequence[int]) -> tuple[int, int]:
     else:
         low, high = 1, -1
     if low > 0 or high < 0:
-        raise ValueError(
+        raise ConfigError(
             f'frame_range must be an integer >= 0 or [low, high] with low <= 0 <= high, '
             f'not {given!r}'
         )
@@ -199,5 +200,5 @@ def _frame_range(given: int | Sequence[int]) -> tuple[int, int]:
 
 def _at_least(name: str, value: int, least: int) -> int:
     if not isinstance(value, int) or value < least:
-        raise ValueError(f'{name} must be an integer of at least {least}, not {value!r}')
+        raise ConfigError(f'{name} must be an integer of at least {least}, not {value!r}')
     return value

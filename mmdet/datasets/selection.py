@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmdet.engine.config_check import ConfigError
+
 from .parsers import CocoVideoIndex
 
 
@@ -15,14 +17,14 @@ def label_of_category(index: CocoVideoIndex, classes: Sequence[str]) -> dict[int
     """Category id -> label, the position of the category's name in `classes`.
 
     Raises:
-        ValueError: a class that the file does not have, or that `classes` or the file names twice.
+        ConfigError: a class that the file does not have, or that `classes` or the file names twice.
     """
     ids_of: dict[str, list[int]] = {}
     for category in index.categories:
         ids_of.setdefault(category['name'], []).append(category['id'])
     missing = [name for name in classes if name not in ids_of]
     if missing:
-        raise ValueError(
+        raise ConfigError(
             f'{index.ann_file} has no category {missing[0]!r} '
             f'({len(missing)} of the {len(classes)} classes of the config are missing). '
             f'Its {len(ids_of)} categories: {", ".join(ids_of)}. Set `classes` of the dataset to '
@@ -30,7 +32,7 @@ def label_of_category(index: CocoVideoIndex, classes: Sequence[str]) -> dict[int
         )
     twice = [name for name in classes if len(ids_of[name]) > 1 or list(classes).count(name) > 1]
     if twice:
-        raise ValueError(
+        raise ConfigError(
             f'The class {twice[0]!r} must occur once in `classes` and once in {index.ann_file}'
         )
     return {ids_of[name][0]: label for label, name in enumerate(classes)}

@@ -40,8 +40,10 @@ MISSPELT = 0.85  # names closer than this to a known key are taken for typing er
 OLD_KEYS = {
     'checkpoint_config': 'default_hooks.checkpoint',
     'evaluation': 'val_evaluator and train_cfg.val_interval',
+    'fp16': 'optim_wrapper, or --amp',
     'log_config': 'default_hooks.logger and visualizer',
     'lr_config': 'param_scheduler',
+    'optimizer': 'optim_wrapper.optimizer',
     'optimizer_config': 'optim_wrapper.clip_grad',
     'resume_from': 'resume, or --resume-from',
     'total_epochs': 'train_cfg.max_epochs',

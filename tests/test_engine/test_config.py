@@ -53,6 +53,8 @@ def test_the_toy_config_is_right():
         ({'test_dataloder': {}}, ['mean `test_dataloader`']),
         ({'total_epochs': 3}, ['1.x', 'train_cfg.max_epochs']),
         ({'lr_config': dict(policy='step')}, ['1.x', 'param_scheduler']),
+        ({'optimizer': dict(type='SGD')}, ['1.x', '`optim_wrapper.optimizer`']),
+        ({'fp16': dict(loss_scale=512)}, ['1.x', '--amp']),
         ({'custom_imports': dict(imports=['no_such_module'])}, ['no_such_module', 'PYTHONPATH']),
     ],
 )

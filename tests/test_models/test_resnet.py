@@ -8,6 +8,7 @@ import torch
 import torchvision.models as tv
 from torch import nn
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.backbones import ResNet
 from mmdet.models.backbones.pretrained import resolve
 from mmdet.registry import MODELS
@@ -196,7 +197,7 @@ def test_without_internet_one_sentence_says_what_to_do(monkeypatch, tmp_path):
 
     monkeypatch.setattr(urllib.request, 'urlopen', refuse)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    with pytest.raises(OSError, match=r'init_cfg.checkpoint') as error:
+    with pytest.raises(ConfigError, match=r'init_cfg.checkpoint') as error:
         pretrained('torchvision://resnet18').init_weights()
     text = str(error.value)
     assert "'torchvision://resnet18' cannot be read" in text and 'unreachable' in text
@@ -204,5 +205,5 @@ def test_without_internet_one_sentence_says_what_to_do(monkeypatch, tmp_path):
 
 
 def test_a_missing_file_of_weights_is_named(tmp_path):
-    with pytest.raises(OSError, match=r'absent.pth.*init_cfg'):
+    with pytest.raises(ConfigError, match=r'absent.pth.*init_cfg'):
         pretrained(str(tmp_path / 'absent.pth')).init_weights()

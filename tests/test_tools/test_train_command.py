@@ -78,12 +78,16 @@ def test_two_ways_to_resume_are_refused(command, capsys):
         (['{toy}', '--auto-scale-lr', '--cfg-options', 'auto_scale_lr=None'], ['base_batch_size']),
         (['{toy}', '--cfg-options', 'model.explode_at=2'], ['not finite at iteration 2']),
         (['{toy}', '--cfg-options', 'optim_wrapper=None'], ['config has no optim_wrapper']),
+        (['{selsa}', '--cfg-options', '{heads}=7'], ['error: in_channels=256 is no multiple']),
+        (['{selsa}', '--cfg-options', 'model.detector.backbone.depth=19'], ['error: ResNet depth']),
     ],
 )
 def test_a_mistake_is_one_message(command, repo, tmp_path, monkeypatch, argv, words):
     toy = repo / 'tests/test_engine/toy_config.py'
     monkeypatch.syspath_prepend(str(toy.parent))
-    argv = [arg.format(toy=toy, here=tmp_path) for arg in argv]
+    selsa = repo / 'configs/sample/selsa_r18.py'
+    heads = 'model.detector.roi_head.bbox_head.aggregator.num_attention_blocks'
+    argv = [arg.format(toy=toy, here=tmp_path, selsa=selsa, heads=heads) for arg in argv]
     monkeypatch.setattr(sys, 'argv', ['train.py', *argv, '--work-dir', str(tmp_path / 'w')])
     with pytest.raises(SystemExit) as caught:
         command['main']()

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.aggregators.base import Aggregator
 from mmdet.registry import MODELS
 
@@ -27,7 +28,7 @@ class SelsaAggregator(Aggregator):
     def __init__(self, in_channels: int, num_attention_blocks: int = 16) -> None:
         super().__init__()
         if in_channels % num_attention_blocks:
-            raise ValueError(
+            raise ConfigError(
                 f'in_channels={in_channels} is no multiple of '
                 f'num_attention_blocks={num_attention_blocks}.'
             )

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
+from mmdet.engine.config_check import ConfigError
+
 
 def resolve(checkpoint: str) -> str:
     """The address behind `torchvision://NAME` (the original ImageNet weights); others unchanged."""
@@ -15,7 +17,7 @@ def resolve(checkpoint: str) -> str:
     try:
         return get_model_weights(name).IMAGENET1K_V1.url
     except ValueError as error:
-        raise ValueError(f'torchvision has no weights named {name!r} ({checkpoint!r}).') from error
+        raise ConfigError(f'torchvision has no weights named {name!r} ({checkpoint!r}).') from error
 
 
 def load_pretrained(
@@ -32,13 +34,13 @@ def load_pretrained(
         convert: turns the file's names into the module's.
 
     Raises:
-        ValueError: `init_cfg` of another type, or weights that do not fit.
-        OSError: the file cannot be read or the address cannot be reached.
+        ConfigError: `init_cfg` of another type, weights that do not fit, or that cannot be read or
+            fetched.
     """
     if init_cfg is None:
         return
     if init_cfg.get('type') != 'Pretrained' or 'checkpoint' not in init_cfg:
-        raise ValueError(
+        raise ConfigError(
             f'init_cfg={init_cfg!r}: legal is None or dict(type="Pretrained", checkpoint=...).'
         )
     from mmdet.engine.checkpoint import CheckpointError, load_checkpoint_file, state_dict_of
@@ -48,7 +50,7 @@ def load_pretrained(
     try:
         state = state_dict_of(load_checkpoint_file(resolve(source)))
     except (CheckpointError, DownloadError, OSError) as error:
-        raise OSError(
+        raise ConfigError(
             f'The pretrained weights {source!r} cannot be read: {error} The path belongs into '
             f'`init_cfg.checkpoint` of the backbone; `init_cfg=None` trains from scratch.'
         ) from error
@@ -56,7 +58,7 @@ def load_pretrained(
     missing, unexpected = module.load_state_dict(state, strict=False)
     missing = [name for name in missing if not name.endswith('num_batches_tracked')]
     if missing or unexpected:
-        raise ValueError(
+        raise ConfigError(
             f'{source!r} does not fit {type(module).__name__}: '
             f'missing {missing[:5]} ({len(missing)}), unexpected {unexpected[:5]} '
             f'({len(unexpected)}). Check depth and width.'

@@ -5,6 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.backbones.pretrained import load_pretrained
 from mmdet.registry import MODELS
 
@@ -56,9 +57,9 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
-            raise ValueError(f'ResNet depth {depth} is unknown. Known: {sorted(BLOCKS)}.')
+            raise ConfigError(f'ResNet depth {depth} is unknown. Known: {sorted(BLOCKS)}.')
         if num_stages != 4 or style != 'pytorch':
-            raise ValueError(
+            raise ConfigError(
                 f"ResNet has num_stages=4 and style='pytorch' here, got {num_stages} and {style!r}."
             )
         self.depth = depth

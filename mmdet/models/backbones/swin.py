@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.backbones.pretrained import load_pretrained
 from mmdet.models.backbones.swin_convert import swin_weights
 from mmdet.models.backbones.swin_layers import (
@@ -64,7 +65,7 @@ class SwinTransformer(nn.Module):
             Microsoft's, of mmdetection 2.x or of ours, of a backbone or a whole detector.
 
     Raises:
-        ValueError: settings that do not fit each other.
+        ConfigError: settings that do not fit each other.
     """
 
     def __init__(
@@ -191,14 +192,14 @@ def _check_settings(
 ) -> None:
     stages = len(depths)
     if len(num_heads) != stages:
-        raise ValueError(f'depths {depths} has {stages} stages, num_heads {num_heads} has not.')
+        raise ConfigError(f'depths {depths} has {stages} stages, num_heads {num_heads} has not.')
     for i, heads in enumerate(num_heads):
         if embed_dims * 2**i % heads:
-            raise ValueError(
+            raise ConfigError(
                 f'Stage {i} has {embed_dims * 2**i} channels, which {heads} heads do not divide: '
                 f'change embed_dims {embed_dims} or num_heads {num_heads}.'
             )
     if not set(out_indices) <= set(range(stages)) or list(out_indices) != sorted(set(out_indices)):
-        raise ValueError(f'out_indices {out_indices}: expected ascending stages, 0..{stages - 1}.')
+        raise ConfigError(f'out_indices {out_indices}: expected ascending stages, 0..{stages - 1}.')
     if not -1 <= frozen_stages <= stages:
-        raise ValueError(f'frozen_stages {frozen_stages}: expected -1 (nothing) to {stages}.')
+        raise ConfigError(f'frozen_stages {frozen_stages}: expected -1 (nothing) to {stages}.')

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mmdet.engine.config_check import ConfigError
+
 FIRST_CAPACITY = 4096
 
 
@@ -28,9 +30,9 @@ class MemoryBank:
     ) -> None:
         for name, value in (('sampling', sampling), ('updating', updating)):
             if value != 'random':
-                raise ValueError(f"The memory's {name}={value!r} is unknown. Known: random.")
+                raise ConfigError(f"The memory's {name}={value!r} is unknown. Known: random.")
         if not 0 < key_length <= max_length:
-            raise ValueError(f'0 < key_length={key_length} <= max_length={max_length} must hold.')
+            raise ConfigError(f'0 < key_length={key_length} <= max_length={max_length} must hold.')
         self.generator = generator
         self.max_length = max_length
         self.key_length = key_length

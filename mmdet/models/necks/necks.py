@@ -5,6 +5,7 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.registry import MODELS
 
 
@@ -52,7 +53,7 @@ class FPN(nn.Module):
     def __init__(self, in_channels: list[int], out_channels: int, num_outs: int) -> None:
         super().__init__()
         if num_outs < len(in_channels):
-            raise ValueError(f'num_outs={num_outs} is below the {len(in_channels)} input levels.')
+            raise ConfigError(f'num_outs={num_outs} is below the {len(in_channels)} input levels.')
         self.num_outs = num_outs
         self.lateral_convs = nn.ModuleList(
             conv_module(c, out_channels, 1, relu=False) for c in in_channels

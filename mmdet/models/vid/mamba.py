@@ -99,7 +99,7 @@ class MAMBA(SELSA):
     def predict(self, batch: ClipBatch, states: list[MambaState]) -> list[Detections]:
         (state,), (clip,) = states, batch.clips
         if clip.frame_stride is not None:
-            raise ValueError(
+            raise ConfigError(
                 "MAMBA keeps a memory, not a window: set the test sampler's method to "
                 "'test_with_adaptive_stride' (got 'test_with_fix_stride')."
             )

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.registry import MODELS
 
 
@@ -36,7 +37,7 @@ class AttentionPromptPredictor(nn.Module):
     ) -> None:
         super().__init__()
         if prompt_dims % num_heads:
-            raise ValueError(f'prompt_dims {prompt_dims} is no multiple of num_heads {num_heads}.')
+            raise ConfigError(f'prompt_dims {prompt_dims} is no multiple of num_heads {num_heads}.')
         self.num_heads = num_heads
         self.query = nn.Parameter(torch.randn(num_prompts, prompt_dims))
         self.reduction = nn.Linear(embed_dims, prompt_dims)
@@ -73,7 +74,7 @@ class AveragePromptPredictor(nn.Module):
         """Raises ValueError where a map has fewer than P tokens."""
         tokens = _tokens(features)
         if tokens.shape[-2] < self.num_prompts:
-            raise ValueError(
+            raise ConfigError(
                 f'A support map of {tuple(features.shape[-2:])} has fewer tokens than '
                 f'num_prompts {self.num_prompts}: use larger images or fewer prompts.'
             )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.base import BaseVideoDetector, VideoState
 from mmdet.models.batch import ClipBatch
 from mmdet.models.detectors.faster_rcnn import Feats
@@ -127,7 +128,7 @@ class SELSA(BaseVideoDetector):
         is then in it and not computed again. Between, it is computed and takes the slot.
         """
         if state.is_new and not clip.refs:
-            raise ValueError(
+            raise ConfigError(
                 f'Video {state.video_id} starts at frame {clip.key.frame_id} without references, '
                 f"which a window ('test_with_fix_stride') needs. Start at frame 0 with them, or "
                 f"use 'test_with_adaptive_stride'."
@@ -189,7 +190,7 @@ def split_key_refs(feats: Feats, num_clips: int) -> tuple[Feats, Feats]:
 def check_has_references(batch: ClipBatch, method: str) -> None:
     """Refuse training clips of one frame."""
     if batch.images.shape[1] < 2:
-        raise ValueError(
+        raise ConfigError(
             f'{method} trains on a key frame and its references, got clips of one frame. Set '
             f"`ref_img_sampler=dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')` "
             f'in every training dataset.'
