@@ -13,8 +13,12 @@ import pytest
 from mmengine.config import Config
 
 REPO = Path(__file__).resolve().parents[2]
-PAGES = ['README.md', 'configs/vid/faster_rcnn/README.md']
-MADE_UP = {'configs/my_dataset.py'}  # what the reader is to write
+PAGES = [
+    'README.md',
+    'configs/vid/faster_rcnn/README.md',
+    'docs/add_a_method.md',
+    'docs/own_data.md',
+]
 TEXT_OF_VALUE = '\0'  # stands for what an f-string fills in
 
 
@@ -41,7 +45,7 @@ def help_of(tool: str) -> str:
 def strings_of_the_code() -> list[str]:
     """Every string literal, adjacent ones joined, as the reader will see it."""
     found = []
-    files = [*(REPO / 'mmdet').rglob('*.py'), *(REPO / 'tools').glob('*.py')]
+    files = [path for name in ('mmdet', 'tools', 'demo') for path in (REPO / name).rglob('*.py')]
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
@@ -56,12 +60,36 @@ def strings_of_the_code() -> list[str]:
 
 @pytest.mark.parametrize('page', PAGES)
 def test_every_path_exists(page):
-    text = (REPO / page).read_text()
+    before, *table = (REPO / page).read_text().split('## From 1.x to here')
+    rest = re.sub(r'^\|[^|]*\|', '', ''.join(table), flags=re.MULTILINE)  # 1.x had other paths
+    text = before + rest
     pattern = r'\b(?:tools|configs|mmdet|tests|demo|\.ci)/[\w./-]*\w'
-    paths = set(re.findall(pattern, text)) - MADE_UP
+    paths = set(re.findall(pattern, text))
     assert len(paths) > 1
     missing = sorted(path for path in paths if not (REPO / path).exists())
     assert not missing, f'{page} names {missing}'
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings, as GitHub makes them: letters, digits, hyphens for blanks."""
+    headings = re.findall(r'^#+ (.*)$', page.read_text(), re.MULTILINE)
+    return {re.sub(r'[^\w -]', '', h.lower()).replace(' ', '-') for h in headings}
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_every_link_leads_somewhere(page):
+    here = REPO / page
+    for target in re.findall(r'\]\(([^)\s]+)\)', here.read_text()):
+        name, _, anchor = target.partition('#')
+        linked = here.parent / name if name else here
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def test_a_newcomer_finds_the_two_main_jobs_on_the_first_screen():
+    first = '\n'.join((REPO / 'README.md').read_text().splitlines()[:25])
+    assert 'on my video' in first and 'demo/video_demo.py' in first
+    assert 'on my data' in first and 'to_cocovid.py' in first
 
 
 @pytest.mark.parametrize('page', PAGES)
@@ -76,7 +104,7 @@ def test_every_config_in_a_table_exists(page):
 def test_every_flag_of_a_shown_command_is_known(page):
     checked = 0
     for line in bash_lines(page):
-        for tool in re.findall(r'(tools/[\w/]+\.(?:py|sh))', line):
+        for tool in re.findall(r'((?:tools|demo)/[\w/]+\.(?:py|sh))', line):
             kind = 'train' if 'train' in tool else 'test'
             asked = f'tools/{kind}.py' if tool.endswith('.sh') else tool
             for flag in re.findall(r'(?<!\S)(--?[a-z][\w-]*)', line):
@@ -86,7 +114,8 @@ def test_every_flag_of_a_shown_command_is_known(page):
 
 
 def test_every_flag_of_the_command_table_is_known():
-    rows = re.findall(r'^\| `(tools/\w+\.py)[^|]*\|(.*)\|$', (REPO / 'README.md').read_text(), re.M)
+    text = (REPO / 'README.md').read_text()
+    rows = re.findall(r'^\| `((?:tools|demo)/\w+\.py)[^|]*\|(.*)\|$', text, re.M)
     assert {tool for tool, _ in rows} >= {'tools/train.py', 'tools/test.py'}
     for tool, text in rows:
         for flag in re.findall(r'(--[a-z][\w-]*)', text):
@@ -97,7 +126,7 @@ def test_every_message_of_the_troubleshooting_is_in_the_code():
     section = (REPO / 'README.md').read_text().split('## Troubleshooting')[1].split('\n## ')[0]
     rows = [row.split('|')[1] for row in section.splitlines() if row.startswith('| `')]
     messages = [message for row in rows for message in re.findall(r'`([^`]+)`', row)]
-    assert len(messages) >= 15
+    assert len(messages) >= 35
     for message in messages:
         # `...`, N and M stand for what the message fills in
         pieces = [re.escape(p) for p in re.split(r'\.\.\.|\b[NM]\b(?:-1)?', message) if p.strip()]
@@ -110,7 +139,8 @@ def test_the_config_for_ones_own_dataset_is_legal(tmp_path):
 
     from mmdet.engine.config_check import check_config
 
-    block = re.search(r'```python\n(_base_.*?)```', (REPO / 'README.md').read_text(), re.DOTALL)
+    page = (REPO / 'docs/own_data.md').read_text()
+    block = re.search(r'```python\n(_base_.*?)```', page, re.DOTALL)
     base = (REPO / 'configs' / 'vid' / 'faster_rcnn' / 'faster_rcnn_r50_fpn_3x.py').resolve()
     text = block[1].replace('vid/faster_rcnn/faster_rcnn_r50_fpn_3x.py', str(base))
     path = tmp_path / 'my_dataset.py'
