@@ -1,5 +1,5 @@
 # Faster R-CNN, narrow ResNet-18, from scratch on the sample videos: the model of `make quickstart`.
-# Measured here, AP50 (VID): 0.771, 0.791, 0.801 in three runs; 3 to 6 minutes on 2 CPU cores.
+# Measured here, AP50 (VID): 0.728, 0.742, 0.746 with seeds 0, 1, 2; 4 minutes on one free CPU core.
 _base_ = [
     '../_base_/models/faster_rcnn_r18_narrow.py',
     '../_base_/datasets/sample_vid_single_frame.py',
@@ -8,4 +8,4 @@ _base_ = [
 ]
 randomness = dict(seed=0, deterministic=False)
 # what `make quickstart` must reach; other numbers of threads and CPUs round differently
-expected = dict(metric='vid/AP50', value=0.78, tolerance=0.08)
+expected = dict(metric='vid/AP50', value=0.74, tolerance=0.06)

@@ -1,8 +1,9 @@
-# MAMBA (instance level) on the narrow ResNet-18, from scratch on the sample videos. Results:
-# configs/sample/README.md.
+# MAMBA (instance level) on the trained faster_rcnn_r18 of the sample videos; train that first.
+# Results: configs/sample/README.md.
 _base_ = [
     '../_base_/models/mamba_r18_narrow.py',
     '../_base_/datasets/sample_vid_multi_frame.py',
-    '../_base_/schedules/sample_5x.py',
+    '../_base_/schedules/sample_2x.py',
     '../_base_/default_runtime.py',
 ]
+load_from = 'work_dirs/faster_rcnn_r18/epoch_5.pth'

@@ -1,4 +1,4 @@
-# 5 epochs of the sample videos, 1,275 iterations of 4 clips, from scratch on a CPU.
+# 5 epochs of the sample videos, 1,350 iterations of 4 clips, from scratch on a CPU.
 train_cfg = dict(type='VideoTrainLoop', max_epochs=5, val_interval=5)
 val_cfg = dict(type='VideoValLoop')
 test_cfg = dict(type='VideoTestLoop')

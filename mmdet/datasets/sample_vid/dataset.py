@@ -27,7 +27,7 @@ from mmdet.evaluation.motion import motion_iou
 MARKER = 'sample_vid.json'
 SIZE = (320, 192)  # width, height
 DET_SIZES = (SIZE, (288, 192), (256, 160))
-LENGTHS = {'train': (21, 28), 'val': (27, 34)}  # frames, both ends included
+LENGTHS = {'train': (14, 18), 'val': (20, 26)}  # frames, both ends included
 NUM_OBJECTS, NUM_OBJECTS_SHARE = (1, 2, 3), (0.4, 0.4, 0.2)
 NUM_STRETCHES = {'train': (1, 2), 'val': (2, 3)}  # stretches per video, equally likely
 SPLITS = ('train', 'val', 'det')  # the position is part of the seed
@@ -39,8 +39,8 @@ class SampleSpec:
     """What to render; the same values give the same bytes (with the same NumPy and OpenCV)."""
 
     seed: int = 0
-    train_videos: int = 60
-    val_videos: int = 16
+    train_videos: int = 240
+    val_videos: int = 40
     det_images: int = 120
 
 
