@@ -5,7 +5,7 @@ import os
 import re
 import sys
 
-from mmengine.config import DictAction
+from detector_flags import add_detector_flags, make_detector
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -14,8 +14,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         epilog='Without any output flag, --out is INPUT_detections.mp4 in the current folder.',
     )
     parser.add_argument('input', help='file, folder, pattern, camera number or address')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help='a file or an http(s) address')
+    add_detector_flags(parser)
     parser.add_argument('--out', metavar='V.mp4', help='the video with boxes, H.264')
     parser.add_argument('--json', metavar='R.jsonl', help='one JSON object per frame and line')
     parser.add_argument('--coco', metavar='R.json', help='CocoVID JSON with scores')
@@ -23,25 +22,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--csv', metavar='R.csv', help='a table, one row per detection')
     parser.add_argument('--show', action='store_true', help='in a window; q or Esc ends')
     parser.add_argument('--score-thr', type=float, default=0.3, help='leave out what is below')
-    parser.add_argument('--device', help='cpu, cuda or cuda:N; default: the GPU if there is one')
-    parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision')
     parser.add_argument(
         '--causal', action='store_true', help='use past frames only; always so for live input'
     )
     parser.add_argument('--stride', type=int, default=1, metavar='N', help='every N-th frame only')
     parser.add_argument('--fps', type=float, help='frame rate of images (default 25)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change config keys: test_dataloader.dataset.pipeline.1.scale="(640,360)"',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load checkpoints that run code; only files of known origin',
-    )
     args = parser.parse_args(argv)
     outputs = {name: getattr(args, name) for name in ('out', 'json', 'coco', 'mot', 'csv')}
     args.outputs = {name: path for name, path in outputs.items() if path}
@@ -64,21 +49,12 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 def main() -> int:
     args = parse_args()
-    from mmdet.apis import VideoDetector, VideoError
+    from mmdet.apis import VideoError
     from mmdet.apis.common import plain_errors
-    from mmdet.engine.config_load import load_config
 
     try:
         with plain_errors():
-            detector = VideoDetector(
-                load_config(args.config, args.cfg_options),
-                args.checkpoint,
-                args.device,
-                args.amp,
-                args.score_thr,
-                trust_checkpoint=args.trust_checkpoint,
-            )
-            return detect(args, detector)
+            return detect(args, make_detector(args, args.score_thr))
     except (VideoError, OSError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:  # before the first frame
@@ -88,8 +64,6 @@ def main() -> int:
 def detect(args: argparse.Namespace, detector) -> int:
     from mmdet.apis.video_run import run_video
 
-    if args.checkpoint is None:
-        print('No checkpoint given: the weights are random, and so is what they find.')
     stream = detector.stream(args.input, causal=args.causal, stride=args.stride, fps=args.fps)
     summary = run_video(stream, args.outputs, args.show)
     if summary.stopped:

@@ -1,9 +1,10 @@
 """Running a detector over one video into files, with progress, until its end or Ctrl-C."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NamedTuple
 
 import cv2
@@ -32,6 +33,40 @@ WRITERS: dict[str, type[ResultWriter]] = {
 }
 
 
+class ResultFiles(AbstractContextManager):
+    """The outputs of one run, which hold the same frames at any time it may end.
+
+    Args:
+        stream: of a `VideoDetector`.
+        outputs: path by kind, a key of `WRITERS`.
+
+    Attributes:
+        frames: written so far.
+    """
+
+    def __init__(self, stream: VideoStream, outputs: Mapping[str, str | os.PathLike]) -> None:
+        classes = stream.detector.classes
+        self._writers = [WRITERS[kind](path, stream, classes) for kind, path in outputs.items()]
+        self._open = ExitStack()
+        self.frames = 0
+
+    def __enter__(self) -> 'ResultFiles':
+        with ExitStack() as opened:
+            for writer in self._writers:
+                opened.enter_context(writer)
+            self._open = opened.pop_all()
+        return self
+
+    def write(self, result: FrameResult) -> None:
+        """Append one frame to every file."""
+        for writer in self._writers:
+            writer.write(result)
+        self.frames += 1
+
+    def __exit__(self, *exception) -> None:
+        self._open.__exit__(*exception)
+
+
 class RunSummary(NamedTuple):
     """`frames` results were written; `stopped` by Ctrl-C or a closed window, not by the end."""
 
@@ -53,27 +88,20 @@ def run_video(stream: VideoStream, outputs: Mapping[str, str], show: bool = Fals
         VideoError: the source gives no frame, a frame cannot be written, there are no windows.
         OSError: a file cannot be written.
     """
-    classes = stream.detector.classes
-    writers = [WRITERS[kind](path, stream, classes) for kind, path in outputs.items()]
-    window = _Window(stream.source.name, classes) if show else None
-    frames = 0
+    files = ResultFiles(stream, outputs)
+    window = _Window(stream.source.name, stream.detector.classes) if show else None
     with stream, StopSignals() as signals:
         try:
-            with ExitStack() as stack:
-                for writer in writers:
-                    stack.enter_context(writer)
-                bar = stack.enter_context(_progress(stream.num_frames))
+            with files, _progress(stream.num_frames) as bar:
                 for result in stream:
                     with signals.held():
-                        for writer in writers:
-                            writer.write(result)
-                        frames += 1
+                        files.write(result)
                         bar.advance(1)
                     if window is not None and not window.show(result):
                         raise KeyboardInterrupt
         except KeyboardInterrupt:
-            return RunSummary(frames, stopped=True)
-    return RunSummary(frames, stopped=False)
+            return RunSummary(files.frames, stopped=True)
+    return RunSummary(files.frames, stopped=False)
 
 
 class StopSignals:

@@ -34,6 +34,7 @@ NO_FRAME_OUTPUTS = '--json r.jsonl --out z.mp4 --coco r.json --mot r.txt --csv r
 @pytest.fixture
 def demo(monkeypatch, tmp_path):
     """Runs the demo in this process, in a folder of its own; returns its exit status."""
+    monkeypatch.syspath_prepend(DEMO.parent)
     spec = importlib.util.spec_from_file_location('video_demo', DEMO)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
