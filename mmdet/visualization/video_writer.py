@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 # container by file ending; `+faststart` puts the index first, so that browsers play while loading
 _CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska'}
 _CODECS = ('libx264', 'libopenh264', 'mpeg4')  # the first one that this PyAV has
+KEY_FRAME_EVERY_S = 2  # at most: to show any frame, those since the last key frame are decoded
 _BT709 = 1  # ITU-T H.273: colours of HD video, what players assume when nothing is said
 
 
@@ -184,7 +185,8 @@ def _add_stream(container, codec: str, fps: Fraction, size: tuple[int, int], qua
     context.colorspace = context.color_primaries = context.color_trc = _BT709
     context.color_range = 1  # 16..235, as players expect
     if codec == 'libx264':
-        stream.options = {'crf': str(quality), 'preset': 'veryfast'}
+        keys = str(max(1, round(KEY_FRAME_EVERY_S * fps)))
+        stream.options = {'crf': str(quality), 'preset': 'veryfast', 'g': keys}
     else:  # no constant quality there: bits per second instead
         stream.bit_rate = int(0.2 * stream.width * stream.height * float(fps))
     return stream

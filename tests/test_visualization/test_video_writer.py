@@ -57,6 +57,15 @@ def test_colours_survive(tmp_path):
         assert np.abs(read(path)[0][0].astype(int) - color).max() <= 8
 
 
+def test_two_seconds_are_the_most_between_key_frames(tmp_path):
+    with VideoWriter(tmp_path / 'still.mp4', 5) as writer:
+        for _ in range(35):  # a still picture needs none of its own accord
+            writer.write(frames(1, 64, 48)[0])
+    with av.open(str(tmp_path / 'still.mp4')) as container:
+        keys = [i for i, f in enumerate(container.decode(video=0)) if f.key_frame]
+    assert keys == [0, 10, 20, 30]
+
+
 @pytest.mark.parametrize('ending', ['.mkv', '.mov', '.m4v', '.MP4'])
 def test_other_containers(tmp_path, ending):
     path = tmp_path / f'out{ending}'
