@@ -14,6 +14,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdet', 'mmdet.*']),
+    package_data={'mmdet.app': ['page.css']},
     python_requires='>=3.10',
     install_requires=[
         'torch>=2.4',
@@ -33,6 +34,7 @@ setup(
     extras_require={
         'tensorboard': ['tensorboard'],
         'orjson': ['orjson'],  # parses annotation files in place of json
-        'dev': ['pytest>=8', 'ruff>=0.6', 'tensorboard'],
+        'app': ['gradio>=6.31'],  # the page in the browser, demo/app.py
+        'dev': ['pytest>=8', 'ruff>=0.6', 'tensorboard', 'gradio>=6.31', 'selenium>=4.20'],
     },
 )

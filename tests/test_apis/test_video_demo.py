@@ -23,8 +23,9 @@ from mmdet.apis.video_run import LiveProgress, StopSignals, run_video
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.engine import progress
 
-DEMO = Path(__file__).resolve().parents[2] / 'demo/video_demo.py'
-CONFIG = str(DEMO.parents[1] / 'configs/sample/faster_rcnn_r18.py')
+REPO = Path(__file__).resolve().parents[2]
+DEMO = REPO / 'demo/video_demo.py'
+CONFIG = str(REPO / 'configs/sample/faster_rcnn_r18.py')
 SMALL = ['--device', 'cpu', '--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(64,48)']
 
 
@@ -224,13 +225,16 @@ def test_flags_that_contradict_are_refused_at_once(demo, video, capsys, flags, t
 
 
 def test_the_page_of_the_docs_names_flags_and_messages_that_exist(demo, capsys):
-    page = (DEMO.parents[1] / 'docs/inference.md').read_text()
+    page = (REPO / 'docs/inference.md').read_text()
+    browser = page[page.index('## A page in the browser') :].split('\n## ')[0]  # has its own test
     assert demo('--help') == 0
     flags = set(re.findall(r'--[a-z][a-z-]+', capsys.readouterr().out))
-    others = {'--eval'}  # of tools/test.py
-    assert set(re.findall(r'--[a-z][a-z-]+', page)) - others <= flags
-    assert flags - set(re.findall(r'--[a-z][a-z-]+', page)) == {'--help', '--trust-checkpoint'}
-    code = ''.join(p.read_text() for p in (DEMO.parents[1] / 'mmdet/apis').glob('*.py'))
+    others = {'--eval', '--port'}  # of tools/test.py and demo/app.py
+    named = set(re.findall(r'--[a-z][a-z-]+', page.replace(browser, '')))
+    assert named - others <= flags
+    assert flags - named == {'--help', '--trust-checkpoint'}
+    folders = [REPO / name for name in ('mmdet/apis', 'mmdet/app', 'demo')]
+    code = ''.join(p.read_text() for folder in folders for p in folder.glob('*.py'))
     code = re.sub(r"'\n\s+f?'", '', code)  # long messages span lines
     messages = page[page.index('## When something is wrong') :]
     first_column = re.findall(r'^\| (`.*?) \|', messages, flags=re.MULTILINE)
