@@ -32,7 +32,7 @@ def header(model_name: str, classes: Sequence[str]) -> str:
 
 def remarks(run: Run) -> str:
     """What went wrong in a finished run and what remains of it; empty if all went well."""
-    kept = f' The {run.progress.done} frames before it are below.' if run.progress.done else ''
+    kept = f' The {run.progress.done} frames before it are below.' if run.has_files else ''
     notes = []
     if run.error:
         notes.append(note(run.error + kept))

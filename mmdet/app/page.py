@@ -15,6 +15,7 @@ OFFLINE, CAUSAL = 'offline', 'causal'
 STYLE = Path(__file__).with_name('page.css')
 # on narrow screens the picture is below the controls
 SHOW_PICTURE = "() => document.getElementById('vod-live').scrollIntoView({block: 'nearest'})"
+NO_VIDEO = 'No video is chosen, or its upload is not finished: drop a file at “Video”.'
 SYSTEM_FONTS = ('system-ui', 'sans-serif')  # the page fetches none
 
 Updates = dict[gr.blocks.Block, Any]
@@ -100,7 +101,7 @@ class Page:
     ) -> Iterator[Updates]:
         """Run the uploaded video; yields the page as it changes. A closed tab ends the run."""
         if upload is None:
-            yield {self.note: _shown(fragments.note('No video is chosen: drop a file above.'))}
+            yield {self.note: _shown(fragments.note(NO_VIDEO))}
             return
         if before is not None:
             before.discard()
@@ -129,7 +130,7 @@ class Page:
             self.stop: gr.update(interactive=False),
             self.note: gr.update(value=remarks, visible=bool(remarks)),
         }
-        if not run.progress.done:
+        if not run.has_files:
             return {**updates, self.live: fragments.PLACEHOLDER}
         session.results = results = RunResults(run.video, run.lines)
         last = len(results) - 1

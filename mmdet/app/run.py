@@ -41,8 +41,7 @@ class Run:
     """One video through a detector into two files; `RunQueue.submit` makes and starts it.
 
     Attributes:
-        video, lines: the mp4 with boxes and the JSON lines; they exist once `finished` if any
-            frame was done, and hold the same frames.
+        video, lines: the mp4 with boxes and the JSON lines, of the same frames; see `has_files`.
         progress: so far.
         latest: the newest result, None before the first one.
         stopped: somebody ended it before the end of the video.
@@ -70,6 +69,11 @@ class Run:
     @property
     def finished(self) -> bool:
         return self._end.is_set()
+
+    @property
+    def has_files(self) -> bool:
+        """A finished run left both files: some frame was done, and the disk took it."""
+        return self.video.exists() and self.lines.exists()
 
     @property
     def stopping(self) -> bool:

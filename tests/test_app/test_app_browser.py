@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow  # the server and the browser start once, for all 
 REPO = Path(__file__).resolve().parents[2]
 SCORE_THR = 0.05
 FRAMES = 200
-WAIT_S = 60
+WAIT_S = 120
 
 
 def _what_is_missing() -> str | None:
@@ -134,7 +134,7 @@ class Visit:
     def upload(self, path: Path) -> None:
         field = self.browser.find_element('css selector', '#vod-upload input[type=file]')
         field.send_keys(str(path))
-        self.until(lambda: path.stem in self.text('#vod-upload'))
+        self.until(lambda: path.stem in self.text('#vod-upload') and self.all('#vod-upload a'))
 
     def press(self, selector: str) -> None:
         self.until(lambda: self.browser.find_element('css selector', selector).is_enabled())
@@ -229,6 +229,7 @@ def test_mistakes_are_a_sentence_on_the_page(app, browser, tmp_path):
     visit.press('#vod-start')
     assert 'No video is chosen' in visit.until(lambda: visit.text('.vod-note'))
     (tmp_path / 'notes.mp4').write_text('no video')
+    visit = Visit(browser, app.address)
     visit.upload(tmp_path / 'notes.mp4')
     visit.press('#vod-start')
     visit.until(lambda: visit.text('.vod-note').startswith('Cannot open notes.mp4: '))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_streams import SIZE, decode, scenes, tiny_detector, write_video
 
+from mmdet.app.fragments import remarks
 from mmdet.app.run import Progress, Run, RunQueue
 
 WAIT_S = 60
@@ -136,7 +137,17 @@ def test_an_unreadable_file_is_one_sentence_without_folders(make_queue, tmp_path
     run = make_queue(tiny_detector('faster_rcnn')).submit(path, 0.3, causal=False)
     assert run.wait(WAIT_S)
     assert run.error.startswith('Cannot open notes.mp4: ') and str(tmp_path) not in run.error
-    assert run.progress.done == 0 and not run.folder.exists()
+    assert run.progress.done == 0 and not run.has_files and not run.folder.exists()
+
+
+def test_a_full_disk_is_one_sentence(make_queue, video, monkeypatch):
+    def full(*_) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('mmdet.visualization.VideoWriter._finish', full)
+    run = make_queue(tiny_detector('faster_rcnn')).submit(video, 0.3, causal=False)
+    assert run.wait(WAIT_S) and 'No space left on device' in run.error
+    assert not run.has_files and 'are below' not in remarks(run)
 
 
 def test_a_truncated_video_keeps_what_was_decoded(make_queue, tmp_path):
@@ -167,6 +178,7 @@ def test_the_queue_survives_any_error_and_says_it(make_queue, video, monkeypatch
     monkeypatch.setattr(detector.model, 'step_batch', failing)
     broken, whole = (queue.submit(video, 0.3, causal=False) for _ in range(2))
     assert broken.wait(WAIT_S) and whole.wait(WAIT_S)
+    assert 'The 2 frames before it are below' in remarks(broken)
     assert broken.error.startswith('MemoryError: out of memory') and whole.error is None
     assert len(rows(broken)) == len(decode(broken.video)) == broken.progress.done == 2
     assert whole.progress.done == 12
