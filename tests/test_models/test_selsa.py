@@ -61,8 +61,8 @@ def test_references_are_computed_once_per_video(monkeypatch):
     monkeypatch.setattr(
         type(model),
         'compute_regions',
-        lambda self, images, frames: (
-            seen.extend(f.frame_id for f in frames) or compute(self, images, frames)
+        lambda self, images, frames, state: (
+            seen.extend(f.frame_id for f in frames) or compute(self, images, frames, state)
         ),
     )
     run(model, adaptive_clips(1, 20))
@@ -77,7 +77,7 @@ def test_window_slides_over_the_video(monkeypatch):
     monkeypatch.setattr(
         type(model),
         'compute_regions',
-        lambda self, images, frames: [
+        lambda self, images, frames, state: [
             FrameRegions(torch.full((1, 5), float(f.frame_id)), torch.zeros(1, 32)) for f in frames
         ],
     )
@@ -107,8 +107,8 @@ def test_a_sliding_window_computes_every_frame_once(monkeypatch):
     monkeypatch.setattr(
         type(model),
         'compute_regions',
-        lambda self, images, frames: (
-            seen.extend(f.frame_id for f in frames) or compute(self, images, frames)
+        lambda self, images, frames, state: (
+            seen.extend(f.frame_id for f in frames) or compute(self, images, frames, state)
         ),
     )
     sampler = RefSampler(frame_range=[-3, 3], num_ref_imgs=6, method='test_with_fix_stride')

@@ -13,12 +13,8 @@ from mmdet.models.memory import MemoryBank
 from mmdet.models.roi_heads.selsa_roi_head import MambaBBoxHead, SelsaBBoxHead
 from mmdet.models.vid.detector_needs import need_one_map
 from mmdet.models.vid.pixel_memory import PixelMemory
-from mmdet.models.vid.selsa import (
-    SELSA,
-    FrameRegions,
-    check_has_references,
-    split_key_refs,
-)
+from mmdet.models.vid.references import check_has_references
+from mmdet.models.vid.selsa import SELSA, FrameRegions, split_key_refs
 from mmdet.registry import MODELS
 from mmdet.structures import Clip, Detections, Frame
 
@@ -106,7 +102,7 @@ class MAMBA(SELSA):
         if state.is_new:
             own, keys = self.begin(batch.images[0], clip, state)
         else:
-            (own,) = self.compute_regions(batch.key_images, [clip.key], state.pixels)
+            (own,) = self.compute_regions(batch.key_images, [clip.key], state)
             keys = state.instances
         found = self.detect(own, keys, clip.key)
         if self.pixel_memory is not None:
@@ -121,11 +117,11 @@ class MAMBA(SELSA):
         Returns the first frame's regions and the keys it sees: everything, no random subset.
         """
         if self.pixel_memory is None:
-            own, *refs = self.regions_of(images, clip.frames)
+            own, *refs = self.regions_of(images, clip.frames, state)
         else:
-            refs = self.regions_of(images[1:], clip.refs)
+            refs = self.regions_of(images[1:], clip.refs, state)
             self.remember_references(refs, clip.refs, state.pixels)
-            (own,) = self.compute_regions(images[:1], [clip.key], state.pixels)
+            (own,) = self.compute_regions(images[:1], [clip.key], state)
         keys = self.embed([*refs, own]) if self.has_instances else []
         for memory, rows in zip(state.instances, keys, strict=True):
             memory.update(rows)
@@ -141,13 +137,13 @@ class MAMBA(SELSA):
             self.pixel_memory.write(pixels, regions.feat, found, frame)
 
     def compute_regions(
-        self, images: Tensor, frames: list[Frame], pixels: MemoryBank | None = None
+        self, images: Tensor, frames: list[Frame], state: MambaState
     ) -> list[FrameRegions]:
         if self.pixel_memory is None:
-            return super().compute_regions(images, frames)
+            return super().compute_regions(images, frames, state)
         (maps,) = self.detector.backbone(images)
-        if pixels is not None and len(pixels):
-            keys = pixels.sample()
+        if len(state.pixels):
+            keys = state.pixels.sample()
             maps = torch.stack([self.pixel_memory.enhance(x, keys) for x in maps])
         regions = self.regions_from(self.detector.neck((maps,)), frames)
         for one, feat in zip(regions, maps, strict=True):

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from mmdet.engine.config_check import ConfigError
-from mmdet.models.base import BaseVideoDetector, VideoState
+from mmdet.models.base import VideoState
 from mmdet.models.batch import ClipBatch
 from mmdet.models.detectors.faster_rcnn import Feats
-from mmdet.models.vid.detector_needs import build_detector, need_references_in_head
+from mmdet.models.vid.detector_needs import need_references_in_head
+from mmdet.models.vid.references import ReferenceDetector, check_has_references
 from mmdet.registry import MODELS
 from mmdet.structures import Clip, Detections, Frame
 
@@ -37,39 +38,22 @@ class SelsaState(VideoState):
 
 
 @MODELS.register_module()
-class SELSA(BaseVideoDetector):
+class SELSA(ReferenceDetector):
     """A Faster R-CNN whose region head takes from the regions of reference frames.
 
     In testing, references come with the first frame of a video (`test_with_adaptive_stride`) and
     are computed once: their keys hold for the whole video. With `test_with_fix_stride` they form a
     window that slides along. A video that starts without references has itself only.
 
-    Args:
-        detector: config of a `FasterRCNN` whose `bbox_head` is a `SelsaBBoxHead`.
-        ref_batch: references per pass at the start of a video; more need more memory.
-        data_preprocessor, init_cfg: as in every model.
-
-    Raises:
-        ConfigError: the detector does not give what the method needs.
+    Args: those of `ReferenceDetector`; the `bbox_head` of the detector is a
+        `SelsaBBoxHead`.
     """
 
     keeps_window = True
     refs_per_frame: int | None = None  # best proposals of a reference that are used; None for all
 
-    def __init__(
-        self,
-        detector: dict,
-        ref_batch: int = 2,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.detector = build_detector(detector, type(self).__name__)
-        self.ref_batch = ref_batch
-        self.check_detector()
-
     def check_detector(self) -> None:
-        """Raise a ConfigError where the detector lacks what the method needs."""
+        super().check_detector()
         need_references_in_head(self.detector, type(self).__name__)
 
     @property
@@ -93,10 +77,10 @@ class SELSA(BaseVideoDetector):
 
     def reference_keys(self, ref_feats: Feats, clips: list[Clip]) -> list[list[Tensor]]:
         """For every clip, the keys of its references per layer; gradient flows through them."""
-        shapes = [frame.img_shape for clip in clips for frame in clip.refs]
+        refs = len(ref_feats[0]) // len(clips)
+        shapes = [clip.key.img_shape for clip in clips for _ in range(refs)]
         proposals = [p[: self.refs_per_frame] for p in self.detector.propose(ref_feats, shapes)]
         rows = self.detector.roi_head.rows(ref_feats, proposals)
-        refs = len(rows) // len(clips)
         return [
             self.bbox_head.embed(torch.cat(rows[i : i + refs])) for i in range(0, len(rows), refs)
         ]
@@ -113,7 +97,8 @@ class SELSA(BaseVideoDetector):
             own = self.slide(state, clip, images)
             keys = [torch.cat(layer) for layer in zip(*(r.keys for r in state.window), strict=True)]
         else:
-            own, *refs = self.regions_of(images, clip.frames if state.is_new else [clip.key])
+            frames = clip.frames if state.is_new else [clip.key]
+            own, *refs = self.regions_of(images, frames, state)
             if refs:
                 state.keys = self.embed(refs)
             keys = self.embed([own])
@@ -134,9 +119,9 @@ class SELSA(BaseVideoDetector):
                 f"use 'test_with_adaptive_stride'."
             )
         if clip.refs:
-            new = self.regions_of(images[1:], clip.refs)
+            new = self.regions_of(images[1:], clip.refs, state)
         else:
-            new = self.regions_of(images, [clip.key])
+            new = self.regions_of(images, [clip.key], state)
         for regions in new:
             regions.keys = regions.keys or self.embed([regions])
         if state.is_new:
@@ -147,7 +132,9 @@ class SELSA(BaseVideoDetector):
             state.window[clip.num_left_refs] = new[0]
         return state.window[clip.num_left_refs]
 
-    def regions_of(self, images: Tensor, frames: list[Frame]) -> list[FrameRegions]:
+    def regions_of(
+        self, images: Tensor, frames: list[Frame], state: VideoState
+    ) -> list[FrameRegions]:
         """Regions of every frame of a clip [T, 3, H, W]; a frame that repeats is computed once."""
         first: dict[int, int] = {}
         for i, frame in enumerate(frames):
@@ -157,12 +144,17 @@ class SELSA(BaseVideoDetector):
         for start in range(0, len(unique), self.ref_batch):
             chunk = unique[start : start + self.ref_batch]
             chosen = [frames[i] for i in chunk]
-            found = self.compute_regions(images[chunk], chosen)
+            found = self.compute_regions(images[chunk], chosen, state)
             done.update(zip((f.frame_id for f in chosen), found, strict=True))
         return [done[frame.frame_id] for frame in frames]
 
-    def compute_regions(self, images: Tensor, frames: list[Frame]) -> list[FrameRegions]:
-        """Backbone to first-layer rows for a few frames [n, 3, H, W] at once."""
+    def compute_regions(
+        self, images: Tensor, frames: list[Frame], state: VideoState
+    ) -> list[FrameRegions]:
+        """Backbone to first-layer rows for a few frames [n, 3, H, W] at once.
+
+        SELSA sees each frame alone; methods whose maps depend on the video read its `state`.
+        """
         return self.regions_from(self.detector.extract_feat(images), frames)
 
     def regions_from(self, feats: Feats, frames: list[Frame]) -> list[FrameRegions]:
@@ -185,13 +177,3 @@ def split_key_refs(feats: Feats, num_clips: int) -> tuple[Feats, Feats]:
     """Maps [B * T, ...] as those of the key frames [B, ...] and of the references."""
     clips = [x.unflatten(0, (num_clips, -1)) for x in feats]
     return tuple(x[:, 0] for x in clips), tuple(x[:, 1:].flatten(0, 1) for x in clips)
-
-
-def check_has_references(batch: ClipBatch, method: str) -> None:
-    """Refuse training clips of one frame."""
-    if batch.images.shape[1] < 2:
-        raise ConfigError(
-            f'{method} trains on a key frame and its references, got clips of one frame. Set '
-            f"`ref_img_sampler=dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')` "
-            f'in every training dataset.'
-        )

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mmdet.models.base import BaseVideoDetector, VideoState
+from mmdet.models.base import VideoState
 from mmdet.models.batch import ClipBatch
-from mmdet.models.vid.detector_needs import build_detector, need_prompted_backbone
-from mmdet.models.vid.selsa import check_has_references
-from mmdet.registry import MODELS
+from mmdet.models.vid.detector_needs import need_prompted_backbone
+from mmdet.models.vid.references import ReferenceDetector, check_has_references
+from mmdet.registry import MODELS, check_arguments
 from mmdet.structures import Detections
 
 
@@ -24,7 +24,7 @@ class StpnState(VideoState):
 
 
 @MODELS.register_module()
-class STPN(BaseVideoDetector):
+class STPN(ReferenceDetector):
     """A detector whose backbone sees a few prompt tokens beside the frame.
 
     In testing the prompts are made once, from the references that come with the first frame of a
@@ -36,30 +36,22 @@ class STPN(BaseVideoDetector):
         prompt_predictor: config of what makes prompts of the references' last maps.
         support_eval: references pass the backbone in eval mode in training, too, that is, without
             stochastic depth. Released training: False.
-        ref_batch: references per pass at the start of a video; more need more memory.
-        data_preprocessor, init_cfg: as in every model.
-
-    Raises:
-        ConfigError: the detector does not give what the method needs.
+        kwargs: `ref_batch`, `data_preprocessor`, `init_cfg` as in `ReferenceDetector`.
     """
 
     together = True
 
     def __init__(
-        self,
-        detector: dict,
-        prompt_predictor: dict,
-        support_eval: bool = False,
-        ref_batch: int = 2,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        self, detector: dict, prompt_predictor: dict, support_eval: bool = False, **kwargs
     ) -> None:
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.detector = build_detector(detector, type(self).__name__)
-        need_prompted_backbone(self.detector, type(self).__name__)
+        check_arguments(ReferenceDetector, kwargs)
+        super().__init__(detector, **kwargs)
         self.prompt_predictor = MODELS.build(prompt_predictor)
         self.support_eval = support_eval
-        self.ref_batch = ref_batch
+
+    def check_detector(self) -> None:
+        super().check_detector()
+        need_prompted_backbone(self.detector, type(self).__name__)
 
     def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
         check_has_references(batch, type(self).__name__)
