@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdet.models.backbones.swin_layers import SwinBlock, WindowAttention
+from mmdet.models.backbones.swin import SwinTransformer
+from mmdet.models.backbones.swin_layers import PatchMerging, SwinBlock, WindowAttention
 
 
 def attend(attention: WindowAttention, tokens: Tensor, bias: Tensor) -> Tensor:
@@ -37,38 +38,111 @@ def window_bias(attention: WindowAttention, places: list, size: int, num_prompts
     return bias
 
 
-def attention_branch(block: SwinBlock, x: Tensor, hw: tuple[int, int], num_prompts: int) -> Tensor:
-    """The block's attention on one image, normed rows [P + H*W, C] -> the same shape."""
-    attention, size, shift = block.attn.w_msa, block.attn.window_size, block.attn.shift
+def windows_of(block: SwinBlock, hw: tuple[int, int]) -> list[tuple[list, list]]:
+    """Of every window the places of its tokens, and their rows in the map (None: padding)."""
+    size, shift = block.attn.window_size, block.attn.shift
     padded = [-(-side // size) * size for side in hw]
-    prompts, out = [], [None] * (hw[0] * hw[1])
+    windows = []
     for top in range(0, padded[0], size):
         for left in range(0, padded[1], size):
-            places, sources = [], []
+            places, rows = [], []
             for y in range(size):
-                for x_ in range(size):
-                    source = top + y + shift, left + x_ + shift
-                    wrapped = source[0] >= padded[0], source[1] >= padded[1]
-                    places.append((y, x_, *wrapped))
-                    sources.append((source[0] % padded[0], source[1] % padded[1]))
-            inside = [r < hw[0] and c < hw[1] for r, c in sources]
-            rows = [r * hw[1] + c for r, c in sources]
-            tokens = [
-                x[num_prompts + row] if ok else torch.zeros_like(x[0])
-                for row, ok in zip(rows, inside, strict=True)
-            ]
-            window = torch.cat([x[:num_prompts], torch.stack(tokens)])
-            bias = window_bias(attention, places, size, num_prompts)
-            result = attention.proj(attend(attention, window, bias))
-            prompts.append(result[:num_prompts])
-            for row, ok, token in zip(rows, inside, result[num_prompts:], strict=True):
-                if ok:
-                    out[row] = token
-    return torch.cat([torch.stack(prompts).mean(0), torch.stack(out)])
+                for x in range(size):
+                    source = top + y + shift, left + x + shift
+                    places.append((y, x, source[0] >= padded[0], source[1] >= padded[1]))
+                    r, c = source[0] % padded[0], source[1] % padded[1]
+                    rows.append(r * hw[1] + c if r < hw[0] and c < hw[1] else None)
+            windows.append((places, rows))
+    return windows
+
+
+def attend_in_window(
+    block: SwinBlock, prompts: Tensor, patches: Tensor, window: tuple[list, list]
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Prompts [P, C] and a map [H*W, C] -> what one window makes of them: [P, C], row -> [C]."""
+    attention, (places, rows) = block.attn.w_msa, window
+    tokens = [torch.zeros_like(patches[0]) if row is None else patches[row] for row in rows]
+    bias = window_bias(attention, places, block.attn.window_size, len(prompts))
+    x = torch.cat([prompts, torch.stack(tokens)])
+    result = attention.proj(attend(attention, x, bias))
+    pairs = zip(rows, result[len(prompts) :], strict=True)
+    return result[: len(prompts)], {row: token for row, token in pairs if row is not None}
+
+
+def attention_branch(
+    block: SwinBlock, images: list[Tensor], hw: tuple[int, int], num_prompts: int, mixed: bool
+) -> list[Tensor]:
+    """The block's attention on normed rows [P + H*W, C] of every image -> the same shapes.
+
+    mixed: window k of the batch sees, and gives back, the prompts of image k % B (as in 1.x).
+    """
+    prompts: list[list] = [[] for _ in images]
+    patches: list[dict] = [{} for _ in images]
+    number = 0
+    for i, x in enumerate(images):
+        for window in windows_of(block, hw):
+            owner = number % len(images) if mixed else i
+            given = images[owner][:num_prompts]
+            seen, tokens = attend_in_window(block, given, x[num_prompts:], window)
+            prompts[owner].append(seen)
+            patches[i].update(tokens)
+            number += 1
+    return [
+        torch.cat([torch.stack(p).mean(0), torch.stack([t[row] for row in range(len(t))])])
+        for p, t in zip(prompts, patches, strict=True)
+    ]
+
+
+def batch_output(
+    block: SwinBlock, images: list[Tensor], hw: tuple[int, int], num_prompts: int, mixed: bool
+) -> list[Tensor]:
+    """Rows [P + H*W, C] of every image through the whole block, without stochastic depth."""
+    branches = attention_branch(block, [block.norm1(x) for x in images], hw, num_prompts, mixed)
+    out = []
+    for x, branch in zip(images, branches, strict=True):
+        x = x + branch
+        hidden = F.gelu(block.ffn.layers[0][0](block.norm2(x)))
+        out.append(x + block.ffn.layers[1](hidden))
+    return out
 
 
 def block_output(block: SwinBlock, x: Tensor, hw: tuple[int, int], num_prompts: int = 0) -> Tensor:
     """[P + H*W, C] of one image through the whole block, without stochastic depth."""
-    x = x + attention_branch(block, block.norm1(x), hw, num_prompts)
-    hidden = F.gelu(block.ffn.layers[0][0](block.norm2(x)))
-    return x + block.ffn.layers[1](hidden)
+    return batch_output(block, [x], hw, num_prompts, mixed=False)[0]
+
+
+def merged(merging: PatchMerging, x: Tensor, hw: tuple[int, int], num_prompts: int) -> Tensor:
+    """[P + H*W, C], H and W even -> [P + H*W/4, 2C]; prompts are tiled."""
+    patches = x[num_prompts:].unflatten(0, hw)
+    rows = [torch.cat([prompt] * 4) for prompt in x[:num_prompts]]
+    for top in range(0, hw[0], 2):
+        for left in range(0, hw[1], 2):
+            corners = [patches[top + y, left + x_] for y in (0, 1) for x_ in (0, 1)]
+            rows.append(torch.stack(corners, dim=1).flatten())  # channel * 4 + corner
+    return merging.reduction(merging.norm(torch.stack(rows)))
+
+
+def backbone_maps(
+    backbone: SwinTransformer, image: Tensor, prompts: Tensor | None = None
+) -> list[Tensor]:
+    """Maps [1, C_i, H_i, W_i] of one image [3, h, w] whose sides are multiples of 8 * patch size.
+
+    prompts: [P, C] or None.
+    """
+    embed = backbone.patch_embed
+    x = F.conv2d(image[None], embed.projection.weight, embed.projection.bias, embed.patch_size)
+    hw = tuple(x.shape[2:])
+    x = embed.norm(x[0].flatten(1).T)
+    num_prompts = 0 if prompts is None else len(prompts)
+    x = x if prompts is None else torch.cat([prompts, x])
+    maps = []
+    for i, stage in enumerate(backbone.stages):
+        for block in stage.blocks:
+            x = block_output(block, x, hw, num_prompts)
+        if i in backbone.out_indices:
+            patches = getattr(backbone, f'norm{i}')(x[num_prompts:])
+            maps.append(patches.T.unflatten(1, hw)[None])
+        if stage.downsample is not None:
+            x = merged(stage.downsample, x, hw, num_prompts)
+            hw = hw[0] // 2, hw[1] // 2
+    return maps

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from golden import clip_of, load_json, load_module
-from naive_swin import block_output
+from naive_swin import backbone_maps, batch_output, block_output
 from test_swin import TINY, images, randomise
 from torch import nn
 
@@ -41,6 +41,49 @@ def test_a_prompted_block_equals_the_loop_over_its_windows(hw, index):
         torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9)
     with torch.no_grad():
         torch.testing.assert_close(block(x, hw, 3), expected, rtol=0, atol=1e-10)
+
+
+def test_the_whole_backbone_equals_the_loops():
+    model, x, prompts = tiny().double(), images(2, 3, 40, 48).double(), prompts_of(2, 3, 8).double()
+    for i, levels in enumerate(zip(*model(x, prompts), strict=True)):
+        for a, b in zip(levels, backbone_maps(model, x[i], prompts[i]), strict=True):
+            torch.testing.assert_close(a[None], b, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize('index', [0, 1])
+def test_the_order_of_1x_mixes_the_prompts_of_a_batch(index):
+    """4 images of 6 windows: the first image's prompts live in windows 0, 4, 8, ... of the 24."""
+    block = tiny(prompt_order='window').stages[0].blocks[index].double()
+    hw = (5, 7)
+    x = images(4, 3 + hw[0] * hw[1], 8).double().requires_grad_()
+    expected = torch.stack(batch_output(block, list(x), hw, 3, mixed=True))
+    own = torch.stack(batch_output(block, list(x), hw, 3, mixed=False))
+    assert (expected - own).abs().max() > 0.01
+    weight = images(*expected.shape, seed=1).double()
+    parameters = [x, *block.parameters()]
+    gradients = torch.autograd.grad((expected * weight).sum(), parameters)
+
+    actual = block(x, hw, 3)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
+    for got, want in zip(
+        torch.autograd.grad((actual * weight).sum(), parameters), gradients, strict=True
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(block(x, hw, 3), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize('gradients', [True, False])
+def test_the_order_of_1x_differs_in_batches_only(gradients):
+    """Even with equal images and prompts: what a prompt became differs from window to window."""
+    own, mixed = tiny(), tiny(prompt_order='window')
+    x, prompts = images(1, 3, 50, 38), prompts_of(3, 8)
+    with torch.set_grad_enabled(gradients):
+        for a, b in zip(own(x, prompts), mixed(x, prompts), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+        twice = x.expand(2, -1, -1, -1)
+        last_own, last_mixed = own(twice, prompts)[-1], mixed(twice, prompts)[-1]
+    assert (last_own - last_mixed).abs().max() > 1e-3
 
 
 def test_without_prompts_it_is_the_plain_swin():
@@ -155,6 +198,8 @@ def test_prompts_of_another_shape_are_refused(shape):
 def test_unknown_settings_are_refused():
     with pytest.raises(ValueError, match="'tile' \\(released\\) or 'interleave'"):
         tiny(prompt_layout='repeat')
+    with pytest.raises(ValueError, match="'batch' or 'window'"):
+        tiny(prompt_order='tile')
     with pytest.raises(TypeError, match="Did you mean 'embed_dims'"):
         tiny(embed_dim=8)
 

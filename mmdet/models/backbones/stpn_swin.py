@@ -10,7 +10,8 @@ output. No parameter is added: the state dict is that of the plain Swin.
 from torch import Tensor
 
 from mmdet.models.backbones.swin import SwinTransformer
-from mmdet.models.backbones.swin_layers import PatchMerging
+from mmdet.models.backbones.swin_layers import PatchMerging, ShiftedWindowAttention
+from mmdet.models.backbones.windows import PROMPT_ORDERS
 from mmdet.registry import MODELS, check_arguments
 
 
@@ -22,14 +23,31 @@ class STPNSwinTransformer(SwinTransformer):
         num_tokens: P, prompts per image; that of the prompt predictor.
         prompt_layout: how patch merging widens a prompt, 'tile' or 'interleave' (`PatchMerging`).
             Weights trained with one do not fit the other; released ones need 'tile'.
+        prompt_order: 'batch', every image sees its own prompts; or 'window', which mixes the
+            prompts of a batch of images as version 1.x did (`PROMPT_ORDERS`). One image at a time
+            they are the same.
         swin: the arguments of `SwinTransformer`.
     """
 
-    def __init__(self, num_tokens: int = 5, prompt_layout: str = 'tile', **swin) -> None:
+    def __init__(
+        self,
+        num_tokens: int = 5,
+        prompt_layout: str = 'tile',
+        prompt_order: str = 'batch',
+        **swin,
+    ) -> None:
         check_arguments(SwinTransformer, swin)
+        if prompt_order not in PROMPT_ORDERS:
+            raise ValueError(
+                f"prompt_order {prompt_order!r}: expected 'batch' or 'window' (as version 1.x)."
+            )
         self.prompt_layout = prompt_layout
         super().__init__(**swin)
         self.num_tokens = num_tokens
+        self._images_meet = prompt_order == 'window'
+        for module in self.modules():
+            if isinstance(module, ShiftedWindowAttention):
+                module.prompt_order = prompt_order
 
     def _make_merging(self, dim: int) -> PatchMerging:
         return PatchMerging(dim, self.prompt_layout)

@@ -118,6 +118,8 @@ class SwinTransformer(nn.Module):
             self.add_module(f'norm{i}', nn.LayerNorm(self.num_features[i]))
         self._freeze()
 
+    _images_meet = False  # images of a batch change each other's maps
+
     def _make_merging(self, dim: int) -> PatchMerging:
         return PatchMerging(dim)
 
@@ -130,7 +132,7 @@ class SwinTransformer(nn.Module):
 
     def _encode(self, image: Tensor, prompts: Tensor | None) -> tuple[Tensor, ...]:
         """The maps of [B, 3, h, w] images, each seen together with its prompts [B, P, C]."""
-        if len(image) > 1 and in_pieces(image):
+        if len(image) > 1 and in_pieces(image) and not self._images_meet:
             # One at a time stays in the cache, and what a batch holds does not change the result.
             singles = [
                 self._encode(image[i : i + 1], None if prompts is None else prompts[i : i + 1])

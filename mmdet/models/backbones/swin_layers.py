@@ -151,10 +151,13 @@ class ShiftedWindowAttention(nn.Module):
         self.w_msa = w_msa
         self.window_size = window_size
         self.shift = shift
+        self.prompt_order = 'batch'
         self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor, hw: tuple[int, int], num_prompts: int) -> Tensor:
-        grid = window_grid(*hw, self.window_size, self.shift, num_prompts, x.device)
+        grid = window_grid(
+            *hw, self.window_size, self.shift, num_prompts, x.device, self.prompt_order
+        )
         windows = self.w_msa(to_windows(x.to(_compute_dtype(x)), grid), grid)
         # The projection is linear: of the averaged prompts it is the average of the projected ones.
         return self.drop(self.w_msa.proj(from_windows(windows, grid)))

@@ -18,6 +18,11 @@ from torch.autograd.function import once_differentiable
 # Added to the logits of tokens that the cyclic shift brought together; Swin's value.
 FAR = -100.0
 
+# Whose prompts the windows of a batch of B images see. The M windows of image b are numbers b*M to
+# b*M + M-1. 'batch': its own. 'window': window k sees those of image k % B, and image b's prompts
+# come back from the windows with k % B == b. Version 1.x did so; it differs where B > 1.
+PROMPT_ORDERS = ('batch', 'window')
+
 
 @dataclass(frozen=True, eq=False)
 class WindowGrid:
@@ -25,6 +30,7 @@ class WindowGrid:
 
     num_prompts: int
     num_windows: int
+    prompt_order: str  # one of PROMPT_ORDERS
     gather: Tensor  # [M*T] the row of every window token; 0 where there is only padding
     scatter: Tensor  # [R] the window token of every row (a prompt's: in the first window)
     padding: Tensor | None  # window tokens outside the map, which are zero; None without any
@@ -64,7 +70,13 @@ def _shift_mask(height: int, width: int, size: int, shift: int, num_prompts: int
 
 @lru_cache(maxsize=64)  # the 8 grids of a four-stage model at 8 sizes, a few MB each
 def window_grid(
-    height: int, width: int, size: int, shift: int, num_prompts: int, device: torch.device
+    height: int,
+    width: int,
+    size: int,
+    shift: int,
+    num_prompts: int,
+    device: torch.device,
+    prompt_order: str = 'batch',
 ) -> WindowGrid:
     """The windows of a `height` x `width` map that is rolled by (-shift, -shift).
 
@@ -87,6 +99,7 @@ def window_grid(
         return WindowGrid(
             num_prompts=num_prompts,
             num_windows=len(windows),
+            prompt_order=prompt_order,
             gather=gather.clamp(min=0),
             scatter=scatter,
             padding=padding if len(padding) else None,
@@ -107,8 +120,12 @@ def from_windows(windows: Tensor, grid: WindowGrid) -> Tensor:
 
 
 def _prompts_of(windows: Tensor, grid: WindowGrid) -> Tensor:
-    """A view [B, M, P, C] of the prompts in [B, M*T, C]."""
-    split = windows.view(len(windows), grid.num_windows, -1, windows.shape[-1])
+    """A view [B, M, P, C] of [B, M*T, C]: each image's prompts in the M windows that see them."""
+    images, channels = len(windows), windows.shape[-1]
+    if grid.prompt_order == 'window':
+        split = windows.view(grid.num_windows, images, -1, channels).transpose(0, 1)
+    else:
+        split = windows.view(images, grid.num_windows, -1, channels)
     return split[:, :, : grid.num_prompts]
 
 
@@ -116,6 +133,8 @@ def _gather(rows: Tensor, grid: WindowGrid, prompt_scale: float = 1.0) -> Tensor
     windows = rows.index_select(1, grid.gather)
     if grid.padding is not None:
         windows.index_fill_(1, grid.padding, 0)
+    if grid.prompt_order == 'window':
+        _prompts_of(windows, grid).copy_(rows[:, None, : grid.num_prompts])
     if grid.num_prompts and prompt_scale != 1:
         _prompts_of(windows, grid).mul_(prompt_scale)
     return windows
