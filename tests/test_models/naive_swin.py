@@ -27,14 +27,15 @@ def attend(attention: WindowAttention, tokens: Tensor, bias: Tensor) -> Tensor:
 
 def window_bias(attention: WindowAttention, places: list, size: int, num_prompts: int) -> Tensor:
     """[heads, T, T] from the table and the wrap-around flags in `places`; prompts get zeros."""
-    total = num_prompts + len(places)
-    table = attention.relative_position_bias_table
+    rows = [
+        [(y1 - y2 + size - 1) * (2 * size - 1) + x1 - x2 + size - 1 for y2, x2, *_ in places]
+        for y1, x1, *_ in places
+    ]
+    far = [[-100.0 * (wrap1 != wrap2) for _, _, *wrap2 in places] for _, _, *wrap1 in places]
+    table, total = attention.relative_position_bias_table, num_prompts + len(places)
     bias = torch.zeros(attention.num_heads, total, total, dtype=table.dtype)
-    for i, (y1, x1, *wrap1) in enumerate(places):
-        for j, (y2, x2, *wrap2) in enumerate(places):
-            row = (y1 - y2 + size - 1) * (2 * size - 1) + x1 - x2 + size - 1
-            entry = table[row] + (0 if wrap1 == wrap2 else -100)
-            bias[:, num_prompts + i, num_prompts + j] = entry
+    entries = table[torch.tensor(rows)] + torch.tensor(far)[..., None]
+    bias[:, num_prompts:, num_prompts:] = entries.permute(2, 0, 1)
     return bias
 
 

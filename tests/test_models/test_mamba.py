@@ -19,7 +19,7 @@ from tiny_video_models import (
 
 from mmdet.registry import MODELS
 
-METHODS = ['selsa', 'mamba', 'pixel', 'both', 'stpn']
+METHODS = ['selsa', 'mamba', 'pixel', 'both', 'stpn', 'stpn_selsa']
 
 
 class LiteralMamba:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from golden import clip_of, load_json, load_module
-from naive_swin import backbone_maps, batch_output, block_output
+from naive_swin import backbone_maps, batch_output
 from test_swin import TINY, images, randomise
 from torch import nn
 
@@ -24,11 +24,15 @@ def prompts_of(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize('hw', [(6, 9), (5, 7)])
 @pytest.mark.parametrize('index', [0, 1])
-def test_a_prompted_block_equals_the_loop_over_its_windows(hw, index):
-    """Bias and mask are zero for prompts, which leave as the mean over all windows."""
-    block = tiny().stages[0].blocks[index].double()
-    x = images(2, 3 + hw[0] * hw[1], 8).double().requires_grad_()
-    expected = torch.stack([block_output(block, one, hw, 3) for one in x])
+@pytest.mark.parametrize('order', ['batch', 'window'])
+def test_a_prompted_block_equals_the_loop_over_its_windows(hw, index, order):
+    """Bias and mask are zero for prompts, which leave as the mean over all of their windows.
+
+    4 images of 6 windows; in the order of 1.x the first prompts are in windows 0, 4, ... of the 24.
+    """
+    block = tiny(prompt_order=order).stages[0].blocks[index].double()
+    x = images(4, 3 + hw[0] * hw[1], 8).double().requires_grad_()
+    expected = torch.stack(batch_output(block, list(x), hw, 3, mixed=order == 'window'))
     weight = images(*expected.shape, seed=1).double()
     parameters = [x, *block.parameters()]
     gradients = torch.autograd.grad((expected * weight).sum(), parameters)
@@ -48,29 +52,6 @@ def test_the_whole_backbone_equals_the_loops():
     for i, levels in enumerate(zip(*model(x, prompts), strict=True)):
         for a, b in zip(levels, backbone_maps(model, x[i], prompts[i]), strict=True):
             torch.testing.assert_close(a[None], b, rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize('index', [0, 1])
-def test_the_order_of_1x_mixes_the_prompts_of_a_batch(index):
-    """4 images of 6 windows: the first image's prompts live in windows 0, 4, 8, ... of the 24."""
-    block = tiny(prompt_order='window').stages[0].blocks[index].double()
-    hw = (5, 7)
-    x = images(4, 3 + hw[0] * hw[1], 8).double().requires_grad_()
-    expected = torch.stack(batch_output(block, list(x), hw, 3, mixed=True))
-    own = torch.stack(batch_output(block, list(x), hw, 3, mixed=False))
-    assert (expected - own).abs().max() > 0.01
-    weight = images(*expected.shape, seed=1).double()
-    parameters = [x, *block.parameters()]
-    gradients = torch.autograd.grad((expected * weight).sum(), parameters)
-
-    actual = block(x, hw, 3)
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
-    for got, want in zip(
-        torch.autograd.grad((actual * weight).sum(), parameters), gradients, strict=True
-    ):
-        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9)
-    with torch.no_grad():
-        torch.testing.assert_close(block(x, hw, 3), expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize('gradients', [True, False])

@@ -16,9 +16,9 @@ PIXELS = dict(type='PixelMemory', in_channels=32, num_attention_blocks=4, stride
 
 
 def tiny_config(method: str) -> dict:
-    """`selsa`, `mamba` (instance level), `pixel`, `both`, on a backbone of width 4; `stpn`."""
-    if method == 'stpn':
-        return tiny_stpn_config()
+    """`selsa`, `mamba` (instance level), `pixel`, `both`, `stpn` or `stpn_selsa`, but narrow."""
+    if method.startswith('stpn'):
+        return tiny_stpn_config(method)
     cfg = Config.fromfile(CONFIGS / f'{"selsa" if method == "selsa" else "mamba"}_r18_narrow.py')
     model = cfg.model
     model.detector.backbone.update(base_channels=4, norm_eval=True)
@@ -35,8 +35,8 @@ def tiny_config(method: str) -> dict:
     return model
 
 
-def tiny_stpn_config() -> dict:
-    model = Config.fromfile(CONFIGS / 'stpn_swint.py').model
+def tiny_stpn_config(method: str) -> dict:
+    model = Config.fromfile(CONFIGS / f'{method}_swint.py').model
     detector = model.detector
     detector.backbone.update(
         embed_dims=16, depths=(2, 2), num_heads=(1, 2), out_indices=(0, 1), init_cfg=None
@@ -47,6 +47,9 @@ def tiny_stpn_config() -> dict:
     detector.rpn_head.anchor_generator.strides = [4, 8, 16]
     detector.roi_head.bbox_roi_extractor.update(out_channels=16, featmap_strides=[4, 8])
     detector.roi_head.bbox_head.update(in_channels=16, fc_out_channels=32)
+    if method == 'stpn_selsa':
+        detector.backbone.window_size = 3
+        detector.roi_head.bbox_head.aggregator.update(in_channels=32, num_attention_blocks=4)
     detector.test_cfg.rpn.max_per_img = 30
     model.prompt_predictor.update(embed_dims=32, prompt_dims=16)
     return model
@@ -97,11 +100,12 @@ def adaptive_clips(video: int, length: int, num_refs: int = 14) -> list[Clip]:
     return [clip_of_frames(video, frames, [i] + (refs if i == 0 else [])) for i in range(length)]
 
 
-def training_clips(count: int, size: tuple[int, int] = SIZE) -> list[Clip]:
-    """Clips of a key frame with two boxes and two references."""
+def training_clips(count: int, size: tuple[int, int] = SIZE, num_refs: int = 2) -> list[Clip]:
+    """Clips of a key frame with two boxes and `num_refs` references (1, 2 or 4)."""
+    refs = {1: [4], 2: [0, 4], 4: [0, 1, 3, 4]}[num_refs]
     clips = []
     for video in range(count):
-        clip = clip_of_frames(video, video_frames(video, 5, size), [2, 0, 4])
+        clip = clip_of_frames(video, video_frames(video, 5, size), [2, *refs])
         clip.key.boxes = np.array([[4, 6, 30, 28], [20, 10, 60, 44]], np.float32)
         clip.key.labels = np.array([3, 7])
         clips.append(clip)

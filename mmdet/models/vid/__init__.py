@@ -8,6 +8,7 @@ from mmdet.models.vid.prompt_predictors import (
 )
 from mmdet.models.vid.selsa import SELSA
 from mmdet.models.vid.stpn import STPN
+from mmdet.models.vid.stpn_selsa import STPNSelsa
 
 __all__ = [
     'MAMBA',
@@ -18,5 +19,6 @@ __all__ = [
     'BaseVideoDetector',
     'MixerPromptPredictor',
     'PixelMemory',
+    'STPNSelsa',
     'VideoState',
 ]
