@@ -173,6 +173,7 @@ def test_what_the_settings_need():
     with pytest.raises(ValueError, match=r'at least 2 .*got clips of 2 .*num_ref_imgs=4'):
         model(**model.data_preprocessor(training_clips(1, num_refs=1), training=True))
     model = tiny_model('stpn_selsa', extra_frames=False)
+    assert not model.keeps_window and tiny_model('stpn_selsa').keeps_window
     clip = clip_of_frames(1, video_frames(1, 2), [0, 0, 1], num_left_refs=1, frame_stride=1)
     with pytest.raises(ValueError, match='test_with_adaptive_stride'):
         model.step(clip, model.init_state(video_id=1))

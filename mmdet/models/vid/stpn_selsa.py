@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.base import VideoState
 from mmdet.models.batch import ClipBatch
 from mmdet.models.detectors.faster_rcnn import Feats
@@ -51,6 +52,7 @@ class STPNSelsa(SELSA, STPN):
     ) -> None:
         super().__init__(detector, prompt_predictor=prompt_predictor, **kwargs)
         self.extra_frames = extra_frames
+        self.keeps_window = extra_frames
 
     def clip_feats(self, batch: ClipBatch) -> tuple[Feats, Feats]:
         refs = batch.images[:, 1:]
@@ -87,8 +89,8 @@ class STPNSelsa(SELSA, STPN):
     def begin_unprompted(self, batch: ClipBatch, clip: Clip, state: StpnSelsaState) -> ClipBatch:
         """The same without `extra_frames`: the references are computed before the prompts."""
         if clip.frame_stride is not None:
-            raise ValueError(
-                'STPNSelsa(extra_frames=False) prompts the key frame only and has no window: set '
+            raise ConfigError(
+                'STPNSelsa(extra_frames=False) prompts the key frame only and keeps no window: set '
                 "the test sampler's method to 'test_with_adaptive_stride' (got "
                 "'test_with_fix_stride')."
             )
