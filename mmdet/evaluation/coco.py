@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmdet.evaluation.ground_truth import GroundTruth
+from mmdet.evaluation.pairs import pairs_of_images
 from mmdet.evaluation.results import DetectionArrays, rows_by_class
 
 MAX_DETECTIONS = 100
@@ -144,10 +145,7 @@ def _can_match(
         image, boxes: [n], [n, 4] detections of a class.
         gt_image, gt_boxes, crowd: [m], [m, 4], [m] objects of it, by image.
     """
-    first = np.searchsorted(gt_image, image)
-    count = np.searchsorted(gt_image, image, side='right') - first
-    det = np.repeat(np.arange(len(image)), count)
-    obj = np.arange(len(det)) + np.repeat(first - np.cumsum(count) + count, count)
+    det, obj = pairs_of_images(image, gt_image)
     a, b = boxes[det].astype(np.float64), gt_boxes[obj].astype(np.float64)
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     overlap = np.maximum(sides, 0).prod(axis=1)

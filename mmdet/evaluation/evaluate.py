@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -65,21 +66,90 @@ def evaluate_results(
         AnnotationError, FileNotFoundError: of the annotation file.
     """
     metrics = as_protocols(metrics)
-    index = CocoVideoIndex.open(ann_file, cache_dir)
-    motion, source = _motion(index, motion_file, cache_dir) if 'vid' in metrics else (None, '')
-    truth = ground_truth(index, classes, motion)
-    detections = load_results(results, truth)
-    if frame_list is not None:
-        image_ids = read_frame_list(frame_list, index)
-    if image_ids is not None:
-        rows = _rows_of_images(truth, image_ids)
-        truth, detections = truth.select_images(rows), detections.select_images(rows)
-    scores = _score(detections, truth, metrics, source)
+    scored = ScoredSet.open(
+        ann_file,
+        classes,
+        motion_file=motion_file,
+        frame_list=frame_list,
+        image_ids=image_ids,
+        cache_dir=cache_dir,
+        with_motion='vid' in metrics,
+    )
+    scores = scored.score(scored.read(results), metrics)
     print_log(f'Evaluation on {ann_file}\n{tables(scores)}', logger='current')
     if work_dir is not None:
         paths = write_report(scores, work_dir, Path(frame_list).stem if frame_list else '')
         print_log(f'Written: {paths[0]}, {paths[1]}', logger='current')
     return scores.metrics()
+
+
+@dataclass
+class ScoredSet:
+    """What results are scored against: all images of an annotation file, or some of them.
+
+    Attributes:
+        index: of the annotation file.
+        truth: the ground truth of the images that are scored.
+        motion: where the motion IoUs come from, or why there are none; for people.
+        whole: the ground truth of all images, which a results file must cover.
+        rows: the scored images, as ascending rows of `whole.image_ids`; None: all.
+    """
+
+    index: CocoVideoIndex
+    truth: GroundTruth
+    motion: str
+    whole: GroundTruth
+    rows: np.ndarray | None
+
+    @classmethod
+    def open(
+        cls,
+        ann_file: str | Path,
+        classes: Sequence[str] | None = None,
+        *,
+        motion_file: str | Path | None = None,
+        frame_list: str | Path | None = None,
+        image_ids: Sequence[int] | None = None,
+        cache_dir: str | Path | None = None,
+        with_motion: bool = True,
+    ) -> 'ScoredSet':
+        """Arguments and errors as of `evaluate_results`; `with_motion`: motion IoUs are needed."""
+        index = CocoVideoIndex.open(ann_file, cache_dir)
+        motion, source = None, ''
+        if with_motion:
+            motion, source = _motion(index, motion_file, cache_dir)
+        truth = whole = ground_truth(index, classes, motion)
+        if frame_list is not None:
+            image_ids = read_frame_list(frame_list, index)
+        rows = None if image_ids is None else _rows_of_images(truth, image_ids)
+        if rows is not None:
+            truth = truth.select_images(rows)
+        return cls(index, truth, source, whole, rows)
+
+    def read(self, results: Results) -> DetectionArrays:
+        """The detections of the scored images, out of results of all images."""
+        detections = load_results(results, self.whole)
+        return detections if self.rows is None else detections.select_images(self.rows)
+
+    def score(self, detections: DetectionArrays, metrics: Sequence[str] = PROTOCOLS) -> Scores:
+        """Compute the protocols, saying so where it takes a while."""
+        truth, classes, total = self.truth, len(self.truth.classes), len(detections)
+        vid = coco = None
+        if 'vid' in metrics:
+            with progress_of('AP50 (VID)', total, VID_US) as advance:
+                vid = vid_ap(detections, truth, advance)
+        if 'coco' in metrics:
+            with progress_of('AP (COCO)', total, COCO_US) as advance:
+                coco = coco_ap(detections, truth, advance)
+        return Scores(
+            classes=truth.classes,
+            images=len(truth.image_ids),
+            objects=np.bincount(truth.label[~truth.crowd], minlength=classes),
+            detections=np.bincount(detections.label, minlength=classes),
+            motion=self.motion,
+            vid=vid,
+            coco=coco,
+        )
 
 
 def as_protocols(metrics: Sequence[str] | str) -> tuple[str, ...]:
@@ -132,35 +202,13 @@ def _rows_of_images(truth: GroundTruth, image_ids: Sequence[int]) -> np.ndarray:
     return np.searchsorted(truth.image_ids, wanted)
 
 
-def _score(
-    detections: DetectionArrays, truth: GroundTruth, metrics: Sequence[str], motion: str
-) -> Scores:
-    classes, total = len(truth.classes), len(detections)
-    vid = coco = None
-    if 'vid' in metrics:
-        with _shown('AP50 (VID)', total, VID_US) as advance:
-            vid = vid_ap(detections, truth, advance)
-    if 'coco' in metrics:
-        with _shown('AP (COCO)', total, COCO_US) as advance:
-            coco = coco_ap(detections, truth, advance)
-    return Scores(
-        classes=truth.classes,
-        images=len(truth.image_ids),
-        objects=np.bincount(truth.label[~truth.crowd], minlength=classes),
-        detections=np.bincount(detections.label, minlength=classes),
-        motion=motion,
-        vid=vid,
-        coco=coco,
-    )
-
-
 def about(seconds: float) -> str:
     """How long something will take, if that is worth saying."""
     return f': about {seconds:.0f} s' if seconds >= SAY_FROM_S else ''
 
 
 @contextmanager
-def _shown(what: str, total: int, microseconds: float) -> Iterator[Callable[[int], None]]:
+def progress_of(what: str, total: int, microseconds: float) -> Iterator[Callable[[int], None]]:
     """Say what runs if it will take seconds: a bar on a terminal, else a line with the estimate."""
     expected = about(total * microseconds / 1e6)
     if not expected:

@@ -45,16 +45,34 @@ def evaluate_config(
         EvaluationError: results that do not fit the annotation file.
     """
     cfg = load_config(config, cfg_options, work_dir)
+    options = scoring_options(cfg, metrics, eval_options)
+    return evaluate_results(results, work_dir=cfg.work_dir, **options)
+
+
+def scoring_options(
+    cfg: Config,
+    metrics: tuple[str, ...] | None = None,
+    eval_options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The arguments of `evaluate_results` that the config gives, with those of the command line.
+
+    Args and errors: as of `evaluate_config`.
+    """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    dataset = _test_dataset(cfg)
+    dataset = scored_dataset(cfg)
     options = _evaluator_options(cfg) | _checked(eval_options or {})
     if metrics is not None:
         options.setdefault('metrics', metrics)
     options.setdefault('classes', _classes(dataset))
-    return evaluate_results(results, dataset['ann_file'], work_dir=cfg.work_dir, **options)
+    return {'ann_file': dataset['ann_file'], **options}
 
 
-def _test_dataset(cfg: Config) -> Mapping:
+def scored_dataset(cfg: Config) -> Mapping:
+    """The config of the test dataset.
+
+    Raises:
+        ConfigError: there is none, or it names no annotation file.
+    """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     if not isinstance(dataset, Mapping) or 'ann_file' not in dataset:
         raise ConfigError(

@@ -14,7 +14,7 @@ Equal scores are taken in the order of the original (`score_order.py`), for imag
 Shapes: n detections, m objects, of the whole set or of one class as said; R ranges; C classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,23 @@ class VIDResult:
     mean: np.ndarray
 
 
+@dataclass
+class ClassMatches:
+    """What the detections of one class count for, best score first.
+
+    Attributes:
+        det: [n] rows of the detections.
+        signed: [R, n] as `average_precision` takes it.
+        obj: [n] row of the object that a detection hits when all objects count, -1 without one.
+        positives: [R] numbers of objects that count.
+    """
+
+    det: np.ndarray
+    signed: np.ndarray
+    obj: np.ndarray
+    positives: np.ndarray
+
+
 def vid_ap(
     detections: DetectionArrays,
     truth: GroundTruth,
@@ -73,20 +90,27 @@ def vid_ap(
     objects = truth.select(~truth.crowd)
     ranges = motion_ranges(objects)
     ap = np.full((len(ranges), len(truth.classes)), np.nan)
-    det_by_class = rows_by_class(detections.label, len(truth.classes))
-    obj_by_class = rows_by_class(objects.label, len(truth.classes))
-    for c, (det, obj) in enumerate(zip(det_by_class, obj_by_class, strict=True)):
-        advance(len(det))
-        if len(obj) == 0:
-            continue
-        det = det[descending_within(detections.image[det], detections.score[det])]
-        flags = np.stack([r.ignored[obj] for r in ranges])
-        empty = [r.empty_weight for r in ranges]
-        ap[:, c] = _class_ap(detections, objects, det, obj, flags, empty)
+    for c, found in enumerate(match_by_class(detections, objects, ranges)):
+        for r, positives in enumerate(found.positives):
+            if positives:
+                ap[r, c] = average_precision(found.signed[r], positives)
+        advance(len(found.det))
     defined = ~np.isnan(ap).all(axis=1)
     mean = np.full(len(ranges), np.nan)
     mean[defined] = np.nanmean(ap[defined], axis=1)
     return VIDResult([r.name for r in ranges], ap, mean)
+
+
+def match_by_class(
+    detections: DetectionArrays, objects: GroundTruth, ranges: Sequence[MotionRange]
+) -> Iterator[ClassMatches]:
+    """The matches of each class in turn; `objects` are without crowds."""
+    classes = len(objects.classes)
+    det_by_class = rows_by_class(detections.label, classes)
+    obj_by_class = rows_by_class(objects.label, classes)
+    for det, obj in zip(det_by_class, obj_by_class, strict=True):
+        det = det[descending_within(detections.image[det], detections.score[det])]
+        yield _match(detections, objects, det, obj, ranges)
 
 
 def motion_ranges(objects: GroundTruth) -> list[MotionRange]:
@@ -108,40 +132,36 @@ def motion_ranges(objects: GroundTruth) -> list[MotionRange]:
     return ranges
 
 
-def _class_ap(
+def _match(
     detections: DetectionArrays,
     objects: GroundTruth,
     det: np.ndarray,
     obj: np.ndarray,
-    flags: np.ndarray,
-    empty: list[float],
-) -> np.ndarray:
-    """AP of one class in each range.
+    ranges: Sequence[MotionRange],
+) -> ClassMatches:
+    """Matches of one class.
 
     Args:
         det: [n] rows of the class's detections, by image, best score of an image first.
         obj: [m] rows of its objects, by image.
-        flags: [R, m] ignored or not.
-        empty: [R] weights of a detection on an image without the class.
     """
+    flags = np.stack([r.ignored[obj] for r in ranges])
     images, first = np.unique(objects.image[obj], return_index=True)
     group_of_image = np.full(len(objects.image_ids), -1, np.int32)
     group_of_image[images] = np.arange(len(images))
     group = group_of_image[detections.image[det]]
     near = np.flatnonzero(group >= 0)  # detections on images with the class
     counts = np.diff(np.append(first, len(obj)))
-    outcome = match_class(
+    outcome, hit = match_class(
         detections.boxes[det[near]], group[near], objects.boxes[obj], first, counts, flags
     )
+    empty = np.array([[r.empty_weight or 1.0] for r in ranges])
+    signed = np.repeat(-empty, len(det), axis=1)
+    signed[:, near] = outcome
+    rows = np.full(len(det), -1)
+    rows[near[hit >= 0]] = obj[hit[hit >= 0]]
     order = descending(detections.score[det])
-    ap = np.full(len(flags), np.nan)
-    for r, ignored in enumerate(flags):
-        positives = np.count_nonzero(~ignored)
-        if positives:
-            signed = np.full(len(det), -(empty[r] or 1.0))
-            signed[near] = outcome[r]
-            ap[r] = average_precision(signed[order], positives)
-    return ap
+    return ClassMatches(det[order], signed[:, order], rows[order], (~flags).sum(axis=1))
 
 
 def average_precision(signed: np.ndarray, positives: int) -> float:
@@ -151,9 +171,17 @@ def average_precision(signed: np.ndarray, positives: int) -> float:
         signed: [n] +1 for a hit, minus its weight for a false positive, 0 for one that is dropped.
         positives: number of objects that count.
     """
+    return float(precision_envelope(signed).sum() / positives)
+
+
+def precision_envelope(signed: np.ndarray) -> np.ndarray:
+    """[hits] the best precision at the recall of the first, second, ... hit or beyond it.
+
+    Args:
+        signed: as in `average_precision`.
+    """
     hits = np.flatnonzero(signed > 0)  # recall changes at the hits only
     false = np.cumsum(np.maximum(-signed, 0))[hits]
     true = np.arange(1, len(hits) + 1)
     precision = true / (true + false + np.finfo(np.float64).eps)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope.sum() / positives)
+    return np.maximum.accumulate(precision[::-1])[::-1]

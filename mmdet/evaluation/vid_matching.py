@@ -19,7 +19,7 @@ def match_class(
     first: np.ndarray,
     counts: np.ndarray,
     flags: np.ndarray,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """What each detection of one class on an image with that class counts for.
 
     Args:
@@ -30,9 +30,11 @@ def match_class(
         flags: [R, m].
 
     Returns:
-        [R, n] as `average_precision` takes it.
+        [R, n] as `average_precision` takes it; and [n] the object that the detection hits when all
+        objects count, -1 without one.
     """
     outcome = np.zeros((len(flags), len(boxes)))
+    hit = np.full(len(boxes), -1)
     padded = 1 << np.ceil(np.log2(counts)).astype(int)  # few sizes, so that few blocks
     size = padded[group]
     for width in np.unique(size):
@@ -47,9 +49,10 @@ def match_class(
             columns = np.minimum(first[group[block], None] + slots, len(gt_boxes) - 1)
             iou = iou_plus_two(boxes[block, None], gt_boxes[columns])
             iou[~valid] = -1
-            outcome[:, block] = _match_block(iou, group[block], valid, flags[:, columns])
+            outcome[:, block], slot = _match_block(iou, group[block], valid, flags[:, columns])
+            hit[block] = np.where(slot >= 0, first[group[block]] + slot, -1)
             start = stop
-    return outcome
+    return outcome, hit
 
 
 def _end_of_image(group: np.ndarray, stop: int) -> int:
@@ -61,8 +64,8 @@ def _end_of_image(group: np.ndarray, stop: int) -> int:
 
 def _match_block(
     iou: np.ndarray, group: np.ndarray, valid: np.ndarray, ignored: np.ndarray
-) -> np.ndarray:
-    """Outcomes of whole images of one class.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Outcomes of whole images of one class, and [n] the column hit when all count, -1 without.
 
     Args:
         iou: [n, G] float32, -1 where there is no object.
@@ -80,7 +83,7 @@ def _match_block(
         outcome[r] = _miss_weight(iou, valid, flag)
         hit = np.flatnonzero(match >= 0)
         outcome[r, hit] = ~flag[hit, match[hit]]
-    return outcome
+    return outcome, taken_by_first
 
 
 def _miss_weight(iou: np.ndarray, valid: np.ndarray, flag: np.ndarray) -> np.ndarray:
