@@ -131,6 +131,19 @@ class ScoredSet:
         detections = load_results(results, self.whole)
         return detections if self.rows is None else detections.select_images(self.rows)
 
+    def positions(self) -> np.ndarray:
+        """[N] where the scored images are in the index."""
+        return self.index.positions_of(self.truth.image_ids)
+
+    def file_name(self, image: int) -> str:
+        """Of a scored image."""
+        return self.index.file_name(int(self.index.positions_of(self.truth.image_ids[image])))
+
+    def image_areas(self) -> np.ndarray:
+        """[N] pixels of the scored images."""
+        at = self.positions()
+        return self.index.image_widths[at].astype(float) * self.index.image_heights[at]
+
     def score(self, detections: DetectionArrays, metrics: Sequence[str] = PROTOCOLS) -> Scores:
         """Compute the protocols, saying so where it takes a while."""
         truth, classes, total = self.truth, len(self.truth.classes), len(detections)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -92,7 +93,7 @@ def tables(scores: Scores) -> str:
     if absent.any() and not absent.all():
         console.print(
             f'{absent.sum()} of {len(absent)} classes have no objects here; '
-            f'{scores.detections[absent].sum():,} detections are of them (see per_class.csv).',
+            f'{scores.detections[absent].sum():,} detections are of them (see the CSV file).',
             soft_wrap=True,
         )
     return console.file.getvalue()
@@ -148,9 +149,14 @@ def write_report(scores: Scores, work_dir: str | Path, name: str = '') -> tuple[
         json.dump(scores.metrics(), file, indent=2, allow_nan=False)
         file.write('\n')
     names, rows = scores.per_class()
-    with atomic_write(csv_path) as file:
+    plain = [[*row[:3], *['' if _plain(v) is None else v for v in row[3:]]] for row in rows]
+    write_csv(csv_path, names, plain)
+    return json_path, csv_path
+
+
+def write_csv(path: str | Path, names: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Write a table with a line of column names, whole or not at all."""
+    with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(names)
-        for row in rows:
-            writer.writerow([*row[:3], *['' if _plain(v) is None else v for v in row[3:]]])
-    return json_path, csv_path
+        writer.writerows(rows)

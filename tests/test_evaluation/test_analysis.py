@@ -1,0 +1,242 @@
+"""Curves, confusions and mistakes against literal loops."""
+
+import numpy as np
+import pytest
+from eval_files import truth_of
+from vid_oracle import iou, literal_vid_ap
+
+from mmdet.evaluation import mistakes as mistakes_module
+from mmdet.evaluation.confusion import confusion_matrix
+from mmdet.evaluation.curves import precision_recall
+from mmdet.evaluation.mistakes import KINDS, find_mistakes
+from mmdet.evaluation.pairs import pairs_of_images
+from mmdet.evaluation.results import from_lists
+from mmdet.evaluation.showcase import spread
+from mmdet.evaluation.vid_ap import match_by_class, motion_ranges
+
+CLASSES, IMAGES, THR = 3, 12, 0.3
+
+
+def random_set(seed):
+    """Results and objects of few, overlapping boxes; every score occurs once."""
+    rng = np.random.default_rng(seed)
+
+    def box():
+        x, y = rng.integers(0, 30, 2)
+        return [x, y, x + rng.integers(8, 20), y + rng.integers(8, 20)]
+
+    scores = iter(rng.permutation(2000) / 2000)
+    results, gt = [], []
+    for _ in range(IMAGES):
+        gt.append([(int(rng.integers(CLASSES)), box()) for _ in range(rng.integers(5))])
+        per_class = [[] for _ in range(CLASSES)]
+        for label, b in gt[-1]:  # near an object, sometimes as another class
+            for _ in range(rng.integers(4)):
+                shifted = (np.array(b) + rng.integers(-2, 3, 4)).tolist()
+                said = label if rng.random() < 0.7 else int(rng.integers(CLASSES))
+                per_class[said].append([*shifted, next(scores)])
+        per_class[rng.integers(CLASSES)].append([*box(), next(scores)])
+        results.append([np.array(rows, np.float32).reshape(-1, 5) for rows in per_class])
+    return results, gt
+
+
+def matched(results, gt):
+    truth = truth_of(gt)
+    detections = from_lists(results, len(gt), CLASSES)
+    return truth, detections, list(match_by_class(detections, truth, motion_ranges(truth)))
+
+
+def greedy(rows, boxes, free):
+    """Literal match of one image: rows [(row, ...)] best score first; yields (row, object)."""
+    for row in rows:
+        overlaps = [(iou(row[:4], boxes[k]), -k) for k in free]
+        best = max(overlaps, default=(0, 0))
+        hit = -best[1] if best[0] >= 0.5 else None
+        if hit is not None:
+            free.remove(hit)
+        yield row, hit
+
+
+# --- curves --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_curves_against_every_threshold(seed):
+    results, gt = random_set(seed)
+    _, _, matches = matched(results, gt)
+    curves = precision_recall(matches)
+    for c in range(CLASSES):
+        points = list(literal_points(results, gt, c))
+        for recall, precision in zip(curves.recall[::37], curves.precision[c][::37], strict=True):
+            reached = [p for r, p in points if r >= recall - 1e-12]
+            assert precision == pytest.approx(max(reached, default=0), abs=1e-12)
+    np.testing.assert_allclose(curves.mean, curves.precision.mean(axis=0), atol=1e-12)
+
+
+def literal_points(results, gt, c):
+    """(recall, precision) of the detections from each score on, matched anew."""
+    positives = sum(label == c for per_image in gt for label, _ in per_image)
+    for thr in sorted({float(row[4]) for image in results for row in image[c]}):
+        hits = count = 0
+        for image, objects in zip(results, gt, strict=True):
+            rows = sorted((r for r in image[c] if r[4] >= thr), key=lambda r: -r[4])
+            boxes = [box for label, box in objects if label == c]
+            pairs = list(greedy(rows, boxes, list(range(len(boxes)))))
+            count, hits = count + len(pairs), hits + sum(h is not None for _, h in pairs)
+        yield hits / positives, hits / count
+
+
+def test_area_below_the_curve_is_the_ap():
+    for seed in range(4):
+        results, gt = random_set(seed)
+        curves = precision_recall(matched(results, gt)[2])
+        motion = [[1.0] * len(per_image) for per_image in gt]
+        wanted = literal_vid_ap(results, gt, motion, CLASSES)
+        np.testing.assert_allclose(curves.precision[:, 1:].mean(axis=1), wanted, atol=2e-3)
+
+
+def test_a_class_without_objects_has_no_curve_and_no_part_in_the_mean():
+    box = [10, 10, 40, 40]
+    results = [[np.array([[*box, 0.9]], np.float32)] * CLASSES]
+    curves = precision_recall(matched(results, [[(0, box)]])[2])
+    assert np.isnan(curves.precision[1:]).all()
+    np.testing.assert_allclose(curves.mean, 1)
+    empty = precision_recall(matched(results, [[]])[2])
+    assert np.isnan(empty.mean).all()
+
+
+# --- confusion matrix ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_confusion_against_a_loop(seed):
+    results, gt = random_set(seed)
+    truth, detections, _ = matched(results, gt)
+    wanted = np.zeros((CLASSES + 1, CLASSES + 1), int)
+    for image, objects in zip(results, gt, strict=True):
+        rows = [(*r, c) for c, per_class in enumerate(image) for r in per_class if r[4] >= THR]
+        rows.sort(key=lambda r: -r[4])
+        free = list(range(len(objects)))
+        for row, hit in greedy(rows, [box for _, box in objects], free):
+            wanted[CLASSES if hit is None else objects[hit][0], row[5]] += 1
+        for k in free:
+            wanted[objects[k][0], CLASSES] += 1
+    assert wanted[:CLASSES, :CLASSES].sum() > np.trace(wanted) > 0  # there are confusions
+    np.testing.assert_array_equal(confusion_matrix(detections, truth, THR), wanted)
+
+
+def test_confusion_of_nothing():
+    truth, detections, _ = matched([[np.zeros((0, 5), np.float32)] * CLASSES], [[]])
+    assert confusion_matrix(detections, truth, THR).sum() == 0
+
+
+# --- mistakes ------------------------------------------------------------------------------------
+
+
+def literal_mistakes(results, gt):
+    """[(score, kind)] of false positives, and the missed (image, box) with the score they got."""
+    false, missed = [], []
+    for i, (image, objects) in enumerate(zip(results, gt, strict=True)):
+        for c, per_class in enumerate(image):
+            mine = [box for label, box in objects if label == c]
+            others = [box for label, box in objects if label != c]
+            free = list(range(len(mine)))
+            got = {}
+            rows = sorted(per_class, key=lambda r: -r[4])
+            for row, hit in greedy(rows, mine, free):
+                if hit is not None:
+                    got[hit] = row[4]
+                elif row[4] >= THR:
+                    false.append((row[4], literal_kind(row, mine, others)))
+            below = [(k, got.get(k)) for k in range(len(mine)) if got.get(k, 0) < THR]
+            missed += [(i, tuple(mine[k]), score) for k, score in below]
+    return sorted(false, reverse=True), missed
+
+
+def literal_kind(row, mine, others):
+    own = max((iou(row[:4], box) for box in mine), default=0)
+    if own >= 0.5:
+        return 'duplicate'
+    if any(iou(row[:4], box) >= 0.5 for box in others):
+        return 'wrong class'
+    return 'poor localisation' if own >= 0.1 else 'background'
+
+
+@pytest.mark.parametrize('block', [500_000, 5])
+def test_mistakes_against_a_loop(block, monkeypatch):
+    monkeypatch.setattr(mistakes_module, 'BLOCK', block)
+    seen = set()
+    for seed in range(6):
+        results, gt = random_set(seed)
+        truth, detections, matches = matched(results, gt)
+        found = find_mistakes(matches, detections, truth, THR, np.full(IMAGES, 1000.0))
+        false, missed = literal_mistakes(results, gt)
+        scores = detections.score[found.false]
+        assert [(s, KINDS[k]) for s, k in zip(scores, found.kind, strict=True)] == false
+        rows = found.missed
+        got = [
+            (image, tuple(box), None if np.isnan(score) else score)
+            for image, box, score in zip(
+                truth.image[rows], truth.boxes[rows].tolist(), found.found[rows], strict=True
+            )
+        ]
+        key = lambda entry: (entry[0], entry[1], entry[2] or 0)  # noqa: E731
+        assert sorted(got, key=key) == sorted(missed, key=key)
+        assert (np.diff(truth.area[rows]) <= 0).all()  # all images have one size
+        seen |= {kind for _, kind in false}
+    assert seen == set(KINDS)
+
+
+def test_the_object_a_false_positive_is_about():
+    gt = [[(0, [0, 0, 20, 20]), (1, [50, 0, 70, 20])]]
+    ours = [
+        [0, 0, 20, 20, 0.9],
+        [1, 0, 21, 20, 0.8],
+        [51, 0, 71, 20, 0.7],
+        [0, 12, 20, 32, 0.6],
+        [90, 90, 95, 95, 0.5],
+    ]
+    nothing = np.zeros((0, 5), np.float32)
+    results = [[np.array(ours, np.float32), nothing, nothing]]
+    truth, detections, matches = matched(results, gt)
+    found = find_mistakes(matches, detections, truth, THR, np.array([1e4]))
+    kinds = ['duplicate', 'wrong class', 'poor localisation', 'background']
+    assert [KINDS[k] for k in found.kind] == kinds
+    assert found.near.tolist() == [0, 1, 0, -1]
+    for row, near, overlap in zip(found.false, found.near, found.iou, strict=True):
+        wanted = 0 if near < 0 else iou(detections.boxes[row], truth.boxes[near])
+        assert overlap == pytest.approx(wanted)
+    assert found.missed.tolist() == [1]
+
+
+def test_missed_objects_by_their_part_of_the_frame():
+    gt = [[(0, [0, 0, 20, 20])], [(0, [0, 0, 20, 20]), (1, [0, 0, 30, 30])]]
+    nothing = [[np.zeros((0, 5), np.float32)] * CLASSES] * 2
+    truth, detections, matches = matched(nothing, gt)
+    found = find_mistakes(matches, detections, truth, THR, np.array([1e3, 1e5]))
+    assert found.missed.tolist() == [0, 2, 1]
+
+
+def test_a_score_at_the_threshold_counts():
+    box = [10, 10, 40, 40]
+    results = [[np.array([[*box, 0.7]], np.float32)] + [np.zeros((0, 5), np.float32)] * 2]
+    truth, detections, matches = matched(results, [[(0, box)]])
+    found = find_mistakes(matches, detections, truth, 0.7, np.array([1e4]))
+    assert len(found.missed) == 0 and confusion_matrix(detections, truth, 0.7)[0, 0] == 1
+
+
+def test_pairs_of_images():
+    rng = np.random.default_rng(0)
+    image, gt_image = rng.integers(0, 6, 40), np.sort(rng.integers(0, 6, 9))
+    wanted = [(d, o) for d in range(40) for o in range(9) if image[d] == gt_image[o]]
+    assert (
+        list(zip(*map(np.ndarray.tolist, pairs_of_images(image, gt_image)), strict=True)) == wanted
+    )
+
+
+def test_spread_takes_the_best_of_every_group_first():
+    groups = np.array([5, 5, 5, 2, 5, 2, 9])
+    assert spread(groups, 3).tolist() == [0, 3, 6]
+    assert spread(groups, 5).tolist() == [0, 1, 3, 5, 6]
+    assert spread(groups, 99).tolist() == list(range(7))
+    assert spread(np.zeros(0, int), 3).tolist() == []
