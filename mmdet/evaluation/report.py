@@ -124,7 +124,17 @@ def _class_table(scores: Scores) -> Table:
     return table
 
 
-def _table(columns: list[str]) -> Table:
+def text_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of any width as text."""
+    table = _table(names)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(file=StringIO(), width=10_000, force_terminal=False)
+    console.print(table)
+    return '\n'.join(line.rstrip() for line in console.file.getvalue().splitlines())
+
+
+def _table(columns: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for i, name in enumerate(columns):
         table.add_column(name, justify='right' if i else 'left', no_wrap=i == 0)

@@ -67,12 +67,7 @@ class AnnotatedFrames:
         Raises:
             OSError: the frame is missing or cannot be decoded.
         """
-        path = self.img_prefix / self.index.file_name(image)
-        picture = cv2.imread(str(path))
-        if picture is None:
-            raise OSError(f'{path} is missing or cannot be decoded.')
-        factor = -(-MIN_SHORT_SIDE // min(picture.shape[:2]))
-        picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        picture, factor = read_enlarged(self.img_prefix / self.index.file_name(image))
         if self.show_ground_truth:
             row = np.searchsorted(self.truth.image_ids, self.index.image_ids[image])
             span = slice(*np.searchsorted(self.truth.image, [row, row + 1]))
@@ -102,4 +97,22 @@ class AnnotatedFrames:
 
     def caption(self, image: int) -> str:
         """Where the frame is from: folder and name of its file, without the common beginning."""
-        return str(Path(*Path(self.index.file_name(image)).parts[-2:]).with_suffix(''))
+        return short_name(self.index.file_name(image))
+
+
+def read_enlarged(path: Path) -> tuple[np.ndarray, int]:
+    """A frame, [H, W, 3] uint8 BGR, and by which whole factor it was enlarged, if it is small.
+
+    Raises:
+        OSError: the frame is missing or cannot be decoded.
+    """
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise OSError(f'{path} is missing or cannot be decoded.')
+    factor = -(-MIN_SHORT_SIDE // min(picture.shape[:2]))
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), factor
+
+
+def short_name(file_name: str) -> str:
+    """Folder and name of a frame's file, without the rest."""
+    return str(Path(*Path(file_name).parts[-2:]).with_suffix(''))

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from mmdet.engine.fileio import atomic_write
 from .palette import class_color
 
 MOTION_BINS = ('fast', 'medium', 'slow')
+SIZE_BINS = ('all', 'small', 'medium', 'large')
 _RUN_COLORS = ('#1f6fb4', '#d95f02', '#1b9e77', '#c22d80', '#6f5bb0', '#8c6d1f')
 _STYLE = {
     'font.size': 10,
@@ -87,8 +88,8 @@ def plot_training(logs: Mapping[str, Sequence[dict]], path: str | os.PathLike) -
     Raises:
         ValueError: a run without training rows.
     """
-    with _figure(path, 2, heights=(3, 1), size=(9, 6.5), share_x=True) as (loss_axis, rate_axis):
-        for (name, rows), color in zip(logs.items(), _colors(len(logs)), strict=True):
+    with png_figure(path, 2, heights=(3, 1), size=(9, 6.5), share_x=True) as (loss_axis, rate_axis):
+        for (name, rows), color in zip(logs.items(), run_colors(len(logs)), strict=True):
             train = [row for row in rows if 'loss' in row]
             if not train:
                 raise ValueError(f'The log of {name!r} has no row with a loss: no training in it.')
@@ -109,7 +110,7 @@ def plot_training(logs: Mapping[str, Sequence[dict]], path: str | os.PathLike) -
 
 def _plot_parts(axis, rows: Sequence[dict], steps: np.ndarray) -> None:
     parts = [key for key in rows[0] if key.startswith('loss_')]
-    for key, color in zip(parts, _colors(len(parts), start=1), strict=True):
+    for key, color in zip(parts, run_colors(len(parts), start=1), strict=True):
         values = smooth(_column(rows, key), len(rows) // 20)
         axis.plot(steps, values, color=color, linewidth=1.2, label=key)
 
@@ -123,20 +124,59 @@ def plot_ap_by_motion(metrics: Mapping[str, Mapping], path: str | os.PathLike) -
         path: the PNG to write.
     """
     keys = ['vid/AP50'] + [f'vid/AP50_{name}' for name in MOTION_BINS]
-    with _figure(path, 1, size=(7, 4)) as (axis,):
-        width = 0.8 / len(metrics)
-        runs = zip(metrics.items(), _colors(len(metrics)), strict=True)
-        for i, ((name, values), color) in enumerate(runs):
-            heights = [_percent(values.get(key)) for key in keys]
-            x = np.arange(len(keys)) + (i - (len(metrics) - 1) / 2) * width
-            bars = axis.bar(x, np.nan_to_num(heights), width * 0.92, color=color, label=name)
-            axis.bar_label(bars, [_number(h) for h in heights], padding=2)
-        axis.set_xticks(range(len(keys)), ['all', *MOTION_BINS])
-        axis.set(title='AP50 by motion (VID protocol)', ylabel='AP50 (%)', ylim=(0, 109))
+    _plot_ap_groups(metrics, keys, ['all', *MOTION_BINS], 'AP50 by motion (VID protocol)', path)
+
+
+def plot_ap_by_size(metrics: Mapping[str, Mapping], path: str | os.PathLike) -> None:
+    """AP of the COCO protocol for all, small, medium and large objects, one bar per run.
+
+    Args:
+        metrics: as of `plot_ap_by_motion`: `coco/AP`, `coco/AP_s`, ...
+        path: the PNG to write.
+    """
+    keys = ['coco/AP', 'coco/AP_s', 'coco/AP_m', 'coco/AP_l']
+    _plot_ap_groups(metrics, keys, SIZE_BINS, 'AP by size of the object (COCO protocol)', path)
+
+
+def _plot_ap_groups(
+    metrics: Mapping[str, Mapping],
+    keys: Sequence[str],
+    labels: Sequence[str],
+    title: str,
+    path: str | os.PathLike,
+) -> None:
+    runs = {name: [_percent(values.get(key)) for key in keys] for name, values in metrics.items()}
+    with png_figure(path, 1, size=(7, 4)) as (axis,):
+        draw_groups(axis, runs, labels, _number)
+        axis.set(title=title, ylabel=f'{title.split()[0]} (%)', ylim=(0, 109))
         axis.set_yticks(range(0, 101, 20))
-        axis.grid(axis='x', visible=False)
-        if len(metrics) > 1:
-            axis.legend(loc='lower right', bbox_to_anchor=(1, 1), ncols=len(metrics))
+
+
+def draw_groups(
+    axis,
+    runs: Mapping[str, Sequence[float]],
+    labels: Sequence[str],
+    text: Callable[[float], str],
+) -> None:
+    """Bars in groups: one group per label, in it one bar per run.
+
+    Args:
+        axis: of matplotlib.
+        runs: a value per label, NaN for none, by the name of the run.
+        labels: under the groups.
+        text: what stands above a bar of that value.
+    """
+    width = 0.8 / len(runs)
+    for i, ((name, values), color) in enumerate(
+        zip(runs.items(), run_colors(len(runs)), strict=True)
+    ):
+        x = np.arange(len(labels)) + (i - (len(runs) - 1) / 2) * width
+        bars = axis.bar(x, np.nan_to_num(values), width * 0.92, color=color, label=name)
+        axis.bar_label(bars, [text(value) for value in values], padding=2)
+    axis.set_xticks(range(len(labels)), labels)
+    axis.grid(axis='x', visible=False)
+    if len(runs) > 1:
+        axis.legend(loc='lower right', bbox_to_anchor=(1, 1), ncols=len(runs))
 
 
 def plot_ap_by_class(metrics: Mapping, path: str | os.PathLike) -> None:
@@ -159,7 +199,7 @@ def plot_ap_by_class(metrics: Mapping, path: str | os.PathLike) -> None:
     names = sorted(shown, key=shown.get)
     empty = len(values) - len(names)
     note = f'; {empty} classes without objects' if empty else ''
-    with _figure(path, 1, size=(7, 1.2 + 0.27 * len(names))) as (axis,):
+    with png_figure(path, 1, size=(7, 1.2 + 0.27 * len(names))) as (axis,):
         heights = [shown[name] for name in names]
         bars = axis.barh(names, heights, 0.72, color=[colors[n] for n in names])
         axis.bar_label(bars, [_number(h) for h in heights], padding=3)
@@ -172,24 +212,32 @@ def plot_precision_recall(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
     path: str | os.PathLike,
     title: str = 'Precision and recall',
+    means: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> None:
     """Precision over recall.
 
     Args:
-        curves: (recall, precision), each [N] in 0..1, recall ascending, by the name in the legend.
+        curves: (recall, precision), each [N] in 0..1, recall ascending, by the name of the class,
+            in label order, which decides the colour. Those that are NaN are left out.
         path: the PNG to write.
         title: above the plot.
+        means: likewise, by the name of the run: bold lines over those of the classes.
     """
-    with _figure(path, 1, size=(7, 5)) as (axis,):
+    means = means or {}
+    with png_figure(path, 1, size=(8, 5)) as (axis,):
         for i, (name, (recall, precision)) in enumerate(curves.items()):
-            color = _hex(class_color(i))
-            axis.plot(recall, precision, color=color, linewidth=1.6, label=name)
+            if not np.isnan(precision).all():
+                color = _hex(class_color(i))
+                axis.plot(recall, precision, color=color, linewidth=1.2, label=name)
+        styles = zip(means.items(), ('#000000', '#777777'), strict=False)
+        for (name, (recall, precision)), color in styles:
+            axis.plot(recall, precision, color=color, linewidth=2.6, label=name)
         axis.set(title=title, xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.02))
         axis.legend(loc='center left', bbox_to_anchor=(1.01, 0.5), ncols=1 + len(curves) // 18)
 
 
 @contextmanager
-def _figure(
+def png_figure(
     path: str | os.PathLike,
     rows: int,
     size: tuple[float, float],
@@ -229,5 +277,6 @@ def _hex(bgr: tuple[int, int, int]) -> str:
     return '#{2:02x}{1:02x}{0:02x}'.format(*bgr)
 
 
-def _colors(count: int, start: int = 0) -> list[str]:
+def run_colors(count: int, start: int = 0) -> list[str]:
+    """Colours of runs in a plot; they repeat after six."""
     return [_RUN_COLORS[(start + i) % len(_RUN_COLORS)] for i in range(count)]
