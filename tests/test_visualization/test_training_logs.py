@@ -1,0 +1,139 @@
+"""Logs of trainings: joining resumed runs, best values, the table, through the command as well."""
+
+import csv
+import importlib.util
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from mmdet.visualization.training_logs import TrainingLog, load_training, name_runs, plot_logs
+
+
+def train(step, loss, **more):
+    return {'loss': loss, 'lr': 0.1, 'time': 0.5, 'memory': 100, 'iter': step, 'step': step} | more
+
+
+def write(folder, time, rows):
+    path = folder / time / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Run `a` was resumed at iteration 20 after epoch 1, then tested; `b` ran once."""
+    first = [train(10, 4.0), train(20, 3.0), {'vid/AP50': 0.2, 'step': 1}, train(30, 9.0)]
+    again = [train(25, 2.5), train(35, 2.0, memory=300), {'vid/AP50': 0.6, 'step': 2}]
+    again += [train(45, 2.25, time=2.0), {'vid/AP50': 0.5, 'step': 3}]
+    write(tmp_path / 'a', '20260102_000000', again)
+    write(tmp_path / 'a', '20260101_000000', first)
+    write(tmp_path / 'a', '20260103_000000', [])  # a test
+    write(tmp_path / 'b', '20260101_000000', [train(10, 5.0, loss_cls=1.5), train(20, 4.5)])
+    return tmp_path
+
+
+@pytest.fixture
+def tool(repo, runs, monkeypatch):
+    path = repo / 'tools' / 'analysis_tools' / 'analyze_logs.py'
+    spec = importlib.util.spec_from_file_location('analyze_logs_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(runs)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['analyze_logs.py', *arguments])
+        module.main()
+
+    return run
+
+
+def test_a_resumed_run_replaces_what_it_repeats(runs):
+    log = load_training(runs / 'a')
+    assert log.curve('loss')[0].tolist() == [10, 20, 25, 35, 45]
+    assert log.curve('loss')[1].tolist() == [4.0, 3.0, 2.5, 2.0, 2.25]
+    assert log.curve('vid/AP50')[0].tolist() == [1, 2, 3]
+    assert log.best('loss') == (2.0, 35) and log.best('vid/AP50') == (0.6, 2)
+    assert log.by_epoch('vid/AP50') and not log.by_epoch('lr')
+    assert log.curve('none')[0].tolist() == []
+    one = load_training(runs / 'a' / '20260101_000000' / 'vis_data' / 'scalars.json')
+    assert one.curve('loss')[0].tolist() == [10, 20, 30]
+    assert load_training(runs / 'b' / '20260101_000000').curve('loss')[0].tolist() == [10, 20]
+
+
+def test_runs_are_named_by_their_folders(runs):
+    log = runs / 'a' / '20260101_000000' / 'vis_data' / 'scalars.json'
+    assert name_runs([log, runs / 'b']) == ['a', 'b']
+    assert name_runs([runs / 'x' / 'a', runs / 'y' / 'a']) == ['x/a', 'y/a']
+    assert name_runs([log, runs / 'a']) == ['a (1)', 'a (2)']
+
+
+def test_a_value_that_is_not_finite_is_no_best():
+    log = TrainingLog([train(1, float('nan')), train(2, 3.0)], [])
+    assert log.best('loss') == (3.0, 2)
+
+
+def test_table_and_points(tool, runs, capsys):
+    tool('a', 'b', '--keys', 'loss', 'vid/AP50', 'loss_cls', '--csv', 'points.csv')
+    lines = [line.split('  ') for line in capsys.readouterr().out.splitlines()]
+    cells = {
+        line[1]: [cell.strip() for cell in line[2:] if cell.strip()] for line in lines if line[1:]
+    }
+    assert cells['a'] == [
+        *('45', '3', '0.800', '0.500', '300'),
+        *('2.25', '2 (iter 35)', '0.5', '0.6 (epoch 2)', '-', '-'),
+    ]
+    assert cells['b'][:5] == ['20', '-', '0.500', '0.500', '100']
+    assert cells['b'][5:] == ['4.5', '4.5 (iter 20)', '-', '-', '1.5', '1.5 (iter 10)']
+    with open('points.csv', newline='') as file:
+        points = list(csv.reader(file))
+    assert points[1] == ['a', 'loss', 'iteration', '10', '4.0'] and len(points) == 1 + 5 + 3 + 2 + 1
+    assert ['a', 'vid/AP50', 'epoch', '2', '0.6'] in points
+
+
+def test_curves_have_one_panel_per_key(tool, runs):
+    tool('a', 'b', '--out', 'two.png', '--smooth', '3')  # loss and vid/AP50
+    tool('a', 'b', '--out', 'one.png', '--keys', 'loss')
+    two, one = (cv2.imread(name).astype(int) for name in ('two.png', 'one.png'))
+    assert two.shape[0] > 1.7 * one.shape[0]
+    for name in ('one.png', 'two.png'):
+        image = cv2.imread(name).astype(int)
+        blue = image[..., 0] - image[..., 2] > 100
+        orange = image[..., 2] - image[..., 0] > 150
+        assert blue.sum() > 300 and orange.sum() > 300
+
+
+def test_smoothing_keeps_the_raw_values(tmp_path):
+    rng = np.random.default_rng(0)
+    log = TrainingLog([train(i, 1 + rng.random()) for i in range(1, 60)], [])
+    plot_logs({'a': log}, ['loss'], tmp_path / 'raw.png')
+    plot_logs({'a': log}, ['loss'], tmp_path / 'smooth.png', window=15)
+    raw, smooth = (cv2.imread(str(tmp_path / f'{n}.png')).astype(int) for n in ('raw', 'smooth'))
+
+    def strong(image):
+        return (image[..., 0] - image[..., 2] > 120).sum()
+
+    assert 0 < strong(smooth) < 0.7 * strong(raw)
+    assert ((smooth[..., 0] - smooth[..., 2] > 20).sum()) > 1.5 * strong(smooth)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            ('a', '--keys', 'los'),
+            "No run has logged 'los'. Known: loss, lr, time, memory, vid/AP50",
+        ),
+        (('nothing',), 'nothing holds no training log. Legal: a work dir'),
+        (('a', 'text.json'), 'text.json, line 1 is not JSON'),
+    ],
+)
+def test_mistakes_are_one_sentence(tool, runs, arguments, message):
+    (runs / 'text.json').write_text('hello\nworld\n')
+    with pytest.raises(SystemExit) as stopped:
+        tool(*arguments, '--out', 'no.png')
+    assert str(stopped.value).startswith('error: ') and message in str(stopped.value)
+    assert not (runs / 'no.png').exists()

@@ -1,0 +1,54 @@
+"""Curves of trainings over each other, and a table of what they ended with."""
+
+import argparse
+import sys
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'logs', nargs='+', metavar='LOG_OR_WORK_DIR', help='work dirs, or their scalars.json'
+    )
+    parser.add_argument(
+        '--keys', nargs='+', metavar='KEY', help='such as loss loss_cls vid/AP50 (default: totals)'
+    )
+    parser.add_argument('--out', metavar='curves.png', help='draw the curves there')
+    parser.add_argument('--csv', metavar='FILE', help='write all points there')
+    parser.add_argument(
+        '--smooth', type=int, default=0, metavar='N', help='average losses over N logged rows'
+    )
+    args = parser.parse_args(argv)
+    if args.smooth < 0:
+        parser.error(f'--smooth must be 0 or more, got {args.smooth}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    from mmdet.evaluation.report import text_table, write_csv
+    from mmdet.visualization.training_logs import (
+        curve_rows,
+        keys_to_show,
+        load_training,
+        name_runs,
+        plot_logs,
+        summary_rows,
+    )
+
+    try:
+        logs = [load_training(path) for path in args.logs]
+        runs = dict(zip(name_runs(args.logs), logs, strict=True))
+        keys = keys_to_show(runs, args.keys)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    print(text_table(*summary_rows(runs, keys)))
+    if args.out:
+        plot_logs(runs, keys, args.out, args.smooth)
+        print(f'Written: {args.out}')
+    if args.csv:
+        write_csv(args.csv, ['run', 'key', 'axis', 'step', 'value'], curve_rows(runs, keys))
+        print(f'Written: {args.csv}')
+
+
+if __name__ == '__main__':
+    main()
