@@ -1,9 +1,9 @@
-# SELSA on STPN on the narrow Swin, from scratch on the sample videos: 4 references in training and
-# 28 in testing, half of them for prompts. Results: configs/sample/README.md.
+# SELSA on STPN on the trained faster_rcnn_swin_tiny of the sample videos: 4 references in training
+# and 28 in testing, half of them for prompts. Results: configs/sample/README.md.
 _base_ = [
     '../_base_/models/stpn_selsa_swin_tiny_narrow.py',
     '../_base_/datasets/sample_vid_multi_frame.py',
-    '../_base_/schedules/sample_5x_swin.py',
+    '../_base_/schedules/sample_2x_swin.py',
     '../_base_/default_runtime.py',
 ]
 for _dataset in _base_.train_dataloader.dataset.datasets:
@@ -12,3 +12,4 @@ del _dataset
 train_dataloader = _base_.train_dataloader
 val_dataloader = dict(dataset=dict(ref_img_sampler=dict(num_ref_imgs=28, frame_range=[-14, 14])))
 test_dataloader = val_dataloader
+load_from = 'work_dirs/faster_rcnn_swin_tiny/epoch_5.pth'

@@ -1,0 +1,9 @@
+# The control of STPN here: the trained faster_rcnn_swin_tiny goes on, without prompts, for as many
+# epochs as STPN gets. Results: configs/sample/README.md.
+_base_ = [
+    '../_base_/models/faster_rcnn_swin_tiny_narrow.py',
+    '../_base_/datasets/sample_vid_single_frame.py',
+    '../_base_/schedules/sample_2x_swin.py',
+    '../_base_/default_runtime.py',
+]
+load_from = 'work_dirs/faster_rcnn_swin_tiny/epoch_5.pth'
