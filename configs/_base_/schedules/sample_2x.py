@@ -1,13 +1,10 @@
 # 2 more epochs of the sample videos, 540 iterations of 4 clips, for a model that starts from a
 # trained single-frame detector.
-train_cfg = dict(type='VideoTrainLoop', max_epochs=2, val_interval=2)
-val_cfg = dict(type='VideoValLoop')
-test_cfg = dict(type='VideoTestLoop')
+_base_ = 'sample_5x.py'
 
+train_cfg = dict(max_epochs=2, val_interval=2)
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=4e-4, weight_decay=0.01),
-    clip_grad=dict(max_norm=10, norm_type=2),
+    optimizer=dict(lr=4e-4),
     # What is new learns faster than what is trained. The pixel level starts close to zero: with 2.0
     # its residual ends at 1 to 2 % of the map, with 10.0 at 4 to 10 %.
     paramwise_cfg=dict(

@@ -7,8 +7,6 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
     clip_grad=dict(max_norm=10, norm_type=2),
-    # attention from scratch: at the full rate SELSA ends at 0.51 AP50, a single frame at 0.79
-    paramwise_cfg=dict(custom_keys=dict(aggregator=dict(lr_mult=0.1))),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=51),
