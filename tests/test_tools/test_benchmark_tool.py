@@ -75,3 +75,19 @@ def test_train_takes_real_steps(benchmark, repo, capsys):
     printed = capsys.readouterr().out
     assert '2 clip(s) of 3 frame(s) (108, 192)' in printed
     assert re.search(r'median \d+\.\d+ s per step, peak \d+ MB resident', printed)
+
+
+@pytest.mark.parametrize('subject', ['infer', 'train'])
+def test_backbone_and_neck_can_be_compiled(benchmark, repo, capsys, monkeypatch, subject):
+    """What is compiled is recorded here: compiling takes half a minute."""
+    called = []
+
+    def record(forward):
+        return lambda *args: called.append(type(forward.__self__).__name__) or forward(*args)
+
+    monkeypatch.setattr(torch, 'compile', record)
+    config = f'{repo}/configs/sample/selsa_r18.py'
+    count = '--frames' if subject == 'infer' else '--steps'
+    benchmark.main([subject, config, count, '1', '--warmup', '0', '--device', 'cpu', '--compile'])
+    assert 'backbone and neck compiled' in capsys.readouterr().out
+    assert set(called) == {'ResNet', 'ChannelMapper'}

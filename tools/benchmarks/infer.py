@@ -22,6 +22,7 @@ from .synthetic import video_clip, write_frames
 
 STAGES = ('decode', 'resize', 'pack', 'transfer', 'backbone', 'neck', 'RPN', 'RoI', 'post')
 FRAME_SIZE = (1280, 720)
+COMPILE_HELP = 'torch.compile the parts of fixed structure: backbone and neck'
 
 
 class StageTimer:
@@ -73,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--frames', type=int, default=10, help='timed; default: %(default)s')
     parser.add_argument('--warmup', type=int, default=3, help='default: %(default)s')
     parser.add_argument('--amp', choices=('bf16', 'fp16'))
+    parser.add_argument('--compile', action='store_true', help=COMPILE_HELP)
     parser.add_argument('--device', help='default: the GPU if there is one')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', default=[])
 
@@ -84,7 +86,10 @@ def run(args: argparse.Namespace) -> None:
     cfg, model = build_model(args.config, args.cfg_options, device)
     print(describe_machine())
     dataset = cfg.test_dataloader.dataset
-    print(f'{args.config}: {cfg.model.type}, {args.amp or "fp32"}, batch 1, video {FRAME_SIZE}')
+    print(
+        f'{args.config}: {cfg.model.type}, {args.amp or "fp32"}, batch 1, video {FRAME_SIZE}'
+        + ', backbone and neck compiled' * args.compile
+    )
     timer = StageTimer(device)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_frames(Path(folder), args.warmup + args.frames + 1, *FRAME_SIZE)
@@ -92,6 +97,8 @@ def run(args: argparse.Namespace) -> None:
         pipeline = timed_pipeline(dataset.pipeline, timer)
         refs = reference_ids(dataset.get('ref_img_sampler'), len(paths))
         unit, images = backbone_unit(model, pipeline, paths, timer)
+        if args.compile:
+            compile_static_parts(model)
         timer.attach(model)
         with autocast(args.amp, device):
             first = run_video(model, pipeline, paths, refs, timer)
@@ -109,6 +116,13 @@ def build_model(config: str, options: list[str], device: torch.device):
     cfg.merge_from_dict(dict(option.split('=', 1) for option in options))
     torch.manual_seed(0)
     return cfg, MODELS.build(cfg.model).to(device).eval()
+
+
+def compile_static_parts(model: torch.nn.Module) -> None:
+    """Compile what does the same for every image of a size; the first images take longer."""
+    detector = getattr(model, 'detector', model)
+    for part in (detector.backbone, detector.neck):
+        part.forward = torch.compile(part.forward)
 
 
 def timed_pipeline(configs: list[dict], timer: StageTimer) -> list[Callable]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from .infer import FRAME_SIZE, build_model
+from .infer import COMPILE_HELP, FRAME_SIZE, build_model, compile_static_parts
 from .machine import describe_machine
 from .synthetic import training_clip, write_frames
 
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--steps', type=int, default=3, help='timed; default: %(default)s')
     parser.add_argument('--warmup', type=int, default=1, help='default: %(default)s')
     parser.add_argument('--amp', choices=('bf16', 'fp16'))
+    parser.add_argument('--compile', action='store_true', help=COMPILE_HELP)
     parser.add_argument('--device', help='default: the GPU if there is one')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', default=[])
 
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> None:
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     cfg, model = build_model(args.config, args.cfg_options, device)
     model.train()
+    if args.compile:
+        compile_static_parts(model)
     if args.amp:
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=args.amp)
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -45,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     print(
         f'{args.config}: {cfg.model.type}, {args.amp or "fp32"}, {args.batch} clip(s) of '
         f'{refs + 1} frame(s) {tuple(clips[0].images.shape[1:3])}'
+        + ', backbone and neck compiled' * args.compile
     )
     times = [
         timed_step(model, clips, optim_wrapper, device) for _ in range(args.warmup + args.steps)
