@@ -9,7 +9,13 @@ from mmengine import Config
 from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.logging import print_log
 
-from mmdet.engine.checkpoint import CheckpointError, find_latest_valid, load_checkpoint_file
+from mmdet.engine.checkpoint import (
+    CheckpointError,
+    existing_file,
+    find_latest_valid,
+    load_checkpoint_file,
+)
+from mmdet.engine.download import is_url
 
 if TYPE_CHECKING:
     from mmdet.engine.runner import VideoRunner
@@ -47,6 +53,24 @@ def resume_source(cfg: Config) -> None:
             level=logging.WARNING,
         )
     cfg.randomness.seed = saved
+
+
+def check_start(cfg: Config) -> None:
+    """Refuse to train from weights that are not there, before any work.
+
+    Raises:
+        CheckpointError: `cfg.load_from` is no file; says how to go on.
+    """
+    source = cfg.get('load_from')
+    if not source or cfg.get('resume') or is_url(source):
+        return
+    try:
+        existing_file(source)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f'{error} This training starts from its weights (`load_from`): train that model first, '
+            f'name another file, or start from scratch with --cfg-options load_from=None.'
+        ) from None
 
 
 def _latest(work_dir: str) -> Path | None:

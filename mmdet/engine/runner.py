@@ -28,7 +28,7 @@ from mmdet.engine.checkpoint import (
 from mmdet.engine.config_check import ConfigError
 from mmdet.engine.data_loading import loader_config
 from mmdet.engine.dist import TIMEOUT_S, init_dist, local_rank
-from mmdet.engine.resume import restore_training, resume_source
+from mmdet.engine.resume import check_start, restore_training, resume_source
 from mmdet.engine.rng import get_rng_state
 from mmdet.registry import MODEL_WRAPPERS, RUNNERS
 
@@ -49,6 +49,7 @@ class VideoRunner(Runner):
         # before anything is built: all ranks must agree on the file and on its seed
         _start_processes(cfg.get('launcher', 'none'), cfg)
         resume_source(cfg)
+        check_start(cfg)
         return super().from_cfg(cfg)
 
     # -- environment -----------------------------------------------------------------------------

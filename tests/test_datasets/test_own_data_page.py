@@ -77,6 +77,7 @@ def test_the_other_commands_with_a_small_model(place):
         run(place, steps[0])
     run(place, [*make, '--overwrite'])
     options = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'param_scheduler=[]']
+    options += ['load_from=None']  # the model of the page starts from ImageNet weights
     run(place, [*train, '--device', 'cpu', '--cfg-options', *options])
     demo = [word.replace('epoch_7', 'epoch_1') for word in demo]
     run(place, [*demo, '--device', 'cpu'])

@@ -73,13 +73,23 @@ def test_two_ways_to_resume_are_refused(command, capsys):
         (['{toy}', '--cfg-options', 'modle.x=1'], ['error: --cfg-options: there is no `modle`']),
         (['{toy}', '--cfg-options', 'model.widht=1'], ["'widht'", "mean 'width'"]),
         (['{toy}', '--resume-from', '{here}/no.pth'], ['error: No checkpoint at', 'no.pth']),
+        (
+            ['{toy}', '--cfg-options', 'load_from={here}/no.pth'],
+            ['error: No checkpoint at', 'train that model first', 'load_from=None'],
+        ),
         (['{toy}', '--amp', 'fp16', '--device', 'cpu'], ['--amp bf16']),
         (['{toy}', '--cfg-options', 'model.num_classes=7'], ['model.num_classes', 'is 7']),
         (['{toy}', '--auto-scale-lr', '--cfg-options', 'auto_scale_lr=None'], ['base_batch_size']),
         (['{toy}', '--cfg-options', 'model.explode_at=2'], ['not finite at iteration 2']),
         (['{toy}', '--cfg-options', 'optim_wrapper=None'], ['config has no optim_wrapper']),
-        (['{selsa}', '--cfg-options', '{heads}=7'], ['error: in_channels=256 is no multiple']),
-        (['{selsa}', '--cfg-options', 'model.detector.backbone.depth=19'], ['error: ResNet depth']),
+        (
+            ['{selsa}', '--cfg-options', 'load_from=None', '{heads}=7'],
+            ['error: in_channels=256 is no multiple'],
+        ),
+        (
+            ['{selsa}', '--cfg-options', 'load_from=None', 'model.detector.backbone.depth=19'],
+            ['error: ResNet depth'],
+        ),
     ],
 )
 def test_a_mistake_is_one_message(command, repo, tmp_path, monkeypatch, argv, words):
