@@ -69,10 +69,12 @@ def test_infer_accounts_for_all_of_the_time(benchmark, repo):
     assert stages == pytest.approx(seconds['total'])
 
 
-def test_train_takes_real_steps(benchmark, repo, capsys):
+@pytest.mark.parametrize('amp', [[], ['--amp', 'bf16']])
+def test_train_takes_real_steps(benchmark, repo, capsys, amp):
     config = f'{repo}/configs/sample/mamba_r18.py'
-    benchmark.main(['train', config, '--batch', '2', '--steps', '2', '--device', 'cpu'])
+    benchmark.main(['train', config, '--batch', '2', '--steps', '2', '--device', 'cpu', *amp])
     printed = capsys.readouterr().out
+    assert ('bf16' if amp else 'fp32') in printed
     assert '2 clip(s) of 3 frame(s) (108, 192)' in printed
     assert re.search(r'median \d+\.\d+ s per step, peak \d+ MB resident', printed)
 

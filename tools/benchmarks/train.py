@@ -27,9 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import init_default_scope
 
     from mmdet.datasets.transforms import Pipeline
 
+    init_default_scope('mmdet')  # else --amp is mmengine's, which refuses the CPU
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     cfg, model = build_model(args.config, args.cfg_options, device)
     model.train()
