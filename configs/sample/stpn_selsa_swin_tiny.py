@@ -1,5 +1,5 @@
 # SELSA on STPN on the trained faster_rcnn_swin_tiny of the sample videos: 4 references in training
-# and 28 in testing, half of them for prompts. Results: configs/sample/README.md.
+# and 28 in testing, half of them for prompts. Not measured yet.
 _base_ = [
     '../_base_/models/stpn_selsa_swin_tiny_narrow.py',
     '../_base_/datasets/sample_vid_multi_frame.py',
