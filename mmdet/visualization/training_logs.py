@@ -47,10 +47,16 @@ class TrainingLog:
         columns = [[row['step'] for row in rows], [row[key] for row in rows]]
         return np.array(columns[0], dtype=int), np.array(columns[1], dtype=float)
 
-    def best(self, key: str) -> tuple[float, int]:
-        """The largest value of a metric, the smallest of a loss, and the step where it was."""
+    def best(self, key: str) -> tuple[float, int] | None:
+        """The largest value of a metric, the smallest of a loss, and the step where it was.
+
+        None for what is neither (learning rate, time), and without a finite value.
+        """
         steps, values = self.curve(key)
-        at = np.nanargmax(values) if self.by_epoch(key) else np.nanargmin(values)
+        loss, metric = 'loss' in key, self.by_epoch(key) or key == 'acc'
+        if not (loss or metric) or np.isnan(values).all():
+            return None
+        at = np.nanargmin(values) if loss else np.nanargmax(values)
         return float(values[at]), int(steps[at])
 
 
@@ -136,7 +142,8 @@ def plot_logs(
         runs: by the name in the legend.
         keys: what to show.
         path: the PNG to write.
-        window: training values are averaged over so many rows (the raw ones stay, thin); 0: not.
+        window: training values but the learning rate are averaged over so many rows (the raw ones
+            stay, thin); 0: not.
     """
     heights = [1.0] * len(keys)
     with png_figure(path, len(keys), size=(9, 0.6 + 3.2 * len(keys)), heights=heights) as axes:
@@ -148,7 +155,7 @@ def plot_logs(
                     continue
                 by_epoch = run.by_epoch(key)
                 marker = 'o' if by_epoch or len(steps) == 1 else None
-                if window > 1 and not by_epoch:
+                if window > 1 and not by_epoch and not key.endswith('lr'):
                     axis.plot(steps, values, color=color, alpha=0.25, linewidth=1)
                     values = smooth(values, window)
                 axis.plot(steps, values, color=color, marker=marker, markersize=4, label=name)
@@ -177,13 +184,10 @@ def _summary(run: TrainingLog, keys: Sequence[str]) -> Iterable[str]:
     yield f'{memory.max():,.0f}' if len(memory) else '-'
     for key in keys:
         values = run.curve(key)[1]
-        if len(values) == 0 or np.isnan(values).all():
-            yield from ('-', '-')
-            continue
-        best, step = run.best(key)
-        yield f'{values[-1]:.4g}'
+        yield f'{values[-1]:.4g}' if len(values) else '-'
+        best = run.best(key)
         unit = 'epoch' if run.by_epoch(key) else 'iter'
-        yield f'{best:.4g} ({unit} {step:,})'
+        yield '-' if best is None else f'{best[0]:.4g} ({unit} {best[1]:,})'
 
 
 def curve_rows(runs: Mapping[str, TrainingLog], keys: Sequence[str]) -> Iterable[list]:

@@ -57,6 +57,7 @@ def test_a_resumed_run_replaces_what_it_repeats(runs):
     assert log.curve('loss')[1].tolist() == [4.0, 3.0, 2.5, 2.0, 2.25]
     assert log.curve('vid/AP50')[0].tolist() == [1, 2, 3]
     assert log.best('loss') == (2.0, 35) and log.best('vid/AP50') == (0.6, 2)
+    assert log.best('lr') is None and load_training(runs / 'b').best('vid/AP50') is None
     assert log.by_epoch('vid/AP50') and not log.by_epoch('lr')
     assert log.curve('none')[0].tolist() == []
     one = load_training(runs / 'a' / '20260101_000000' / 'vis_data' / 'scalars.json')
@@ -74,6 +75,7 @@ def test_runs_are_named_by_their_folders(runs):
 def test_a_value_that_is_not_finite_is_no_best():
     log = TrainingLog([train(1, float('nan')), train(2, 3.0)], [])
     assert log.best('loss') == (3.0, 2)
+    assert TrainingLog([train(1, float('nan'))], []).best('loss') is None
 
 
 def test_table_and_points(tool, runs, capsys):
