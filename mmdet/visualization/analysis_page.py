@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from html import escape
 
 _STYLE = """
-body { font: 15px/1.45 sans-serif; color: #222; max-width: 1500px; margin: 2em auto }
+body { font: 15px/1.45 sans-serif; color: #222 }
+body { max-width: 1500px; margin: 2em auto; padding: 0 1em }
 h2 { border-bottom: 1px solid #ccc; margin-top: 2em }
 table { border-collapse: collapse; margin: 1em 0 }
 th, td { padding: 2px 12px; text-align: right; border-bottom: 1px solid #e4e4e4 }

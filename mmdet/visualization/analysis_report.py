@@ -158,4 +158,5 @@ class AnalysisReport:
 
 
 def _three_digits(text: str) -> str:
-    return text if text in ('', 'n/a') else f'{float(text):.3f}'
+    """For the page; - stands where there is no object."""
+    return (text or '-') if text in ('', 'n/a') else f'{float(text):.3f}'
