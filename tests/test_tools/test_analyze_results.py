@@ -11,7 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from mmdet.evaluation.analysis import analyze
+from mmdet.evaluation.evaluate import ScoredSet
 from mmdet.evaluation.from_config import evaluate_config
+from mmdet.evaluation.showcase import choose, differences
 from mmdet.visualization.mistake_frames import MISTAKE_COLOR
 
 LENGTH, SIZE = 4, (100, 160)  # frames; height, width
@@ -153,6 +156,16 @@ def test_mistakes_are_marked_where_they_are(tool, folder):
     assert red_box('out/missed/001.png', top)[:2] == pytest.approx(DOG[:2], abs=1.5)
     assert red_box('out/false_positives/001.png', top)[2:] == pytest.approx(CAT[2:], abs=1.5)
     assert not (folder / 'out' / 'compared').exists()
+
+
+def test_frames_that_differ_most_come_from_different_videos(folder):
+    scored = ScoredSet.open('a.json')
+    ours, base = (analyze(scored, scored.read(f'{name}.pkl'), 0.3) for name in ('ours', 'base'))
+    # one dog that only one of them finds, and one false positive more
+    assert differences(ours, base).tolist() == [2, 2, 0, 0, 0, 2, 2, 0]
+    assert choose(ours, base, scored, 2).compared.tolist() == [0, 5]
+    assert choose(ours, base, scored, 9).compared.tolist() == [0, 1, 5, 6]
+    assert ours.errors_by_image().tolist() == [0, 0, 0, 0, 0, 2, 0, 0]
 
 
 def test_a_coco_json_without_track_ids(tool, folder):
