@@ -9,6 +9,7 @@ output. No parameter is added: the state dict is that of the plain Swin.
 
 from torch import Tensor
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.backbones.swin import SwinTransformer
 from mmdet.models.backbones.swin_layers import PatchMerging, ShiftedWindowAttention
 from mmdet.models.backbones.windows import PROMPT_ORDERS
@@ -38,7 +39,7 @@ class STPNSwinTransformer(SwinTransformer):
     ) -> None:
         check_arguments(SwinTransformer, swin)
         if prompt_order not in PROMPT_ORDERS:
-            raise ValueError(
+            raise ConfigError(
                 f"prompt_order {prompt_order!r}: expected 'batch' or 'window' (as version 1.x)."
             )
         self.prompt_layout = prompt_layout

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdet.engine.config_check import ConfigError
 from mmdet.models.backbones.windows import (
     WindowGrid,
     from_windows,
@@ -229,7 +230,7 @@ class PatchMerging(nn.Module):
     def __init__(self, dim: int, prompt_layout: str = 'tile') -> None:
         super().__init__()
         if prompt_layout not in ('tile', 'interleave'):
-            raise ValueError(
+            raise ConfigError(
                 f"prompt_layout {prompt_layout!r}: expected 'tile' (released) or 'interleave'."
             )
         self.prompt_layout = prompt_layout

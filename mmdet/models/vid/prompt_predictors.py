@@ -71,7 +71,7 @@ class AveragePromptPredictor(nn.Module):
         self.reduction = nn.Linear(embed_dims, prompt_dims)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Raises ValueError where a map has fewer than P tokens."""
+        """Raises ConfigError where a map has fewer than P tokens."""
         tokens = _tokens(features)
         if tokens.shape[-2] < self.num_prompts:
             raise ConfigError(
