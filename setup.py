@@ -14,7 +14,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdet', 'mmdet.*']),
-    package_data={'mmdet.app': ['page.css']},
+    package_data={'mmdet.programs.app': ['page.css']},
     python_requires='>=3.10',
     install_requires=[
         'torch>=2.4',

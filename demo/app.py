@@ -29,7 +29,8 @@ def main() -> int:
     if importlib.util.find_spec('gradio') is None:
         sys.exit('error: the page needs gradio, which is not installed: pip install -e ".[app]"')
     from mmdet.apis.common import plain_errors
-    from mmdet.app.server import AddressError, listen, serve
+    from mmdet.core.errors import AddressError
+    from mmdet.programs.app.server import listen, serve
 
     try:
         with plain_errors(), listen(args.host, args.port) as listener:

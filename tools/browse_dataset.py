@@ -43,8 +43,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from mmdet.apis.browse import browse_dataset
     from mmdet.apis.common import plain_errors
+    from mmdet.programs.browse import browse_dataset
 
     with plain_errors():
         path = browse_dataset(**vars(args))

@@ -42,9 +42,9 @@ def main() -> None:
     args = parse_args()
     from rich.console import Console
 
-    from mmdet.datasets.checking import CheckOptions, check_dataset
-    from mmdet.datasets.checking.report import print_report
-    from mmdet.engine.fileio import atomic_write
+    from mmdet.core.fileio import atomic_write
+    from mmdet.programs.check import CheckOptions, check_dataset
+    from mmdet.programs.check.report import print_report
 
     options = CheckOptions(
         img_root=args.img_root,

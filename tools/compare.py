@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from mmdet.apis.common import plain_errors
-    from mmdet.apis.compare import RunError, compare
+    from mmdet.programs.compare import RunError, compare
 
     with plain_errors():
         try:

@@ -60,8 +60,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse_args()
     from mmdet.apis.common import plain_errors
-    from mmdet.evaluation import EvaluationError
-    from mmdet.evaluation.from_config import evaluate_config
+    from mmdet.apis.score_results import evaluate_config
+    from mmdet.core.errors import EvaluationError
 
     wanted = {protocol for name in args.eval for protocol in PROTOCOLS.get(name, ())}
     with plain_errors():

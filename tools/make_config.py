@@ -30,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from mmdet.apis.common import plain_errors
-    from mmdet.engine.config_template import OwnData, make_config
+    from mmdet.programs.make_config import OwnData, make_config
 
     data = OwnData(args.ann_train, args.ann_val, args.img_root, args.img_root_val)
     with plain_errors():

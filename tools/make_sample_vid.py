@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdet.datasets.sample_vid import SampleSpec, make_sample_vid
+from mmdet.programs.sample import SampleSpec, make_sample_vid
 
 
 def main() -> None:

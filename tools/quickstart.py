@@ -104,7 +104,7 @@ def _parsed(options: list[str]) -> dict:
 
 def _is_rendered() -> bool:
     """The dataset is complete, of the default seed, and newer than everything that made it."""
-    from mmdet.datasets.sample_vid import SampleSpec
+    from mmdet.programs.sample import SampleSpec
 
     marker = REPO / DATA / 'sample_vid.json'
     made = [REPO / DATA / 'annotations' / f'{name}.json' for name in ANNOTATIONS]
@@ -121,8 +121,9 @@ def _is_rendered() -> bool:
 
 def _draw(config: Config, work_dir: Path, results: Path, pictures: Path) -> dict[str, Path]:
     """Write the video and the pictures; what each shows, and where it is."""
-    from mmdet.visualization import VideoWriter, contact_sheet, write_picture
-    from mmdet.visualization.annotated_frames import AnnotatedFrames
+    from mmdet.programs.analyse.annotated_frames import AnnotatedFrames
+    from mmdet.video.writer import VideoWriter
+    from mmdet.visualization import contact_sheet, write_picture
     from mmdet.visualization.plots import (
         find_training_log,
         plot_ap_by_class,

@@ -9,7 +9,8 @@ from typing import Any
 
 from mmengine import Config
 
-from mmdet.engine.config_check import ConfigError, check_config
+from mmdet.core.errors import ConfigError, VFEError
+from mmdet.engine.config_check import check_config
 from mmdet.engine.config_load import load_config
 
 
@@ -89,28 +90,11 @@ def check_amp(amp: str, device: str | None) -> None:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Show mistakes of the user as one message without a traceback, and end with status 1."""
-    from mmdet.datasets.parsers import AnnotationError
-    from mmdet.datasets.transforms import UndecodableFrameError
-    from mmdet.engine.checkpoint import CheckpointError
-    from mmdet.engine.dist import LaunchError, end_dist
-    from mmdet.engine.download import DownloadError
-    from mmdet.engine.loops import NonFiniteLossError
-    from mmdet.evaluation.errors import EvaluationError
+    from mmdet.engine.dist import end_dist  # imports torch, which `--help` need not wait for
 
-    expected = (
-        AnnotationError,
-        CheckpointError,
-        ConfigError,
-        DownloadError,
-        EvaluationError,
-        FileNotFoundError,
-        LaunchError,
-        NonFiniteLossError,
-        UndecodableFrameError,
-    )
     try:
         yield
-    except expected as error:
+    except (VFEError, FileNotFoundError) as error:
         sys.exit(f'error: {error}')
     finally:
         end_dist()

@@ -11,7 +11,8 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmdet.engine.checkpoint import load_checkpoint_file, load_weights, state_dict_of
+from mmdet.core.checkpoint_file import load_checkpoint_file, state_dict_of
+from mmdet.engine.checkpoint import load_weights
 from mmdet.engine.config_check import check_config
 from mmdet.engine.config_load import load_config
 from mmdet.registry import MODELS

@@ -7,9 +7,9 @@ from typing import Any
 from mmengine import Config
 
 from mmdet.apis.common import check_amp, prepare_config, set_metric_options
-from mmdet.engine.checkpoint import existing_file
-from mmdet.engine.config_check import ConfigError
-from mmdet.engine.download import is_url
+from mmdet.core.checkpoint_file import existing_file
+from mmdet.core.download import is_url
+from mmdet.core.errors import ConfigError
 
 NEEDED = ('model', 'test_dataloader', 'test_evaluator')
 TRAINING_KEYS = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mmengine import Config
 
 from mmdet.apis.common import check_amp, prepare_config, set_metric_options
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from mmdet.engine.runner import VideoRunner

@@ -8,13 +8,13 @@ import numpy as np
 from mmengine import Config
 from torch import nn
 
-from mmdet.apis.frame_source import FrameSource, SourceFrame, VideoError
-from mmdet.apis.prefetch import Prefetcher
+from mmdet.core.errors import ConfigError, VideoError
 from mmdet.datasets.ref_sampling import RefSampler, causal_sampler
 from mmdet.datasets.transforms import LoadAnnotations, LoadFrames, Pipeline
-from mmdet.engine.config_check import ConfigError
 from mmdet.registry import check_arguments
 from mmdet.structures import Clip, Frame
+from mmdet.video.frame_source import FrameSource, SourceFrame
+from mmdet.video.prefetch import Prefetcher
 
 
 class PreparedClip(NamedTuple):

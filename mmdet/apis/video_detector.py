@@ -13,13 +13,14 @@ from mmengine import Config
 from mmengine.logging import print_log
 
 from mmdet.apis.common import check_amp
-from mmdet.apis.frame_source import FrameSource, VideoError
 from mmdet.apis.inference import init_detector
-from mmdet.apis.prefetch import Prefetcher
 from mmdet.apis.video_clips import ClipMaker, PreparedClip
-from mmdet.apis.video_sources import Source, open_source
+from mmdet.core.errors import VideoError
 from mmdet.engine.amp import autocast
 from mmdet.structures import Clip, Detections
+from mmdet.video.frame_source import FrameSource
+from mmdet.video.prefetch import Prefetcher
+from mmdet.video.sources import Source, open_source
 
 if TYPE_CHECKING:  # torchvision's models take seconds to import
     from mmdet.models.base import VideoState

@@ -16,11 +16,12 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
-from mmdet.apis.frame_source import DEFAULT_FPS, VideoError
 from mmdet.apis.video_detector import FrameResult, VideoStream
-from mmdet.engine.fileio import atomic_write
-from mmdet.visualization import VideoWriter, draw_detections
-from mmdet.visualization.video_writer import exact_rate
+from mmdet.core.errors import VideoError
+from mmdet.core.fileio import atomic_write
+from mmdet.video.frame_source import DEFAULT_FPS
+from mmdet.video.writer import VideoWriter, exact_rate
+from mmdet.visualization import draw_detections
 
 BOX_DIGITS, SCORE_DIGITS = 3, 5  # of text files; pixels to 0.001
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import cv2
 from mmengine.logging import MMLogger
 
-from mmdet.apis.frame_source import VideoError
 from mmdet.apis.video_detector import FrameResult, VideoStream
 from mmdet.apis.video_outputs import (
     CocoWriter,
@@ -21,8 +20,9 @@ from mmdet.apis.video_outputs import (
     ResultWriter,
     drawn,
 )
-from mmdet.engine import progress
-from mmdet.engine.progress import FrameProgress
+from mmdet.core import progress
+from mmdet.core.errors import VideoError
+from mmdet.core.progress import FrameProgress
 
 WRITERS: dict[str, type[ResultWriter]] = {
     'out': DrawnVideoWriter,

@@ -12,22 +12,21 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from mmdet.engine.config_check import ConfigError
-from mmdet.registry import DATASETS, check_arguments
-from mmdet.structures import Clip, Frame
-
-from .frame_annotations import FrameAnnotations
-from .frame_faults import FrameFaults
-from .parsers import CocoVideoIndex
-from .ref_sampling import RefSampler
-from .selection import (
+from mmdet.core.errors import ConfigError, UndecodableFrameError
+from mmdet.datasets.frame_annotations import FrameAnnotations
+from mmdet.datasets.frame_faults import FrameFaults
+from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.datasets.ref_sampling import RefSampler
+from mmdet.datasets.selection import (
     aspect_flags,
     frames_in_video_order,
     has_object_of,
     is_large_enough,
     label_of_category,
 )
-from .transforms import LoadAnnotations, Pipeline, UndecodableFrameError
+from mmdet.datasets.transforms import LoadAnnotations, Pipeline
+from mmdet.registry import DATASETS, check_arguments
+from mmdet.structures import Clip, Frame
 
 MAX_REPLACEMENTS = 20
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.registry import DATASETS
 from mmdet.structures import Clip
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.structures import Frame
-
-from .parsers import CocoVideoIndex
 
 
 class FrameAnnotations:

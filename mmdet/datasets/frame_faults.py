@@ -4,7 +4,7 @@ import logging
 
 from mmengine.logging import print_log
 
-from .transforms import UndecodableFrameError
+from mmdet.core.errors import UndecodableFrameError
 
 TOLERATED_SHARE = 0.001
 MIN_SAMPLES = 1000

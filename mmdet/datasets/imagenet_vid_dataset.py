@@ -1,9 +1,8 @@
 """ImageNet VID, and the ImageNet DET images it is trained with."""
 
+from mmdet.datasets.coco_video_dataset import CocoVideoDataset
+from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES
 from mmdet.registry import DATASETS
-
-from .coco_video_dataset import CocoVideoDataset
-from .imagenet_classes import IMAGENET_VID_CLASSES
 
 
 @DATASETS.register_module()

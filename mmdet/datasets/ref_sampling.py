@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.registry import closest
 
 PAST_FRAMES = 14  # references of a causal window when the config does not say how many

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmdet.engine.config_check import ConfigError
-
-from .parsers import CocoVideoIndex
+from mmdet.core.errors import ConfigError
+from mmdet.datasets.parsers import CocoVideoIndex
 
 
 def label_of_category(index: CocoVideoIndex, classes: Sequence[str]) -> dict[int, int]:
@@ -72,3 +71,8 @@ def aspect_flags(index: CocoVideoIndex, positions: np.ndarray) -> np.ndarray:
     """uint8, 1 for images wider than high, else 0."""
     wider = index.image_widths[positions] > index.image_heights[positions]
     return wider.astype(np.uint8)
+
+
+def image_positions(index: CocoVideoIndex) -> np.ndarray:
+    """[A] position of the image of each annotation of the index."""
+    return np.repeat(np.arange(len(index)), np.diff(index.ann_offsets))

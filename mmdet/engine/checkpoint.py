@@ -16,13 +16,11 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmdet.engine.dist import local_rank
-from mmdet.engine.download import fetch, is_url
-from mmdet.engine.fileio import atomic_write
-from mmdet.engine.safe_load import MAX_LISTED, BlockedGlobals, CheckpointError, load_safely
+from mmdet.core.errors import CheckpointError
+from mmdet.core.fileio import atomic_write
+from mmdet.core.safe_load import MAX_LISTED, BlockedGlobals, load_safely
 
 PLAIN = (bool, int, float, str)
-PREFIX = 'module.'  # what DistributedDataParallel puts before every name
 DETECTOR = 'detector.'  # what a video model puts before the names of its single-frame model
 
 
@@ -69,87 +67,6 @@ def save_checkpoint(checkpoint: Mapping, path: str | os.PathLike) -> None:
     checkpoint = plain(checkpoint)
     with atomic_write(path, 'wb') as file:
         torch.save(checkpoint, file)
-
-
-def load_checkpoint_file(source: str | os.PathLike, trust: bool = False) -> dict:
-    """Read a checkpoint onto the CPU without running code from it.
-
-    Args:
-        source: a path, or an http(s) address (fetched once into torch's cache).
-        trust: unpickle freely where the safe ways do not suffice: only for files whose origin is
-            known, since loading one can run any code.
-
-    Returns:
-        the dict in the file: a container with `state_dict`, or a bare dict of tensors.
-
-    Raises:
-        CheckpointError: absent, truncated, no checkpoint at all, or in need of `trust`.
-        DownloadError: the address could not be fetched.
-    """
-    path = fetch_once(source) if is_url(source) else existing_file(source)
-    try:
-        checkpoint = load_safely(path)
-    except BlockedGlobals as blocked:
-        if not trust:
-            raise CheckpointError(
-                f'{path} holds objects that only running code from the file could load: '
-                f'{blocked}. If you trust where it comes from, give --trust-checkpoint.'
-            ) from None
-        checkpoint = torch.load(path, map_location='cpu', weights_only=False)
-    if not isinstance(checkpoint, Mapping):
-        raise CheckpointError(
-            f'{path} holds a {type(checkpoint).__name__}, not a dict of weights. Save '
-            f'`model.state_dict()` instead.'
-        )
-    return dict(checkpoint)
-
-
-def fetch_once(url: str | os.PathLike) -> Path:
-    """The local copy of an address; the first process of each node downloads it."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if distributed and local_rank() > 0:
-        torch.distributed.barrier()
-    path = fetch(str(url))
-    if distributed and local_rank() == 0:
-        torch.distributed.barrier()
-    return path
-
-
-def existing_file(source: str | os.PathLike) -> Path:
-    """`source` as a path.
-
-    Raises:
-        CheckpointError: there is no such file; names the checkpoints of its folder.
-    """
-    path = Path(source).expanduser()
-    if not path.is_file():
-        near = sorted(p.name for p in path.parent.glob('*.pth'))[:MAX_LISTED]
-        found = f'That folder has: {", ".join(near)}.' if near else 'That folder has no .pth file.'
-        raise CheckpointError(f'No checkpoint at {path}. {found}')
-    return path
-
-
-def state_dict_of(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The weights in a container of ours, of 1.x, of DETR's kind (`model`), or a bare state dict.
-
-    A `module.` before every name is taken away.
-
-    Raises:
-        CheckpointError: there are no weights.
-    """
-    for key in ('state_dict', 'model', 'params'):
-        if isinstance(checkpoint.get(key), Mapping):
-            checkpoint = checkpoint[key]
-            break
-    weights = {k: v for k, v in checkpoint.items() if isinstance(v, Tensor)}
-    if not weights:
-        keys = ', '.join(map(str, list(checkpoint)[:MAX_LISTED]))
-        raise CheckpointError(
-            f'The checkpoint has no weights: neither `state_dict` nor tensors. Keys: {keys}.'
-        )
-    if all(name.startswith(PREFIX) for name in weights):
-        weights = {name[len(PREFIX) :]: v for name, v in weights.items()}
-    return weights
 
 
 def load_weights(

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from mmdet.engine.checkpoint import load_checkpoint_file
+from mmdet.core.checkpoint_file import load_checkpoint_file
 from mmdet.registry import HOOKS
 
 LATEST = 'latest.pth'  # a link to the newest checkpoint, as in 1.x

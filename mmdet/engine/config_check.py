@@ -18,6 +18,7 @@ from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader
 
 import mmdet.registry as ours
+from mmdet.core.errors import ConfigError
 from mmdet.registry import check_arguments, closest
 
 # what our runner and tools read beside the arguments of mmengine's Runner
@@ -97,10 +98,6 @@ LOADER_KEYS = {
     'num_batch_per_epoch',
     'disable_subprocess_warning',
 }
-
-
-class ConfigError(ValueError):
-    """A mistake in a config, to be shown without a traceback."""
 
 
 def check_config(cfg: Config) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine import Config
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.registry import closest
 
 Path_ = str | os.PathLike

@@ -11,15 +11,13 @@ from datetime import timedelta
 import torch
 import torch.distributed as torch_dist
 
+from mmdet.core.errors import LaunchError
+
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 DEFAULT_PORT = '29500'
 FIRST_HOST = re.compile(r'([^\[,]*)(?:\[([^\],-]+)[^\]]*\])?([^\[,]*)')
 # Rank 0 scores a whole validation set while the others wait: NCCL's 10 minutes are too few.
 TIMEOUT_S = 3600
-
-
-class LaunchError(RuntimeError):
-    """The processes of a run were not started as the launcher needs it."""
 
 
 def init_dist(launcher: str, timeout_s: int = TIMEOUT_S, use_gpu: bool = True) -> None:
@@ -55,11 +53,6 @@ def end_dist() -> None:
     """Leave the process group, so that the processes of a finished run end without warnings."""
     if torch_dist.is_available() and torch_dist.is_initialized():
         torch_dist.destroy_process_group()
-
-
-def local_rank() -> int:
-    """The number of this process on its node."""
-    return int(os.environ.get('LOCAL_RANK', 0))
 
 
 def _select_gpu(local: int) -> None:

@@ -13,18 +13,15 @@ from mmengine.runner.loops import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmdet.core.errors import ConfigError, NonFiniteLossError
+from mmdet.core.progress import FrameProgress
 from mmdet.engine.amp import autocast
-from mmdet.engine.config_check import ConfigError, check_class_count
-from mmdet.engine.progress import FrameProgress
+from mmdet.engine.config_check import check_class_count
 from mmdet.engine.rng import get_rng_state, set_rng_state
 from mmdet.registry import LOOPS
 from mmdet.structures import Clip, Detections
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)  # ask to stop
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite."""
 
 
 class TrainingInterrupted(SystemExit):

@@ -9,13 +9,10 @@ from mmengine import Config
 from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.logging import print_log
 
-from mmdet.engine.checkpoint import (
-    CheckpointError,
-    existing_file,
-    find_latest_valid,
-    load_checkpoint_file,
-)
-from mmdet.engine.download import is_url
+from mmdet.core.checkpoint_file import existing_file, load_checkpoint_file
+from mmdet.core.download import is_url
+from mmdet.core.errors import CheckpointError
+from mmdet.engine.checkpoint import find_latest_valid
 
 if TYPE_CHECKING:
     from mmdet.engine.runner import VideoRunner

@@ -18,16 +18,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import mmdet
-from mmdet.engine.checkpoint import (
-    load_checkpoint_file,
-    load_weights,
-    plain,
-    save_checkpoint,
-    state_dict_of,
-)
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.checkpoint_file import load_checkpoint_file, local_rank, state_dict_of
+from mmdet.core.errors import ConfigError
+from mmdet.engine.checkpoint import load_weights, plain, save_checkpoint
 from mmdet.engine.data_loading import loader_config
-from mmdet.engine.dist import TIMEOUT_S, init_dist, local_rank
+from mmdet.engine.dist import TIMEOUT_S, init_dist
 from mmdet.engine.resume import check_start, restore_training, resume_source
 from mmdet.engine.rng import get_rng_state
 from mmdet.registry import MODEL_WRAPPERS, RUNNERS

@@ -1,4 +1,4 @@
-from mmdet.evaluation.errors import EvaluationError
+from mmdet.core.errors import EvaluationError
 from mmdet.evaluation.evaluate import evaluate_results
 from mmdet.evaluation.metric import VideoDetectionMetric
 

@@ -11,12 +11,12 @@ from mmengine.logging import print_log
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mmdet.core.errors import EvaluationError
+from mmdet.datasets.motion import motion_from_mat, motion_from_tracks
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.evaluation.coco import coco_ap
-from mmdet.evaluation.errors import EvaluationError
 from mmdet.evaluation.frame_list import read_frame_list
 from mmdet.evaluation.ground_truth import GroundTruth, ground_truth
-from mmdet.evaluation.motion import motion_from_mat, motion_from_tracks
 from mmdet.evaluation.report import Scores, tables, write_report
 from mmdet.evaluation.results import DetectionArrays, from_lists, read_coco_json, read_pkl
 from mmdet.evaluation.vid_ap import vid_ap

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmdet.core.errors import EvaluationError
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.evaluation.errors import EvaluationError
 from mmdet.registry import closest
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mmdet.core.errors import EvaluationError
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.datasets.selection import label_of_category
-from mmdet.evaluation.errors import EvaluationError
+from mmdet.datasets.selection import image_positions, label_of_category
 
 
 @dataclass
@@ -97,11 +97,6 @@ def ground_truth(
         crowd=index.ann_iscrowd[kept],
         motion=None if motion is None else motion[kept],
     )
-
-
-def image_positions(index: CocoVideoIndex) -> np.ndarray:
-    """[A] position of the image of each annotation of the index."""
-    return np.repeat(np.arange(len(index)), np.diff(index.ann_offsets))
 
 
 def _labels(index: CocoVideoIndex, names: tuple[str, ...]) -> dict[int, int]:

@@ -8,8 +8,8 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from mmdet.core.errors import EvaluationError
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.evaluation.errors import EvaluationError
 from mmdet.evaluation.evaluate import PROTOCOLS, about, as_protocols, evaluate_results
 from mmdet.evaluation.gather import broadcast_object, gather_objects
 from mmdet.evaluation.ground_truth import GroundTruth, ground_truth

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mmdet.engine.fileio import atomic_write
+from mmdet.core.fileio import atomic_write
 from mmdet.evaluation.coco import COCOResult
 from mmdet.evaluation.vid_ap import SPEEDS, VIDResult
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdet.engine.fileio import atomic_write
-from mmdet.evaluation.errors import EvaluationError
+from mmdet.core.errors import EvaluationError
+from mmdet.core.fileio import atomic_write
 
 IMAGES_AT_ONCE = 5000  # in writing JSON: bounds the memory
 

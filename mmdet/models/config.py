@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.registry import closest
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmdet.engine.fileio import atomic_write
-
-from .text import fit_text, put_text, text_mask
+from mmdet.core.fileio import atomic_write
+from mmdet.visualization.text import fit_text, put_text, text_mask
 
 PICTURE_ENDINGS = ('.png', '.jpg', '.jpeg')
 _PAPER = (255, 255, 255)

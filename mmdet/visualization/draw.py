@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 
 from mmdet.structures import Detections
-
-from .palette import Color, class_color, text_color
-from .text import fit_text, put_text, text_mask
+from mmdet.visualization.palette import Color, class_color, text_color
+from mmdet.visualization.text import fit_text, put_text, text_mask
 
 GROUND_TRUTH_COLOR: Color = (255, 255, 255)
 _HALO: Color = (20, 20, 20)  # a dark edge under each line, seen on bright backgrounds

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdet.engine.fileio import atomic_write
-
-from .palette import class_color
+from mmdet.core.fileio import atomic_write
+from mmdet.visualization.palette import class_color
 
 MOTION_BINS = ('fast', 'medium', 'slow')
 SIZE_BINS = ('all', 'small', 'medium', 'large')

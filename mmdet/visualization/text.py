@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .palette import Color
+from mmdet.visualization.palette import Color
 
 
 @lru_cache(maxsize=16)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mmdet.apis import compare as module
-from mmdet.apis.compare import RunError, compare
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
+from mmdet.programs import compare as module
+from mmdet.programs.compare import RunError, compare
 
 BASE, ONE, TWO = 'base_model.py', 'one.py', 'two.py'
 AP = {('base_model', 0): 0.5, ('base_model', 7): 0.6, ('one', 0): 0.61, ('one', 7): 0.72}

@@ -7,7 +7,7 @@ import time
 import pytest
 from tiny_streams import alive
 
-from mmdet.apis.prefetch import Prefetcher
+from mmdet.video.prefetch import Prefetcher
 
 
 def wait_until(condition, seconds: float = 10) -> bool:

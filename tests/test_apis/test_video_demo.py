@@ -20,8 +20,8 @@ from tiny_streams import SIZE, decode, scenes, tiny_detector, write_frames, writ
 
 from mmdet.apis import VideoError, video_detector
 from mmdet.apis.video_run import LiveProgress, StopSignals, run_video
+from mmdet.core import progress
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.engine import progress
 
 REPO = Path(__file__).resolve().parents[2]
 DEMO = REPO / 'demo/video_demo.py'
@@ -233,7 +233,7 @@ def test_the_page_of_the_docs_names_flags_and_messages_that_exist(demo, capsys):
     named = set(re.findall(r'--[a-z][a-z-]+', page.replace(browser, '')))
     assert named - others <= flags
     assert flags - named == {'--help', '--trust-checkpoint'}
-    folders = [REPO / name for name in ('mmdet/apis', 'mmdet/app', 'demo')]
+    folders = [REPO / name for name in ('mmdet/apis', 'mmdet/video', 'mmdet/programs/app', 'demo')]
     code = ''.join(p.read_text() for folder in folders for p in folder.glob('*.py'))
     code = re.sub(r"'\n\s+f?'", '', code)  # long messages span lines
     messages = page[page.index('## When something is wrong') :]

@@ -22,12 +22,13 @@ from tiny_streams import (
     write_video,
 )
 
-from mmdet.apis import VideoDetector, VideoError, video_detector, video_sources
+from mmdet.apis import VideoDetector, VideoError, video_detector
 from mmdet.apis.test import look_back_only
+from mmdet.core.errors import ConfigError
 from mmdet.datasets.ref_sampling import RefSampler
-from mmdet.engine.config_check import ConfigError
 from mmdet.registry import DATASETS
 from mmdet.structures import Detections
+from mmdet.video import sources as video_sources
 
 LENGTH = 23
 WINDOW = dict(method='test_with_fix_stride', num_ref_imgs=6, frame_range=[-3, 3], stride=2)

@@ -20,9 +20,10 @@ from tiny_streams import (
     write_video,
 )
 
-from mmdet.apis import VideoError, video_sources
-from mmdet.apis.video_file import VideoFile
-from mmdet.apis.video_sources import open_source
+from mmdet.apis import VideoError
+from mmdet.video import sources as video_sources
+from mmdet.video.sources import open_source
+from mmdet.video.video_file import VideoFile
 
 FASTSTART = {'movflags': 'faststart'}  # the index of an mp4 first, so that a part of it opens
 
@@ -119,7 +120,7 @@ def test_phone_videos_are_turned_upright(tmp_path, matrix, turn):
 
 def test_colours_follow_the_matrix_that_the_file_names(tmp_path):
     """VideoWriter marks BT.709; read as BT.601, green would be off by more than 20."""
-    from mmdet.visualization import VideoWriter
+    from mmdet.video.writer import VideoWriter
 
     with VideoWriter(tmp_path / 'a.mp4', 25) as writer:
         for _ in range(3):

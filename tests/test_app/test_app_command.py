@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mmdet.app.server import AddressError, listen
+from mmdet.core.errors import AddressError
+from mmdet.programs.app.server import listen
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = str(REPO / 'configs/sample/faster_rcnn_r18.py')

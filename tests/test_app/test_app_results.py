@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from tiny_streams import decode, scenes
 
-from mmdet.app import fragments
-from mmdet.app.results import ClassTimeline, RunResults
-from mmdet.app.run import Progress
-from mmdet.visualization import VideoWriter, class_color
+from mmdet.programs.app import fragments
+from mmdet.programs.app.results import ClassTimeline, RunResults
+from mmdet.programs.app.run import Progress
+from mmdet.video.writer import VideoWriter
+from mmdet.visualization import class_color
 
 FRAMES = 30
 

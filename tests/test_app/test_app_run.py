@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny_streams import SIZE, decode, scenes, tiny_detector, write_video
 
-from mmdet.app.fragments import remarks
-from mmdet.app.run import Progress, Run, RunQueue
+from mmdet.programs.app.fragments import remarks
+from mmdet.programs.app.run import Progress, Run, RunQueue
 
 WAIT_S = 60
 
@@ -144,7 +144,7 @@ def test_a_full_disk_is_one_sentence(make_queue, video, monkeypatch):
     def full(*_) -> None:
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('mmdet.visualization.VideoWriter._finish', full)
+    monkeypatch.setattr('mmdet.video.writer.VideoWriter._finish', full)
     run = make_queue(tiny_detector('faster_rcnn')).submit(video, 0.3, causal=False)
     assert run.wait(WAIT_S) and 'No space left on device' in run.error
     assert not run.has_files and 'are below' not in remarks(run)

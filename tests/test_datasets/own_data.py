@@ -13,8 +13,8 @@ import cv2
 from mmengine.logging import MMLogger
 from tiny_cocovid import picture
 
-from mmdet.datasets.checking import CheckOptions, check_dataset
-from mmdet.datasets.converters.convert import ConvertOptions, to_cocovid
+from mmdet.programs.check import CheckOptions, check_dataset
+from mmdet.programs.convert.convert import ConvertOptions, to_cocovid
 
 SIZE = (64, 48)  # width, height
 

@@ -13,11 +13,11 @@ import torch
 from mmengine import Config
 from tiny_cocovid import ANNOTATIONS, LENGTHS, LOAD, PACK, write_image_set, write_video_set
 
-from mmdet.apis.browse import SplitClips, browse_dataset
 from mmdet.apis.common import checked_config
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.engine.runner import VideoRunner
-from mmdet.visualization import clip_sheet
+from mmdet.programs import clip_sheet
+from mmdet.programs.browse import SplitClips, browse_dataset
 
 REFS = dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')
 COPIES = dict(num_ref_imgs=2, frame_range=0, filter_key_img=False, method='bilateral_uniform')

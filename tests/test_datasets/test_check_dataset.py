@@ -18,13 +18,14 @@ from own_data import (
 from test_coco_video_parser import BAD, ordered
 from tiny_cocovid import write_video_set
 
-from mmdet.datasets.checking.box_checks import check_boxes
-from mmdet.datasets.checking.faults import FaultLog
-from mmdet.datasets.checking.scan import scan
-from mmdet.datasets.checking.statistics import count
+from mmdet.core.errors import AnnotationError
 from mmdet.datasets.frame_annotations import FrameAnnotations
-from mmdet.datasets.parsers import AnnotationError, CocoVideoIndex
-from mmdet.evaluation.motion import motion_from_tracks
+from mmdet.datasets.motion import motion_from_tracks
+from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.programs.check.box_checks import check_boxes
+from mmdet.programs.check.faults import FaultLog
+from mmdet.programs.check.scan import scan
+from mmdet.programs.check.statistics import count
 from mmdet.structures import Frame
 
 
@@ -57,7 +58,7 @@ def test_a_faultless_dataset(mine):
 def test_what_the_index_refuses_is_a_fault_in_the_same_words(
     tmp_path, monkeypatch, change, message, block
 ):
-    monkeypatch.setattr('mmdet.datasets.checking.scan.BLOCK', block)
+    monkeypatch.setattr('mmdet.programs.check.scan.BLOCK', block)
     dataset = ordered()
     change(dataset)
     path = write_json(tmp_path, dataset)

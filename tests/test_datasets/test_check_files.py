@@ -20,7 +20,7 @@ from own_data import (
 )
 from tiny_cocovid import picture
 
-from mmdet.datasets.checking.faults import KEPT, FaultLog
+from mmdet.programs.check.faults import KEPT, FaultLog
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from mmengine.runner import Runner
 from tiny_cocovid import ANNOTATIONS, LOAD, PACK, picture, write_image_set, write_video_set
 from torch.utils.data import DataLoader
 
+from mmdet.core.errors import UndecodableFrameError
 from mmdet.datasets import ImagenetVIDDataset, coco_video_dataset, collate_clips, frame_faults
 from mmdet.datasets.frame_faults import FrameFaults
-from mmdet.datasets.transforms import UndecodableFrameError
 from mmdet.registry import DATASETS
 
 BILATERAL = dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_cocovid import picture
 
+from mmdet.core.errors import UndecodableFrameError
 from mmdet.datasets.transforms import (
     LoadAnnotations,
     LoadFrames,
@@ -20,7 +21,6 @@ from mmdet.datasets.transforms import (
     RandomCrop,
     RandomFlip,
     Resize,
-    UndecodableFrameError,
 )
 from mmdet.structures import Clip, Frame
 

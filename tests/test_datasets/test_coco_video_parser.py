@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from cocovid_oracle import check_against, make_dataset, write
 
-from mmdet.datasets.parsers import AnnotationError, CocoVideoIndex
+from mmdet.core.errors import AnnotationError
+from mmdet.datasets.parsers import CocoVideoIndex
 
 
 @pytest.mark.parametrize('indent', [None, 1])

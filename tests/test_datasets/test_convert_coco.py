@@ -15,7 +15,7 @@ from own_data import (
     write_video,
 )
 
-from mmdet.datasets.converters.records import ConversionError
+from mmdet.core.errors import ConversionError
 
 
 def test_coco_without_videos(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 from own_data import boxes, convert, frames, names, write, write_frames, write_images, write_video
 
-from mmdet.datasets.converters.records import ConversionError
+from mmdet.core.errors import ConversionError
 
 
 def task(size=4, name='night', source='cam.mp4', number=1, size_xy='64x48', more=''):

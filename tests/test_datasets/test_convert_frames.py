@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from own_data import write_frames, write_images, write_video
 
-from mmdet.datasets.converters.frames import (
+from mmdet.core.errors import ConversionError
+from mmdet.core.images import natural_key
+from mmdet.programs.convert.frames import (
     extract_frames,
     find_frames,
     frames_of_video,
     image_size,
     images_in,
-    natural_key,
     walk_files,
 )
-from mmdet.datasets.converters.records import ConversionError
 
 ROTATIONS = {  # of a player, clockwise: the display matrix (a, b, u, c, d, v, x, y, w) of ISO 14496
     90: (0, 1, 0, -1, 0, 0),

@@ -3,7 +3,7 @@
 import pytest
 from own_data import boxes, convert, frames, names, write, write_frames, write_video
 
-from mmdet.datasets.converters.records import ConversionError
+from mmdet.core.errors import ConversionError
 
 # --- MOT Challenge -------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from own_data import (
     yolo_set,
 )
 
-from mmdet.datasets.converters.records import ConversionError
+from mmdet.core.errors import ConversionError
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mmdet.datasets.converters.ilsvrc import convert_det, convert_vid
-from mmdet.datasets.converters.ilsvrc_lists import ILSVRCError, read_train_videos
-from mmdet.datasets.converters.summary import Summary
+from mmdet.core.errors import ILSVRCError
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES, IMAGENET_VID_WNIDS
+from mmdet.programs.convert.ilsvrc import convert_det, convert_vid
+from mmdet.programs.convert.ilsvrc_lists import read_train_videos
+from mmdet.programs.convert.summary import Summary
 
 OUTPUTS = {
     'vid': ('imagenet_vid_train.json', 'imagenet_vid_val.json'),

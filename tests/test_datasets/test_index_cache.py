@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from cocovid_oracle import check_against, make_dataset, write
 
-from mmdet.datasets.parsers import AnnotationError, CocoVideoIndex, coco_video_parser, index_cache
+from mmdet.core.errors import AnnotationError
+from mmdet.datasets.parsers import CocoVideoIndex, coco_video_parser, index_cache
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import pytest
 from mmengine import Config
 from own_data import changed, convert, faultless_set, run_tool, yolo_set
 
+from mmdet.core.errors import ConfigError
 from mmdet.datasets import CocoVideoDataset
-from mmdet.engine.config_check import ConfigError, check_config
-from mmdet.engine.config_template import OwnData, make_config
+from mmdet.engine.config_check import check_config
+from mmdet.programs.make_config import OwnData, make_config
 from mmdet.registry import DATASETS, METRICS
 
 

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet.datasets.converters.ilsvrc import convert_det, convert_vid
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_WNIDS
-from mmdet.datasets.sample_vid import SampleSpec, make_sample_vid
-from mmdet.datasets.sample_vid.canvas import Canvas, hsv
-from mmdet.datasets.sample_vid.degrade import KINDS, Stretch, cover, degrade, plan_stretches
-from mmdet.datasets.sample_vid.sprites import DRAWERS, make_sprite
-from mmdet.datasets.sample_vid.tracks import SPEEDS, make_track, visible_box
+from mmdet.programs.convert.ilsvrc import convert_det, convert_vid
+from mmdet.programs.sample import SampleSpec, make_sample_vid
+from mmdet.programs.sample.canvas import Canvas, hsv
+from mmdet.programs.sample.degrade import KINDS, Stretch, cover, degrade, plan_stretches
+from mmdet.programs.sample.sprites import DRAWERS, make_sprite
+from mmdet.programs.sample.tracks import SPEEDS, make_track, visible_box
 
 SPEC = SampleSpec(seed=3, train_videos=6, val_videos=4, det_images=8)
 
@@ -247,7 +247,7 @@ def test_sprites_vary_and_their_hull_bounds_them(name):
 
 def test_rendered_object_fills_its_box():
     """Against the pixels themselves: paste on black and compare what is lit with the box."""
-    from mmdet.datasets.sample_vid.scene import _paste
+    from mmdet.programs.sample.scene import _paste
 
     for seed, name in enumerate(DRAWERS):
         track = make_track(name, 'medium', 9, (320, 192), np.random.default_rng(seed))

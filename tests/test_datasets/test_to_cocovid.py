@@ -22,10 +22,10 @@ from own_data import (
 )
 from tiny_cocovid import ANNOTATIONS, LOAD, PACK, write_video_set
 
+from mmdet.core.errors import ConversionError
 from mmdet.datasets import CocoVideoDataset
-from mmdet.datasets.converters.convert import ConvertOptions, to_cocovid
-from mmdet.datasets.converters.records import ConversionError
 from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.programs.convert.convert import ConvertOptions, to_cocovid
 
 TOOL = 'tools/convert_datasets/to_cocovid.py'
 
@@ -279,7 +279,7 @@ def test_command_lines_that_cannot_work(repo, capsys, arguments, message):
 def test_imagenet_vid_goes_to_its_own_converter(repo, tmp_path):
     from test_ilsvrc_converter import vid_files
 
-    from mmdet.datasets.converters.ilsvrc import convert_vid
+    from mmdet.programs.convert.ilsvrc import convert_vid
 
     write(tmp_path / 'in', vid_files())
     convert_vid(tmp_path / 'in', tmp_path / 'expected', workers=1)

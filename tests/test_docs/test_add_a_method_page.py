@@ -15,12 +15,13 @@ from mmengine import Config
 import mmdet.engine.register
 import mmdet.evaluation
 import mmdet.models  # noqa: F401  (all registered before the first test copies the registries)
+from mmdet.core.errors import ConfigError
 from mmdet.datasets import ref_sampling
-from mmdet.datasets.converters.ilsvrc import convert_det, convert_vid
-from mmdet.datasets.sample_vid import SampleSpec, make_sample_vid
 from mmdet.engine.checkpoint import save_checkpoint
-from mmdet.engine.config_check import ConfigError, check_config
+from mmdet.engine.config_check import check_config
 from mmdet.engine.config_load import load_config
+from mmdet.programs.convert.ilsvrc import convert_det, convert_vid
+from mmdet.programs.sample import SampleSpec, make_sample_vid
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 
 REPO = Path(__file__).resolve().parents[2]

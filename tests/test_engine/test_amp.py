@@ -9,8 +9,8 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmdet import apis
+from mmdet.core.errors import ConfigError
 from mmdet.engine.amp import AmpOptimWrapper, autocast
-from mmdet.engine.config_check import ConfigError
 
 CONFIG = Path(__file__).parent / 'toy_config.py'
 

@@ -13,16 +13,10 @@ from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
+from mmdet.core.checkpoint_file import load_checkpoint_file, state_dict_of
+from mmdet.core.errors import CheckpointError
 from mmdet.engine import checkpoint
-from mmdet.engine.checkpoint import (
-    CheckpointError,
-    find_latest_valid,
-    load_checkpoint_file,
-    load_weights,
-    plain,
-    save_checkpoint,
-    state_dict_of,
-)
+from mmdet.engine.checkpoint import find_latest_valid, load_weights, plain, save_checkpoint
 
 PLAIN = (torch.Tensor, int, float, str, list, dict, type(None))
 

@@ -7,7 +7,8 @@ import pytest
 from mmengine import Config
 from mmengine.config import DictAction
 
-from mmdet.engine.config_check import ConfigError, check_class_count, check_config
+from mmdet.core.errors import ConfigError
+from mmdet.engine.config_check import check_class_count, check_config
 from mmdet.engine.config_load import load_config
 
 HERE = Path(__file__).parent

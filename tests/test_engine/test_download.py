@@ -7,8 +7,9 @@ import threading
 import pytest
 import torch
 
-from mmdet.engine.checkpoint import load_checkpoint_file
-from mmdet.engine.download import DownloadError, fetch
+from mmdet.core.checkpoint_file import load_checkpoint_file
+from mmdet.core.download import fetch
+from mmdet.core.errors import DownloadError
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

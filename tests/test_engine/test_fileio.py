@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from mmdet.engine.fileio import atomic_write
+from mmdet.core.fileio import atomic_write
 
 KILLED_WRITER = """
 import os, signal, sys
-from mmdet.engine.fileio import atomic_write
+from mmdet.core.fileio import atomic_write
 with atomic_write(sys.argv[1]) as file:
     file.write('half')
     file.flush()

@@ -12,8 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from mmdet import apis
-from mmdet.engine.config_check import ConfigError
-from mmdet.engine.loops import NonFiniteLossError
+from mmdet.core.errors import ConfigError, NonFiniteLossError
 from mmdet.registry import DATASETS, MODELS
 
 CONFIG = Path(__file__).parent / 'toy_config.py'

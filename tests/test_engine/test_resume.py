@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mmdet.apis import train
-from mmdet.engine.checkpoint import CheckpointError, find_latest_valid, save_checkpoint
+from mmdet.core.errors import CheckpointError
+from mmdet.engine.checkpoint import find_latest_valid, save_checkpoint
 from mmdet.engine.loops import TrainingInterrupted, VideoTrainLoop
 from mmdet.registry import MODELS
 

@@ -5,14 +5,14 @@ import pytest
 from eval_files import truth_of
 from vid_oracle import iou, literal_vid_ap
 
-from mmdet.evaluation import mistakes as mistakes_module
-from mmdet.evaluation.confusion import confusion_matrix
-from mmdet.evaluation.curves import precision_recall
-from mmdet.evaluation.mistakes import KINDS, find_mistakes
 from mmdet.evaluation.pairs import pairs_of_images
 from mmdet.evaluation.results import from_lists
-from mmdet.evaluation.showcase import spread
 from mmdet.evaluation.vid_ap import match_by_class, motion_ranges
+from mmdet.programs.analyse import mistakes as mistakes_module
+from mmdet.programs.analyse.confusion import confusion_matrix
+from mmdet.programs.analyse.curves import precision_recall
+from mmdet.programs.analyse.mistakes import KINDS, find_mistakes
+from mmdet.programs.analyse.showcase import spread
 
 CLASSES, IMAGES, THR = 3, 12, 0.3
 

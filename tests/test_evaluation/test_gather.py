@@ -9,7 +9,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from eval_files import TWO_VIDEOS, cocovid, perfect_results
 
-from mmdet.evaluation import EvaluationError, VideoDetectionMetric, evaluate_results
+from mmdet.core.errors import EvaluationError
+from mmdet.evaluation import VideoDetectionMetric, evaluate_results
 from mmdet.evaluation.gather import broadcast_object, gather_objects
 from mmdet.structures import Detections
 

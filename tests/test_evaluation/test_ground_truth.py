@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from eval_files import TWO_VIDEOS, cocovid
 
+from mmdet.core.errors import EvaluationError
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.evaluation.errors import EvaluationError
 from mmdet.evaluation.frame_list import read_frame_list
 from mmdet.evaluation.ground_truth import ground_truth
 

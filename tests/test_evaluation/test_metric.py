@@ -12,7 +12,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmdet.evaluation import EvaluationError, VideoDetectionMetric, evaluate_results
+from mmdet.core.errors import EvaluationError
+from mmdet.evaluation import VideoDetectionMetric, evaluate_results
 from mmdet.registry import METRICS
 from mmdet.structures import Detections
 

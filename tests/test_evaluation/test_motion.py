@@ -6,11 +6,11 @@ import pytest
 from eval_files import TWO_VIDEOS, cocovid, truth_of
 from scipy.io import loadmat, savemat
 
+from mmdet.core.errors import EvaluationError
+from mmdet.datasets import motion as motion_module
+from mmdet.datasets.motion import motion_from_mat, motion_from_tracks, motion_iou
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.evaluation import motion as motion_module
-from mmdet.evaluation.errors import EvaluationError
 from mmdet.evaluation.ground_truth import ground_truth
-from mmdet.evaluation.motion import motion_from_mat, motion_from_tracks, motion_iou
 from mmdet.evaluation.vid_ap import motion_ranges
 
 EPS = 1e-10

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmdet.evaluation.errors import EvaluationError
+from mmdet.core.errors import EvaluationError
 from mmdet.evaluation.results import (
     DetectionArrays,
     from_lists,

@@ -5,10 +5,10 @@ import pytest
 from eval_files import truth_of
 from vid_oracle import RANGES, literal_vid_ap
 
+from mmdet.datasets.motion import motion_from_mat
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.evaluation import vid_matching
 from mmdet.evaluation.ground_truth import ground_truth
-from mmdet.evaluation.motion import motion_from_mat
 from mmdet.evaluation.results import DetectionArrays, from_lists
 from mmdet.evaluation.vid_ap import motion_ranges, vid_ap
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.batch import GroundTruth
 from mmdet.models.roi_heads import Shared2FCBBoxHead, StandardRoIHead
 from mmdet.structures import Frame

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_video_models import adaptive_clips, run, tiny_config, tiny_model
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.aggregators import Aggregator
 from mmdet.models.vid.detector_needs import build_detector
 from mmdet.registry import MODELS

@@ -5,7 +5,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from tiny_detector import random_clip, tiny_config, tiny_detector
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.detectors import FasterRCNN
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import Clip, Detections

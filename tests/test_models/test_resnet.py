@@ -8,7 +8,7 @@ import torch
 import torchvision.models as tv
 from torch import nn
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.backbones import ResNet
 from mmdet.models.backbones.pretrained import resolve
 from mmdet.registry import MODELS

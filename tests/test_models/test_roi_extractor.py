@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.roi_heads import SingleRoIExtractor
 from mmdet.models.roi_heads.roi_extractor import boxes_to_rois
 

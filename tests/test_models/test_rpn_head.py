@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.batch import GroundTruth
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.dense_heads.rpn_head import proposal_settings

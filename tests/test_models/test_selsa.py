@@ -14,8 +14,8 @@ from tiny_video_models import (
     video_frames,
 )
 
+from mmdet.core.errors import ConfigError
 from mmdet.datasets.ref_sampling import RefSampler
-from mmdet.engine.config_check import ConfigError
 from mmdet.models.vid.selsa import FrameRegions
 from mmdet.registry import MODELS
 from mmdet.structures import Detections

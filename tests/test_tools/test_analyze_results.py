@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet.evaluation.analysis import analyze
+from mmdet.apis.score_results import evaluate_config
 from mmdet.evaluation.evaluate import ScoredSet
-from mmdet.evaluation.from_config import evaluate_config
-from mmdet.evaluation.showcase import choose, differences
-from mmdet.visualization.mistake_frames import MISTAKE_COLOR
+from mmdet.programs.analyse.analysis import analyze
+from mmdet.programs.analyse.mistake_frames import MISTAKE_COLOR
+from mmdet.programs.analyse.showcase import choose, differences
 
 LENGTH, SIZE = 4, (100, 160)  # frames; height, width
 CAT, DOG = [20.0, 20.0, 60.0, 60.0], [90.0, 30.0, 140.0, 80.0]

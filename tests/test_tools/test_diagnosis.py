@@ -173,7 +173,7 @@ def test_little_or_read_only_disk(monkeypatch, tmp_path):
 def test_video_without_h264_is_a_note(monkeypatch):
     from diagnosis.toolbox import check_video
 
-    from mmdet.visualization import video_writer
+    from mmdet.video import writer as video_writer
 
     monkeypatch.setattr(video_writer, '_CODECS', ('mpeg4',))
     monkeypatch.setattr(video_writer, 'find_codec', lambda: 'mpeg4')
@@ -185,7 +185,7 @@ def test_video_without_h264_is_a_note(monkeypatch):
 def test_frames_that_come_back_changed_are_a_note(monkeypatch):
     from diagnosis import toolbox
 
-    from mmdet.visualization import VideoWriter
+    from mmdet.video.writer import VideoWriter
 
     right = VideoWriter.write
     monkeypatch.setattr(VideoWriter, 'write', lambda self, image: right(self, image // 2))

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmdet.datasets.sample_vid import SampleSpec
+from mmdet.programs.sample import SampleSpec
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/sample/faster_rcnn_r18.py'
@@ -206,7 +206,7 @@ def test_ctrl_c_lets_a_step_save_before_it_ends(tmp_path):
 
 def test_rendering_is_skipped_only_when_it_is_complete_and_newer(quickstart, monkeypatch, tmp_path):
     monkeypatch.setattr(quickstart, 'REPO', tmp_path)
-    shutil.copytree(REPO / 'mmdet/datasets/sample_vid', tmp_path / 'mmdet/datasets/sample_vid')
+    shutil.copytree(REPO / 'mmdet/programs/sample', tmp_path / 'mmdet/programs/sample')
     (tmp_path / 'tools').mkdir()
     (tmp_path / 'tools/make_sample_vid.py').touch()
     folder = tmp_path / 'data/sample'

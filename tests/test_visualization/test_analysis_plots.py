@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from mmdet.visualization.analysis_page import Section, html_page
-from mmdet.visualization.analysis_plots import plot_confusion, plot_counts
+from mmdet.programs.analyse.analysis_page import Section, html_page
+from mmdet.programs.analyse.analysis_plots import plot_confusion, plot_counts
 
 
 def test_confusion_colours_follow_the_part_of_the_row(tmp_path):

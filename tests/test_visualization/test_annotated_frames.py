@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mmdet.programs.analyse.annotated_frames import AnnotatedFrames
 from mmdet.visualization import class_color
-from mmdet.visualization.annotated_frames import AnnotatedFrames
 
 LENGTHS = (3, 5)
 SIZE = (64, 100)  # height, width

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet.visualization.training_logs import TrainingLog, load_training, name_runs, plot_logs
+from mmdet.programs.analyse.training_logs import TrainingLog, load_training, name_runs, plot_logs
 
 
 def train(step, loss, **more):

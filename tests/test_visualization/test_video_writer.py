@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet.visualization import video_writer
-from mmdet.visualization.video_writer import VideoWriter, exact_rate, find_codec
+from mmdet.video import writer as video_writer
+from mmdet.video.writer import VideoWriter, exact_rate, find_codec
 
 
 def frames(count: int, width: int, height: int) -> list[np.ndarray]:

@@ -26,7 +26,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from mmdet.evaluation.report import text_table, write_csv
-    from mmdet.visualization.training_logs import (
+    from mmdet.programs.analyse.training_logs import (
         curve_rows,
         keys_to_show,
         load_training,

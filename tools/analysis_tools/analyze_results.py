@@ -42,7 +42,7 @@ def main() -> None:
     from mmdet.apis.common import plain_errors
 
     with plain_errors():
-        from mmdet.apis.analyze import analyze_results
+        from mmdet.programs.analyse.analyze_results import analyze_results
 
         page = analyze_results(
             args.config,

@@ -4,11 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdet.datasets.converters.convert import FORMATS, ConvertOptions, to_cocovid
-from mmdet.datasets.converters.ilsvrc import convert_vid
-from mmdet.datasets.converters.ilsvrc_lists import ILSVRCError
-from mmdet.datasets.converters.records import ConversionError
-from mmdet.datasets.converters.yolo import read_names
+from mmdet.core.errors import ConversionError, ILSVRCError
+from mmdet.programs.convert.convert import FORMATS, ConvertOptions, to_cocovid
+from mmdet.programs.convert.ilsvrc import convert_vid
+from mmdet.programs.convert.yolo import read_names
 
 INPUTS = """what INPUT is, by format:
   yolo          folder with images (or videos) and .txt labels; names from data.yaml or classes.txt

@@ -84,7 +84,7 @@ def _frames() -> list:
 
 
 def _write(path: Path) -> None:
-    from mmdet.visualization.video_writer import VideoWriter
+    from mmdet.video.writer import VideoWriter
 
     with VideoWriter(path, fps=25) as writer:
         for frame in _frames():

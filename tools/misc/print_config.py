@@ -53,7 +53,7 @@ def text_of(args: argparse.Namespace) -> str:
 def main() -> None:
     args = parse_args()
     from mmdet.apis.common import plain_errors
-    from mmdet.engine.fileio import atomic_write
+    from mmdet.core.fileio import atomic_write
 
     with plain_errors():
         text = text_of(args)

@@ -1,3 +1,4 @@
-from .coco_video_parser import AnnotationError, CocoVideoIndex
+from mmdet.core.errors import AnnotationError
+from mmdet.datasets.parsers.coco_video_parser import CocoVideoIndex
 
 __all__ = ['AnnotationError', 'CocoVideoIndex']

@@ -10,9 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from .annotation_rules import Fault, duplicate_ids, frame_numbering, unknown_ids, unknown_videos
-from .annotation_table import ABSENT, SINGULAR, AnnotationError, Table, fail
-from .json_stream import JSONStream
+from mmdet.core.errors import AnnotationError
+from mmdet.datasets.parsers.annotation_rules import (
+    Fault,
+    duplicate_ids,
+    frame_numbering,
+    unknown_ids,
+    unknown_videos,
+)
+from mmdet.datasets.parsers.annotation_table import ABSENT, SINGULAR, Table, fail
+from mmdet.datasets.parsers.json_stream import JSONStream
 
 Arrays = dict[str, np.ndarray]
 

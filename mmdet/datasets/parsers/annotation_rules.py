@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .annotation_table import ABSENT, SINGULAR
+from mmdet.datasets.parsers.annotation_table import ABSENT, SINGULAR
 
 Fault = tuple[str, str]  # entry, rule
 

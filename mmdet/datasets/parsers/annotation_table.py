@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from mmdet.core.errors import AnnotationError
+
 ABSENT = np.iinfo(np.int64).min  # stands for a video id that an image does not have
 REQUIRED = object()
 SINGULAR = {
@@ -21,10 +23,6 @@ SINGULAR = {
     'images': 'image',
     'annotations': 'annotation',
 }
-
-
-class AnnotationError(ValueError):
-    """An annotation file that breaks a rule; names the file, the entry and the rule."""
 
 
 def fail(path: Path, entry: str, rule: str) -> NoReturn:

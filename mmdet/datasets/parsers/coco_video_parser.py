@@ -16,9 +16,10 @@ import numpy as np
 from mmengine.logging import print_log
 from rich.progress import DownloadColumn, Progress
 
-from .annotation_check import find, read_annotations
-from .annotation_table import AnnotationError, read_text
-from .index_cache import (
+from mmdet.core.errors import AnnotationError
+from mmdet.datasets.parsers.annotation_check import find, read_annotations
+from mmdet.datasets.parsers.annotation_table import read_text
+from mmdet.datasets.parsers.index_cache import (
     BLOCK,
     Key,
     StaleCache,

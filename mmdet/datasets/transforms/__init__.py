@@ -1,8 +1,9 @@
-from .crop import PadToLargest, RandomCrop
-from .geometry import RandomChoiceResize, RandomFlip, Resize
-from .loading import LoadAnnotations, LoadFrames, UndecodableFrameError
-from .packing import PackClip
-from .pipeline import Pipeline, RandomChoice
+from mmdet.core.errors import UndecodableFrameError
+from mmdet.datasets.transforms.crop import PadToLargest, RandomCrop
+from mmdet.datasets.transforms.geometry import RandomChoiceResize, RandomFlip, Resize
+from mmdet.datasets.transforms.loading import LoadAnnotations, LoadFrames
+from mmdet.datasets.transforms.packing import PackClip
+from mmdet.datasets.transforms.pipeline import Pipeline, RandomChoice
 
 __all__ = [
     'LoadAnnotations',

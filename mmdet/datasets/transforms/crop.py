@@ -2,11 +2,10 @@
 
 import numpy as np
 
+from mmdet.datasets.transforms.block import block_of, new_block
+from mmdet.datasets.transforms.geometry import clip_boxes
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import Clip, Frame
-
-from .block import block_of, new_block
-from .geometry import clip_boxes
 
 
 @TRANSFORMS.register_module()

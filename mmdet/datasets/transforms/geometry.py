@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from mmdet.datasets.transforms.block import block_of, new_block
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import Clip, Frame
-
-from .block import block_of, new_block
 
 
 def scaled_size(size: tuple[int, int], scale: Sequence[float], keep_ratio: bool) -> tuple[int, int]:

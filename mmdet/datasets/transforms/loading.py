@@ -3,49 +3,11 @@
 import os
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
+from mmdet.core.images import read_image
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import Clip, Frame
-
-
-class UndecodableFrameError(RuntimeError):
-    """A frame file that exists but is no whole image. `path` names it."""
-
-    def __init__(self, message: str, path: str = ''):
-        super().__init__(message)
-        self.path = path
-
-
-def read_image(path: str) -> np.ndarray:
-    """[H, W, 3] uint8 BGR of an image file, turned upright by its EXIF orientation.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        UndecodableFrameError: it is empty, cut short (a JPEG without its end), or no image.
-    """
-    image = None
-    try:
-        with open(path, 'rb') as file:
-            data = file.read()
-        if data and not _is_cut_short(data):
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except FileNotFoundError:
-        raise
-    except (OSError, cv2.error) as error:
-        raise UndecodableFrameError(f'Cannot read {path}: {error}', path) from error
-    if image is None:
-        raise UndecodableFrameError(
-            f'Cannot decode {path} ({len(data)} bytes): it is empty, truncated or not an image',
-            path,
-        )
-    return image
-
-
-def _is_cut_short(data: bytes) -> bool:
-    """A JPEG without its end marker. OpenCV 4 would fill the missing part of it with grey."""
-    return data.startswith(b'\xff\xd8') and data.rfind(b'\xff\xd9') < 0
 
 
 @TRANSFORMS.register_module()

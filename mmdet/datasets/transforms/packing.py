@@ -3,10 +3,9 @@
 import numpy as np
 import torch
 
+from mmdet.datasets.transforms.block import block_of
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import Clip
-
-from .block import block_of
 
 
 @TRANSFORMS.register_module()

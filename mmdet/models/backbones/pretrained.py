@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.checkpoint_file import load_checkpoint_file, state_dict_of
+from mmdet.core.errors import CheckpointError, ConfigError, DownloadError
 
 
 def resolve(checkpoint: str) -> str:
@@ -43,9 +44,6 @@ def load_pretrained(
         raise ConfigError(
             f'init_cfg={init_cfg!r}: legal is None or dict(type="Pretrained", checkpoint=...).'
         )
-    from mmdet.engine.checkpoint import CheckpointError, load_checkpoint_file, state_dict_of
-    from mmdet.engine.download import DownloadError
-
     source = init_cfg['checkpoint']
     try:
         state = state_dict_of(load_checkpoint_file(resolve(source)))

@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.backbones.pretrained import load_pretrained
 from mmdet.registry import MODELS
 

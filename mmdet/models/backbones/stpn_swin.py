@@ -9,7 +9,7 @@ output. No parameter is added: the state dict is that of the plain Swin.
 
 from torch import Tensor
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.backbones.swin import SwinTransformer
 from mmdet.models.backbones.swin_layers import PatchMerging, ShiftedWindowAttention
 from mmdet.models.backbones.windows import PROMPT_ORDERS

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.backbones.pretrained import load_pretrained
 from mmdet.models.backbones.swin_convert import swin_weights
 from mmdet.models.backbones.swin_layers import (

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 
 FIRST_CAPACITY = 4096
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.aggregators import Aggregator
 from mmdet.models.memory import MemoryBank
 from mmdet.models.roi_heads.bbox_head import Shared2FCBBoxHead

@@ -2,7 +2,7 @@
 
 import inspect
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.detectors.faster_rcnn import FasterRCNN
 from mmdet.models.roi_heads.selsa_roi_head import SelsaBBoxHead
 from mmdet.registry import MODELS

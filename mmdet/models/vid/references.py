@@ -1,6 +1,6 @@
 """What the methods share whose frames are helped by reference frames."""
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.base import BaseVideoDetector
 from mmdet.models.batch import ClipBatch
 from mmdet.models.vid.detector_needs import build_detector

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mmdet.engine.config_check import ConfigError
+from mmdet.core.errors import ConfigError
 from mmdet.models.base import VideoState
 from mmdet.models.batch import ClipBatch
 from mmdet.models.detectors.faster_rcnn import Feats

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdet.datasets.converters.ilsvrc import convert_det
-from mmdet.datasets.converters.ilsvrc_lists import ILSVRCError
+from mmdet.core.errors import ILSVRCError
+from mmdet.programs.convert.ilsvrc import convert_det
 
 
 def main() -> None:

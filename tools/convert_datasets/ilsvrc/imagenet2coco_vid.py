@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdet.datasets.converters.ilsvrc import VID_LISTS, convert_vid
-from mmdet.datasets.converters.ilsvrc_lists import ILSVRCError
+from mmdet.core.errors import ILSVRCError
+from mmdet.programs.convert.ilsvrc import VID_LISTS, convert_vid
 
 
 def main() -> None:

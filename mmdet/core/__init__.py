@@ -1,0 +1,2 @@
+"""The ground floor: errors, files written whole, files read safely, progress. Imports nothing of
+ours."""

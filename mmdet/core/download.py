@@ -1,0 +1,103 @@
+"""Fetching a checkpoint from an http(s) address once, into torch's cache."""
+
+import hashlib
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import torch
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from mmdet.core.errors import DownloadError
+from mmdet.core.fileio import atomic_write
+
+TIMEOUT_S = 60
+CHUNK = 1 << 20
+HASH_IN_NAME = re.compile(r'-([0-9a-f]{8,64})\.[A-Za-z]+$')
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    return str(path).startswith(('http://', 'https://'))
+
+
+def fetch(url: str, cache_dir: str | os.PathLike | None = None) -> Path:
+    """The local copy of `url`, downloaded with a progress bar when it is not in the cache yet.
+
+    A name that ends in `-<8 or more hex digits>.pth` promises the SHA-256 of the file; it is
+    checked. Names without one are kept apart by address. The file appears whole or not at all.
+
+    Args:
+        url: an http(s) address.
+        cache_dir: where files are kept; torch's `hub/checkpoints` when None.
+
+    Raises:
+        DownloadError: no connection, an error status, a cut connection, or another hash.
+    """
+    name = Path(urllib.parse.urlparse(url).path).name or 'download'
+    folder = Path(cache_dir or Path(torch.hub.get_dir()) / 'checkpoints')
+    promised = HASH_IN_NAME.search(name)
+    if not promised:
+        folder /= hashlib.sha256(url.encode()).hexdigest()[:12]
+    target = folder / name
+    if not target.exists():
+        _download(url, target, promised.group(1) if promised else '')
+    return target
+
+
+def _download(url: str, target: Path, promised: str) -> None:
+    digest = hashlib.sha256()
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=TIMEOUT_S) as response,
+            atomic_write(target, 'wb') as file,
+            _progress() as progress,
+        ):
+            size = int(response.headers.get('Content-Length') or 0)
+            task = progress.add_task(f'Downloading {target.name}', total=size or None)
+            received = 0
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                received += len(chunk)
+                progress.update(task, completed=received)
+            _check(url, received, size, digest.hexdigest(), promised)
+    except urllib.error.HTTPError as error:
+        raise DownloadError(f'{url} answered {error.code} {error.reason}.') from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, 'reason', error)
+        raise DownloadError(
+            f'Cannot reach {url}: {reason}. Without internet, download it elsewhere and give the '
+            f'path of the file.'
+        ) from error
+
+
+def _check(url: str, received: int, size: int, digest: str, promised: str) -> None:
+    if size and received != size:
+        raise DownloadError(
+            f'{url} ended after {received} of {size} bytes. Nothing was kept; try again.'
+        )
+    if not digest.startswith(promised):
+        raise DownloadError(
+            f'{url} has SHA-256 {digest[:16]}..., but its name promises {promised}. The file was '
+            f'changed or damaged on its way; nothing was kept.'
+        )
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )

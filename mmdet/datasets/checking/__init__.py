@@ -1,5 +1,0 @@
-"""Looking for every fault of a dataset before training does."""
-
-from .check import CheckOptions, check_dataset
-
-__all__ = ['CheckOptions', 'check_dataset']

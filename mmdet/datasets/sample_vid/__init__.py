@@ -1,5 +1,0 @@
-"""A small labelled video dataset, rendered by code, in the ILSVRC layout."""
-
-from mmdet.datasets.sample_vid.dataset import SampleSpec, make_sample_vid
-
-__all__ = ['SampleSpec', 'make_sample_vid']

@@ -1,0 +1,82 @@
+"""Everything that is known about the results of one run: scores, curves, confusions, mistakes.
+
+N: images, in ascending id.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmdet.evaluation.evaluate import PROTOCOLS, VID_US, ScoredSet, progress_of
+from mmdet.evaluation.ground_truth import GroundTruth
+from mmdet.evaluation.report import Scores
+from mmdet.evaluation.results import DetectionArrays
+from mmdet.evaluation.vid_ap import MotionRange, match_by_class
+from mmdet.programs.analyse.confusion import confusion_matrix
+from mmdet.programs.analyse.curves import Curves, precision_recall
+from mmdet.programs.analyse.mistakes import Mistakes, find_mistakes
+
+
+@dataclass
+class Analysis:
+    """Of one run, on the images of a `ScoredSet`.
+
+    Attributes:
+        objects: the ground truth without crowds; the rows in `mistakes` are of it.
+        detections: all of them; likewise.
+        scores: what `tools/eval.py` prints.
+        curves: precision and recall of the VID protocol.
+        confusion: [C + 1, C + 1], see `confusion_matrix`.
+        mistakes: at the score threshold.
+    """
+
+    objects: GroundTruth
+    detections: DetectionArrays
+    scores: Scores
+    curves: Curves
+    confusion: np.ndarray
+    mistakes: Mistakes
+
+    def false_by_image(self) -> np.ndarray:
+        """[N] number of false positives."""
+        image = self.detections.image[self.mistakes.false]
+        return np.bincount(image, minlength=len(self.objects.image_ids))
+
+    def errors_by_image(self) -> np.ndarray:
+        """[N] number of false positives and missed objects."""
+        image = self.objects.image[self.mistakes.missed]
+        return self.false_by_image() + np.bincount(image, minlength=len(self.objects.image_ids))
+
+
+def analyze(
+    scored: ScoredSet,
+    detections: DetectionArrays,
+    score_thr: float,
+    metrics: Sequence[str] = PROTOCOLS,
+) -> Analysis:
+    """Score detections and look at what is behind the scores.
+
+    Args:
+        scored: the images and their ground truth.
+        detections: of these images.
+        score_thr: of confusions and mistakes, in 0..1.
+        metrics: protocols to compute; `vid` must be among them.
+    """
+    scores = scored.score(detections, metrics)
+    objects = scored.truth.select(~scored.truth.crowd)
+    every_object = [MotionRange('all', np.zeros(len(objects.label), bool), 0.0)]
+    matches = []
+    with progress_of('Curves and mistakes', len(detections), VID_US) as advance:
+        for found in match_by_class(detections, objects, every_object):
+            matches.append(found)
+            advance(len(found.det))
+    mistakes = find_mistakes(matches, detections, objects, score_thr, scored.image_areas())
+    return Analysis(
+        objects=objects,
+        detections=detections,
+        scores=scores,
+        curves=precision_recall(matches),
+        confusion=confusion_matrix(detections, objects, score_thr),
+        mistakes=mistakes,
+    )

@@ -1,0 +1,95 @@
+"""Any frame of a finished run, read back from its files: no frame is kept in memory."""
+
+import json
+import threading
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmdet.video.video_file import VideoFile
+
+
+class ClassTimeline(NamedTuple):
+    """When a class is seen.
+
+    Attributes:
+        frames: on how many frames it is.
+        share: [B] float, the share of the frames of each of B stretches of time on which it is.
+    """
+
+    label: int
+    name: str
+    frames: int
+    share: np.ndarray
+
+
+class RunResults:
+    """The drawn frames and the detections of a run, by position (0 for its first frame).
+
+    Memory: 8 bytes per frame for where its line starts, and the table of the mp4.
+
+    Args:
+        video: the mp4 with boxes.
+        lines: the JSON lines, one per frame of the mp4.
+
+    Raises:
+        VideoError, OSError: a file cannot be read.
+    """
+
+    def __init__(self, video: Path, lines: Path) -> None:
+        self._path, self._video = lines, VideoFile(video)
+        self._starts = array('Q', _line_starts(lines))
+        self._lock = threading.Lock()  # one reader, which seeks, for all requests
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def row(self, position: int) -> dict[str, Any]:
+        """The line of a frame: frame, time_s, width, height, detections."""
+        with open(self._path, 'rb') as file:
+            file.seek(self._starts[position])
+            return json.loads(file.readline())
+
+    def image(self, position: int) -> np.ndarray:
+        """The frame with its boxes, [H, W, 3] uint8 BGR; up to one pixel more than the source."""
+        with self._lock:
+            return self._video.read(position)
+
+    def num_detections(self) -> int:
+        return sum(len(row['detections']) for row in self._rows())
+
+    def timeline(self, stretches: int = 120) -> list[ClassTimeline]:
+        """Of each class that was found, the most frequent one first.
+
+        Args:
+            stretches: how many parts of equal length the run is divided into; at most one a frame.
+        """
+        stretches = min(stretches, len(self))
+        seen: dict[tuple[int, str], np.ndarray] = {}
+        sizes = np.zeros(stretches)
+        for position, row in enumerate(self._rows()):
+            stretch = position * stretches // len(self)
+            sizes[stretch] += 1
+            for key in {(found['label'], found['name']) for found in row['detections']}:
+                seen.setdefault(key, np.zeros(stretches))[stretch] += 1
+        timelines = [ClassTimeline(*key, int(n.sum()), n / sizes) for key, n in seen.items()]
+        return sorted(timelines, key=lambda t: (-t.frames, t.label))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with open(self._path, 'rb') as file:
+            yield from map(json.loads, file)
+
+    def close(self) -> None:
+        with self._lock:
+            self._video.close()
+
+
+def _line_starts(path: Path) -> Iterator[int]:
+    start = 0
+    with open(path, 'rb') as file:
+        for line in file:
+            yield start
+            start += len(line)

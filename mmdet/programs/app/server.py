@@ -1,0 +1,110 @@
+"""Serving the page on this machine: nothing is fetched from, sent to or kept anywhere else."""
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from mmdet.apis.video_detector import VideoDetector
+from mmdet.apis.video_run import StopSignals
+from mmdet.core.errors import AddressError
+from mmdet.programs.app.run import RunQueue
+
+# A browser refuses whatever is not from the page's own host, should a part of gradio ask for it.
+OWN_HOST_ONLY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+    "object-src 'none'; form-action 'self'"
+)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at the address; port 0 takes any free one.
+
+    Raises:
+        AddressError: the port is in use, or the host is not an address of this machine.
+    """
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise AddressError(
+            f'Cannot serve at {host}:{port}: {reason}. --port 0 takes a free port; --host is '
+            f'127.0.0.1 (this machine only) or 0.0.0.0 (everyone who can reach it).'
+        ) from error
+
+
+def serve(
+    detector: VideoDetector,
+    listener: socket.socket,
+    model_name: str,
+    score_thr: float = 0.3,
+    causal: bool = False,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM; uploads and results are removed then.
+
+    Args:
+        detector: of all users.
+        listener: from `listen`.
+        model_name: shown on the page.
+        score_thr, causal: what the controls say at first.
+    """
+    with tempfile.TemporaryDirectory(prefix='vfe-app-') as folder, StopSignals():
+        runs = RunQueue(detector, Path(folder, 'results'))
+        try:
+            _run_server(_application(runs, Path(folder), model_name, score_thr, causal), listener)
+        except KeyboardInterrupt:
+            print('Stopped.')
+        finally:
+            runs.close()
+
+
+def _application(runs: RunQueue, folder: Path, model_name: str, score_thr: float, causal: bool):
+    """The page at /, the files of finished runs at /results."""
+    # gradio reads these when it is imported
+    os.environ['GRADIO_TEMP_DIR'] = str(folder / 'uploads')
+    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+    os.environ['HF_HUB_DISABLE_TELEMETRY'] = '1'
+    import gradio as gr
+    from fastapi import FastAPI
+    from fastapi.staticfiles import StaticFiles
+
+    from mmdet.programs.app.page import STYLE, SYSTEM_FONTS, Page
+
+    app = FastAPI(openapi_url=None)
+
+    @app.middleware('http')
+    async def refuse_other_hosts(request, call_next):
+        response = await call_next(request)
+        response.headers['Content-Security-Policy'] = OWN_HOST_ONLY
+        response.headers['Referrer-Policy'] = 'same-origin'
+        return response
+
+    runs.folder.mkdir()
+    app.mount('/results', StaticFiles(directory=runs.folder))
+    page = Page(runs, model_name, score_thr, causal)
+    return gr.mount_gradio_app(
+        app,
+        page.blocks,
+        path='/',
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        theme=gr.themes.Default(font=SYSTEM_FONTS, font_mono=('ui-monospace', 'monospace')),
+        css_paths=[STYLE],
+    )
+
+
+def _run_server(app, listener: socket.socket) -> None:
+    import uvicorn
+
+    host, port = listener.getsockname()[:2]
+    everyone = host in ('0.0.0.0', '::')
+    said = f'Open http://{"127.0.0.1" if everyone else host}:{port} in a browser. Ctrl-C ends.'
+    if everyone:
+        said += '\nEveryone who can reach this machine can use the page; there is no password.'
+    print(said, flush=True)
+    # a page that is still open keeps a connection: do not wait for it
+    config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[listener])

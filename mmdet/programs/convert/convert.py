@@ -1,0 +1,192 @@
+"""Any supported annotation format to CocoVID: what tools/convert_datasets/to_cocovid.py runs."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from mmdet.core.errors import ConversionError
+from mmdet.core.fileio import atomic_write
+from mmdet.core.progress import FrameProgress
+from mmdet.programs.convert.coco import open_coco
+from mmdet.programs.convert.cocovid_writer import ClassTable, CocoVIDWriter
+from mmdet.programs.convert.cvat import open_cvat
+from mmdet.programs.convert.got10k import open_got10k
+from mmdet.programs.convert.label_files import LayoutOptions
+from mmdet.programs.convert.mot import open_mot
+from mmdet.programs.convert.records import FrameRecord, Source, VideoSource
+from mmdet.programs.convert.splits import SPLITS, split_by_file, split_by_fraction
+from mmdet.programs.convert.voc import open_voc
+from mmdet.programs.convert.yolo import open_yolo
+
+FORMATS = ('yolo', 'coco', 'voc', 'cvat', 'mot', 'got10k', 'imagenet-vid')
+
+
+@dataclass
+class ConvertOptions:
+    """How to convert; every field is an option of the command.
+
+    Attributes:
+        img_root: folder that file names start from, and that videos are extracted to; None: the
+            folder that holds all inputs.
+        classes: which classes, in the order of their ids; None: all.
+        group: 'folder' or 'prefix', see `LayoutOptions`.
+        first_frame: see `LayoutOptions`.
+        val_fraction, seed, split_file: divide the videos, see `splits`.
+        val: everything is for validation: no key frames.
+        every: every N-th frame is a training key frame.
+        fps: N key frames per second instead.
+    """
+
+    img_root: Path | None = None
+    classes: Sequence[str] | None = None
+    group: str = 'folder'
+    first_frame: int | None = None
+    val_fraction: float | None = None
+    seed: int = 0
+    split_file: Path | None = None
+    val: bool = False
+    every: int | None = None
+    fps: float | None = None
+
+
+def to_cocovid(kind: str, inputs: Sequence[Path], out: Path, options: ConvertOptions) -> list[Path]:
+    """Convert `inputs` of format `kind` and print a summary.
+
+    Args:
+        kind: one of FORMATS but 'imagenet-vid', which has a converter of its own (`ilsvrc`).
+        inputs: folders or files, as the format has them.
+        out: the JSON file; with a split, OUT_train.json and OUT_val.json beside it.
+
+    Returns:
+        the files written, all or, after an error, none.
+
+    Raises:
+        ConversionError: names the file and the row or element.
+    """
+    _check_options(inputs, options)
+    inputs = [Path(path) for path in inputs]
+    img_root = Path(options.img_root) if options.img_root else _common_folder(inputs)
+    source = open_source(kind, inputs, img_root, options)
+    _check_names(source.videos)
+    split_of = _splits(source.videos, options)
+    paths = {split: _path_of(out, split, options) for split in SPLITS if split in split_of.values()}
+    classes = ClassTable(options.classes, source.classes, source.keep_unused)
+    if source.classes is not None:
+        classes.categories()  # refuses a selection that cannot be, before the labels are read
+    total = sum(video.num_frames for video in source.videos)
+    console = Console()
+    counted = f'{len(source.videos):,} videos with {total:,} frames'
+    where = ', '.join(map(str, paths.values()))
+    console.print(f'Converting {counted} to {where}', soft_wrap=True, markup=False)
+    with ExitStack() as stack:
+        writers = {
+            split: CocoVIDWriter(stack.enter_context(atomic_write(path)), path, classes)
+            for split, path in paths.items()
+        }
+        with FrameProgress(total, 'Reading labels') as progress:
+            for video in source.videos:
+                split = split_of[video.name]
+                writers[split].add(video, _key_rule(video, split, options), progress.advance)
+        console.print(f'Writing and checking {where}', soft_wrap=True, markup=False)
+        summaries = {split: writer.finish() for split, writer in writers.items()}
+        if not any(writer.num_boxes for writer in writers.values()):
+            raise ConversionError(f'None of the {total:,} frames has a labelled object.')
+    for note in source.notes:
+        console.print(note, soft_wrap=True, markup=False)
+    for split, summary in summaries.items():
+        head = f'\n{paths[split]} (file names start from {img_root})'
+        console.print(head, soft_wrap=True, markup=False)
+        summary.print(console)
+        for remark in writers[split].remarks():
+            console.print(remark, soft_wrap=True, markup=False)
+    return list(paths.values())
+
+
+def open_source(
+    kind: str, inputs: Sequence[Path], img_root: Path, options: ConvertOptions
+) -> Source:
+    """The videos of the inputs; video files are extracted now."""
+    layout = LayoutOptions(img_root, options.group, options.first_frame)
+    readers: dict[str, Callable[[], Source]] = {
+        'yolo': lambda: open_yolo(inputs, layout, options.classes),
+        'coco': lambda: open_coco(inputs, layout),
+        'voc': lambda: open_voc(inputs, layout),
+        'cvat': lambda: open_cvat(inputs, layout),
+        'mot': lambda: open_mot(inputs, img_root),
+        'got10k': lambda: open_got10k(inputs, img_root),
+    }
+    if kind not in readers:
+        raise ConversionError(f'Unknown format {kind!r}. Known: {", ".join(readers)}.')
+    return readers[kind]()
+
+
+def _check_options(inputs: Sequence[Path], options: ConvertOptions) -> None:
+    missing = [path for path in inputs if not Path(path).exists()]
+    if missing:
+        raise ConversionError(f'There is no {missing[0]}.')
+    if options.every is not None and options.every < 1:
+        raise ConversionError(f'--every must be at least 1, got {options.every}.')
+    if options.fps is not None and not options.fps > 0:
+        raise ConversionError(f'--fps must be positive, got {options.fps}.')
+    twice = [name for name, n in Counter(options.classes or ()).items() if n > 1]
+    if twice or (options.classes is not None and not options.classes):
+        raise ConversionError(
+            f'--classes must name classes, each once{": " * bool(twice)}{", ".join(twice)}.'
+        )
+
+
+def _common_folder(inputs: Sequence[Path]) -> Path:
+    folders = [path if path.is_dir() else path.parent for path in inputs]
+    return Path(os.path.commonpath([folder.absolute() for folder in folders]))
+
+
+def _check_names(videos: Sequence[VideoSource]) -> None:
+    twice = [name for name, n in Counter(video.name for video in videos).items() if n > 1]
+    if twice:
+        raise ConversionError(
+            f'{len(twice)} names stand for several videos, such as {twice[0]!r}. Give --img-root a '
+            f'folder above all of them, or rename one.'
+        )
+    empty = [video.name for video in videos if video.num_frames == 0]
+    if empty or not videos:
+        raise ConversionError(f'There is no frame in {", ".join(empty) or "the input"}.')
+
+
+def _splits(videos: Sequence[VideoSource], options: ConvertOptions) -> dict[str, str]:
+    """Video name -> 'train' or 'val'."""
+    names = [video.name for video in videos]
+    if options.val_fraction is not None:
+        return split_by_fraction(names, options.val_fraction, options.seed)
+    if options.split_file is not None:
+        return split_by_file(names, Path(options.split_file))
+    return dict.fromkeys(names, SPLITS[options.val])
+
+
+def _path_of(out: Path, split: str, options: ConvertOptions) -> Path:
+    divided = options.val_fraction is not None or options.split_file is not None
+    return out.with_name(f'{out.stem}_{split}{out.suffix}') if divided else out
+
+
+def _key_rule(
+    video: VideoSource, split: str, options: ConvertOptions
+) -> Callable[[int, FrameRecord], bool]:
+    """Which frames are key frames in training."""
+    if split == 'val':
+        return lambda number, frame: False
+    if options.every is None and options.fps is None:
+        return lambda number, frame: frame.is_key is not False
+    step = float(options.every or 1)
+    if options.fps is not None:
+        if video.fps is None:
+            raise ConversionError(
+                f'The frame rate of {video.name} is not known, so --fps cannot thin its key '
+                f'frames. Use --every N.'
+            )
+        step = max(video.fps / options.fps, 1.0)
+    keys = {round(i * step) for i in range(int(video.num_frames / step) + 1)}
+    return lambda number, frame: number in keys

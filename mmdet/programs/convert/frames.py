@@ -1,0 +1,216 @@
+"""Where the frames of a video are: a folder of images, or a video file that is extracted to one."""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mmdet.core.errors import ConversionError, VideoError
+from mmdet.core.images import is_image, is_video, natural_key
+from mmdet.core.progress import FrameProgress
+from mmdet.video.video_file import VideoFile
+
+JPEG_QUALITY = 95
+_EXIF_ORIENTATION = 0x0112
+_EXIF_QUARTER_TURNS = {5, 6, 7, 8}  # width and height change places
+
+
+@dataclass
+class FrameFolder:
+    """The frames of one video in order. `name` is its folder relative to the image root."""
+
+    name: str
+    files: list[Path]
+    fps: float | None = None
+
+
+def trailing_number(stem: str) -> int | None:
+    """The number a name ends in: 12 of `cam1_000012`."""
+    digits = re.search(r'\d+$', stem)
+    return int(digits[0]) if digits else None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels, upright as the EXIF orientation says; reads the header only.
+
+    Raises:
+        ConversionError: names the file that is missing or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_QUARTER_TURNS
+            return image.size[::-1] if turned else image.size
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise ConversionError(f'{path} cannot be read as an image: {error}') from error
+
+
+def relative_name(path: Path, img_root: Path) -> str:
+    """`path` relative to the image root, with slashes.
+
+    Raises:
+        ConversionError: it lies elsewhere.
+    """
+    try:
+        return _absolute(path).relative_to(_absolute(img_root)).as_posix()
+    except ValueError:
+        raise ConversionError(
+            f'{path} does not lie in the image root {img_root}. Give --img-root a folder that '
+            f'holds the frames of all videos.'
+        ) from None
+
+
+def walk_files(root: Path) -> Iterator[Path]:
+    """All files below a folder in natural order, without hidden ones (`._0001.jpg` of macOS)."""
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        subfolders[:] = sorted((s for s in subfolders if not _hidden(s)), key=natural_key)
+        for name in sorted((n for n in names if not _hidden(n)), key=natural_key):
+            yield Path(folder) / name
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images that lie in a folder itself, in natural order; none if there is no such folder.
+
+    Raises:
+        ConversionError: two files differ in their ending only, so that both would be one frame.
+    """
+    if not folder.is_dir():
+        return []
+    found = [p for p in folder.iterdir() if is_image(p) and not _hidden(p.name)]
+    return in_order(found)
+
+
+def in_order(files: Iterable[Path]) -> list[Path]:
+    """Images of one folder in natural order. Raises as `images_in`."""
+    files = sorted(files, key=lambda path: natural_key(path.name))
+    for one, other in pairwise(files):
+        if one.stem == other.stem:
+            raise ConversionError(
+                f'{one} and {other.name} would be the same frame: take one of them away.'
+            )
+    return files
+
+
+def find_frames(folders: Iterable[Path], names: Iterable[str], img_root: Path) -> FrameFolder:
+    """The frames of a video that goes by one of `names`, from the first place that has them.
+
+    A place is FOLDER/NAME with images, or a video file FOLDER/NAME or FOLDER/NAME.mp4 (.avi, ...);
+    an empty name stands for the images of the folder itself.
+
+    Raises:
+        ConversionError: nowhere; lists the places.
+    """
+    places = [folder / name for folder in folders for name in names]
+    for place in dict.fromkeys(places):
+        files = images_in(place)
+        if files:
+            return FrameFolder(folder_name(place, img_root), files)
+        for video in _videos_called(place):
+            return frames_of_video(video, img_root)
+    raise ConversionError(
+        f'found neither a folder of images nor a video file at any of: '
+        f'{", ".join(dict.fromkeys(map(str, places)))}'
+    )
+
+
+def _videos_called(place: Path) -> Iterator[Path]:
+    """Video files with this path, whatever their ending."""
+    if place.is_file() and is_video(place):
+        yield place
+    elif place.name and place.parent.is_dir():
+        beside = sorted(place.parent.iterdir())
+        yield from (p for p in beside if p.stem == place.name and is_video(p) and p.is_file())
+
+
+def folder_name(folder: Path, img_root: Path) -> str:
+    """A folder relative to the image root; its own name if it is the image root."""
+    name = relative_name(folder, img_root)
+    return _absolute(folder).name if name == '.' else name
+
+
+def frames_of_video(video: Path, img_root: Path) -> FrameFolder:
+    """The frames of a video file, extracted to a folder of its name in the image root.
+
+    A folder that is there already is taken as it is: it is made whole or not at all.
+    """
+    try:
+        name = relative_name(video.with_suffix(''), img_root)
+    except ConversionError:
+        name = video.stem
+    folder = img_root / name
+    with _opened(video) as source:
+        rate = float(source.fps) if source.fps else None
+        if not images_in(folder):
+            extract_frames(video, folder)
+    return FrameFolder(name, images_in(folder), rate)
+
+
+def extract_frames(video: Path, folder: Path) -> int:
+    """Write every frame of a video as FOLDER/%06d.jpg, numbered from 0 in the order of display.
+
+    They are the frames that `VideoDetector` sees, upright as players show them. The folder appears
+    when all frames are in it.
+
+    Returns:
+        the number of frames.
+
+    Raises:
+        ConversionError: no video, no frame in it, or it is damaged; says where.
+    """
+    if folder.exists():
+        raise ConversionError(f'{folder} exists, but holds no images: remove or rename it.')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f'.{folder.name}.{secrets.token_hex(4)}.tmp')
+    count = 0
+    try:
+        with _opened(video) as source:
+            temporary.mkdir()
+            with FrameProgress(source.num_frames or 0, f'Extracting {video}') as progress:
+                for frame in source.frames():
+                    _write_jpeg(temporary / f'{count:06d}.jpg', frame.image)
+                    count += 1
+                    progress.advance(1)
+            if source.broken:
+                raise ConversionError(
+                    f'{video.parent}/{source.broken}. Its frames would not be those that were '
+                    f'labelled: repair it (ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4), or cut it.'
+                )
+        if count == 0:
+            raise ConversionError(f'{video} has no frames')
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return count
+
+
+@contextmanager
+def _opened(video: Path) -> Iterator[VideoFile]:
+    """The same reader that detection uses, so that a frame has the same number everywhere."""
+    try:
+        with closing(VideoFile(video)) as source:
+            yield source
+    except VideoError as error:
+        raise ConversionError(str(error)) from error
+
+
+def _write_jpeg(path: Path, image: np.ndarray) -> None:
+    done, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise ConversionError(f'OpenCV could not encode {path} ({image.shape[1]}x{image.shape[0]})')
+    path.write_bytes(data.tobytes())
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith('.') or name == '__MACOSX'
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))

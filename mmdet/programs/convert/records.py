@@ -1,0 +1,106 @@
+"""What every reader of a foreign annotation format gives: plain records, video by video.
+
+A reader finds out first what there is (`Source`), so that videos can be split and counted, and
+reads the annotations of one video at a time, so that memory holds one video's objects.
+"""
+
+import math
+import re
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+
+from mmdet.core.errors import ConversionError
+
+
+@dataclass(slots=True)
+class ObjectRecord:
+    """One labelled object in one frame.
+
+    `bbox` is (x, y, width, height) in pixels; `origin` the file and row or element it comes from;
+    `track` the same for the same object in all frames of the video, None where it is unknown;
+    `generated` whether a program interpolated the box; `crowd` marks what is no object to learn or
+    find, though a detection of it is not wrong (`iscrowd`).
+    """
+
+    name: str
+    bbox: tuple[float, float, float, float]
+    origin: str
+    track: Hashable | None = None
+    occluded: bool = False
+    generated: bool = False
+    crowd: bool = False
+
+
+@dataclass(slots=True)
+class FrameRecord:
+    """A frame with its objects. `file_name` is relative to the image root, sizes are in pixels.
+
+    `is_key` says whether it is a key frame in training, None where the source does not know;
+    `labelled` is False where the source says nothing about the frame.
+    """
+
+    file_name: str
+    width: int
+    height: int
+    objects: list[ObjectRecord]
+    labelled: bool = True
+    is_key: bool | None = None
+
+
+@dataclass
+class VideoSource:
+    """A video whose annotations `read` yields, frame by frame in order, `num_frames` in all.
+
+    `fps` is in frames per second, None where unknown.
+    """
+
+    name: str
+    num_frames: int
+    read: Callable[[], Iterator[FrameRecord]]
+    fps: float | None = None
+
+
+@dataclass
+class Source:
+    """Everything a reader found.
+
+    Attributes:
+        videos: in the order they are written.
+        classes: names in the order of their ids; None: those that occur, sorted.
+        keep_unused: keep classes without objects.
+        notes: what the user should know, one sentence each; reading may add to it.
+    """
+
+    videos: list[VideoSource]
+    classes: list[str] | None = None
+    keep_unused: bool = True
+    notes: list[str] = field(default_factory=list)
+
+
+def parse_number(text: str | None, what: str, origin: str) -> float:
+    """A finite number from text.
+
+    Raises:
+        ConversionError: names what and where it should be.
+    """
+    try:
+        number = float(text)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        given = 'missing' if text is None else f'{text!r}, not a finite number'
+        raise ConversionError(f'{origin}: {what} is {given}')
+    return number
+
+
+def parse_integer(text: str | None, what: str, origin: str) -> int:
+    """A whole number from text; 3.0 counts as one. Raises as `parse_number`."""
+    number = parse_number(text, what, origin)
+    if number != int(number):
+        raise ConversionError(f'{origin}: {what} is {text!r}, not a whole number')
+    return int(number)
+
+
+def split_row(line: str) -> list[str]:
+    """The fields of a row separated by commas, blanks or tabs."""
+    return [part for part in re.split(r'[,\s]+', line.strip()) if part]

@@ -1,0 +1,118 @@
+"""Pascal VOC: one XML file per frame. Frames without one have no objects.
+
+Coordinates are taken as they stand, width = xmax - xmin, as for ImageNet VID. Beside the fields of
+VOC, `<trackid>` (or `<track_id>`, or CVAT's attribute `track_id`) and `<occluded>` are read.
+`<difficult>` objects become crowds.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+from mmdet.core.errors import ConversionError
+from mmdet.programs.convert.frames import image_size, relative_name
+from mmdet.programs.convert.label_files import (
+    LabelledVideo,
+    LayoutOptions,
+    hint_of_prefixes,
+    labelled_videos,
+)
+from mmdet.programs.convert.records import (
+    FrameRecord,
+    ObjectRecord,
+    Source,
+    VideoSource,
+    parse_number,
+)
+
+TRACK_FIELDS = ('trackid', 'track_id')
+SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
+
+
+def open_voc(roots: Sequence[Path], options: LayoutOptions) -> Source:
+    """Find the videos and XML files of VOC datasets; see `label_files` for the layouts.
+
+    Raises:
+        ConversionError: a layout that is unknown.
+    """
+    pairs = [pair for root in roots for pair in labelled_videos(root, '.xml', options)]
+    videos = [
+        VideoSource(
+            pair.folder.name,
+            len(pair.folder.files),
+            partial(_read, pair, options.img_root),
+            pair.folder.fps,
+        )
+        for pair in pairs
+    ]
+    return Source(videos, notes=hint_of_prefixes(pairs))
+
+
+def _read(pair: LabelledVideo, img_root: Path) -> Iterator[FrameRecord]:
+    for image, label in zip(pair.folder.files, pair.labels, strict=True):
+        size = image_size(image)
+        objects = read_objects(label, image, size) if label else []
+        name = relative_name(image, img_root)
+        yield FrameRecord(name, *size, objects, labelled=label is not None)
+
+
+def read_objects(path: Path, image: Path, size: tuple[int, int]) -> list[ObjectRecord]:
+    """The objects of an XML file that belongs to an image of this (width, height).
+
+    Raises:
+        ConversionError: not XML, a field is missing or no number, or the sizes differ.
+    """
+    try:
+        root = ElementTree.fromstring(path.read_bytes())
+    except (OSError, ElementTree.ParseError) as error:
+        raise ConversionError(f'{path} cannot be read as XML: {error}') from error
+    _check_size(root, path, image, size)
+    return [
+        _object(node, f'object {number} of {path}')
+        for number, node in enumerate(root.findall('object'), 1)
+    ]
+
+
+def _check_size(root: ElementTree.Element, path: Path, image: Path, size: tuple[int, int]) -> None:
+    given = [root.findtext(f'size/{side}') for side in ('width', 'height')]
+    if None in given:
+        return
+    numbers = tuple(parse_number(text, '<size>', str(path)) for text in given)
+    if any(numbers) and numbers != size:  # some tools write 0 x 0
+        raise ConversionError(
+            f'{path} is for an image of {given[0]}x{given[1]} pixels, but {image} has '
+            f'{size[0]}x{size[1]}: its boxes do not fit.'
+        )
+
+
+def _object(node: ElementTree.Element, origin: str) -> ObjectRecord:
+    name = (node.findtext('name') or '').strip()
+    if not name:
+        raise ConversionError(f'{origin}: it has no <name>')
+    xmin, ymin, xmax, ymax = (
+        parse_number(node.findtext(f'bndbox/{side}'), f'<bndbox>/<{side}>', origin)
+        for side in SIDES
+    )
+    return ObjectRecord(
+        name,
+        (xmin, ymin, xmax - xmin, ymax - ymin),
+        origin,
+        track=_track(node),
+        occluded=_is_set(node, 'occluded'),
+        crowd=_is_set(node, 'difficult'),
+    )
+
+
+def _track(node: ElementTree.Element) -> str | None:
+    for field in TRACK_FIELDS:
+        if node.findtext(field):
+            return node.findtext(field).strip()
+    for attribute in node.iterfind('attributes/attribute'):
+        if attribute.findtext('name') in TRACK_FIELDS:
+            return attribute.findtext('value')
+    return None
+
+
+def _is_set(node: ElementTree.Element, field: str) -> bool:
+    return (node.findtext(field) or '').strip() in ('1', 'True', 'true')

@@ -1,0 +1,189 @@
+"""YOLO text labels: one file per frame, rows `class cx cy w h`, in parts of the image size.
+
+Further columns as the tools of this format write them: a track id (six columns), or a confidence
+and a track id (seven); an outline `class x1 y1 x2 y2 x3 y3 ...` becomes the box around it. A frame
+without a file, or with an empty one, has no objects.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from mmdet.core.errors import ConversionError
+from mmdet.programs.convert.frames import image_size, relative_name
+from mmdet.programs.convert.label_files import (
+    LabelledVideo,
+    LayoutOptions,
+    hint_of_prefixes,
+    labelled_videos,
+)
+from mmdet.programs.convert.records import (
+    FrameRecord,
+    ObjectRecord,
+    Source,
+    VideoSource,
+    parse_integer,
+    parse_number,
+)
+
+NAME_FILES = (
+    *('data.yaml', 'data.yml', 'dataset.yaml'),
+    *('obj.names', 'classes.txt', 'labels/classes.txt'),
+)
+SLACK = 0.01  # how far a value may lie outside of 0..1, from rounding
+Row = tuple[int, tuple[float, float, float, float], int | None]
+
+
+def open_yolo(
+    roots: Sequence[Path], options: LayoutOptions, classes: Sequence[str] | None
+) -> Source:
+    """Find the videos, labels and class names of YOLO datasets.
+
+    Args:
+        roots: folders, see `label_files`. Class names come from data.yaml, obj.names or
+            classes.txt in them or in up to two folders above.
+        classes: names of the numbers 0, 1, ... where there is no such file.
+
+    Raises:
+        ConversionError: a layout that is unknown, no class names, or folders that differ in them.
+    """
+    names, origin = _common_names(roots, classes)
+    pairs = [pair for root in roots for pair in labelled_videos(root, '.txt', options)]
+    videos = [
+        VideoSource(
+            pair.folder.name,
+            len(pair.folder.files),
+            partial(_read, pair, names, origin, options.img_root),
+            pair.folder.fps,
+        )
+        for pair in pairs
+    ]
+    return Source(videos, names, notes=[f'Class names from {origin}.', *hint_of_prefixes(pairs)])
+
+
+def _common_names(roots: Sequence[Path], given: Sequence[str] | None) -> tuple[list[str], str]:
+    """The class names of all roots, and where they come from."""
+    found = [find_names(root) for root in roots]
+    for names, path in found[1:]:
+        if names != found[0][0]:
+            raise ConversionError(f'{found[0][1]} and {path} name different classes: convert one.')
+    names, path = found[0]
+    if names is not None:
+        return names, str(path)
+    if given:
+        return list(given), '--classes'
+    raise ConversionError(
+        f'There are no class names for {roots[0]}: neither data.yaml nor obj.names nor classes.txt '
+        f'in it or the two folders above. Name the classes 0, 1, ... with --classes.'
+    )
+
+
+def find_names(root: Path) -> tuple[list[str] | None, Path | None]:
+    """Class names in the order of their numbers, and the file they stand in."""
+    absolute = root.absolute()
+    for folder in (absolute, *absolute.parents[:2]):
+        for path in (folder / name for name in NAME_FILES):
+            if path.is_file():
+                return read_names(path), path
+    return None, None
+
+
+def read_names(path: Path) -> list[str]:
+    """Class names of a file: `names` of a YAML file, else one per line.
+
+    Raises:
+        ConversionError: it cannot be read, or has no names; names the file.
+    """
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+        if path.suffix not in ('.yaml', '.yml'):
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConversionError(f'{path} cannot be read: {error}') from error
+    names = content.get('names') if isinstance(content, dict) else None
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
+        names = [names[i] for i in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise ConversionError(
+            f'{path}: `names` must be a list of class names, or a name for each number 0, 1, ...'
+        )
+    return [str(name) for name in names]
+
+
+def _read(
+    pair: LabelledVideo, names: list[str], origin: str, img_root: Path
+) -> Iterator[FrameRecord]:
+    for image, label in zip(pair.folder.files, pair.labels, strict=True):
+        width, height = image_size(image)
+        objects = []
+        for number, text in _rows(label) if label else ():
+            place = f'row {number} of {label}'
+            class_id, (x, y, w, h), track = parse_row(text, place)
+            if not 0 <= class_id < len(names):
+                raise ConversionError(
+                    f'{place}: class {class_id} is not one of the {len(names)} names (0 to '
+                    f'{len(names) - 1}) of {origin}'
+                )
+            box = (x * width, y * height, w * width, h * height)
+            objects.append(ObjectRecord(names[class_id], box, place, track))
+        name = relative_name(image, img_root)
+        yield FrameRecord(name, width, height, objects, labelled=label is not None)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConversionError(f'{path} cannot be read: {error}') from error
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, line
+
+
+def parse_row(text: str, origin: str) -> Row:
+    """(class, (x, y, w, h), track id or None) of a row; x and y of the top left corner, in parts.
+
+    Raises:
+        ConversionError: names the row, and what is wrong in it.
+    """
+    fields = text.split()
+    if len(fields) < 5 or (len(fields) > 7 and len(fields) % 2 == 0):
+        raise ConversionError(
+            f'{origin}: {len(fields)} columns ({text.strip()!r:.80}). Legal: class cx cy w h, then '
+            f'perhaps a track id, or a confidence and a track id; or class and an outline x1 y1 ...'
+        )
+    class_id = parse_integer(fields[0], 'the class (column 1)', origin)
+    if len(fields) >= 7 and not (len(fields) == 7 and fields[6].isdecimal()):
+        return class_id, _box_around(_parts(fields[1:], origin)), None
+    cx, cy, w, h = _parts(fields[1:5], origin)
+    track = None
+    if len(fields) == 6 and not fields[5].lstrip('-').replace('.0', '').isdecimal():
+        raise ConversionError(
+            f'{origin}: column 6 is {fields[5]!r}. A sixth column must be a track id, a whole '
+            f'number; is it a confidence? Ground truth has none: take the column away.'
+        )
+    if len(fields) > 5:
+        track = parse_integer(fields[-1], f'the track id (column {len(fields)})', origin)
+    return class_id, (cx - w / 2, cy - h / 2, w, h), track if track != -1 else None
+
+
+def _parts(fields: list[str], origin: str) -> list[float]:
+    """Numbers that are parts of the image size."""
+    values = []
+    for column, text in enumerate(fields, 2):
+        value = parse_number(text, f'column {column}', origin)
+        if not -SLACK <= value <= 1 + SLACK:
+            raise ConversionError(
+                f'{origin}: column {column} is {text}, not in 0..1. Coordinates must be divided by '
+                f'the width and height of the image; are these pixels?'
+            )
+        values.append(value)
+    return values
+
+
+def _box_around(outline: list[float]) -> tuple[float, float, float, float]:
+    xs, ys = outline[0::2], outline[1::2]
+    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)

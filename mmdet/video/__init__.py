@@ -1,0 +1,1 @@
+"""Frames of video files, folders, cameras and addresses; writing videos."""

@@ -1,0 +1,117 @@
+"""A video file or network stream as a source of frames."""
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import av.error
+import numpy as np
+
+from mmdet.video.decoding import (
+    FrameTable,
+    SeekingReader,
+    announced_seconds,
+    decoded,
+    open_video,
+    scan,
+    upright,
+)
+from mmdet.video.frame_source import DEFAULT_FPS, FrameSource, SourceFrame
+
+MAX_FPS = 480  # beyond it, a rate is the resolution of a clock (webm of browsers says 1000)
+
+
+class VideoFile(FrameSource):
+    """A file, or an address like http://... or rtsp://..., which is read in order only.
+
+    Images are turned upright as the rotation in the file says. The index of a frame counts the
+    frames that decode, in the order of display; its time is relative to the first frame.
+
+    Raises:
+        VideoError: unreadable, no video in it, or no decoder for it.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = os.fspath(path)
+        is_url = '://' in self.path
+        super().__init__(self.path if is_url else os.path.basename(self.path), offline=not is_url)
+        self.live = is_url and not self.path.lower().startswith('http')
+        self._container, self._stream = open_video(self.path)
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.fps: Fraction | None = rate if rate and rate <= MAX_FPS else None
+        self.num_frames = self._announced()
+        self._count: int | None = None
+        self._table: FrameTable | None = None
+        self._reader: SeekingReader | None = None
+
+    def _announced(self) -> int | None:
+        seconds = announced_seconds(self._stream)
+        by_time = round(seconds * self.fps) if seconds and self.fps else None
+        return self._stream.frames or by_time
+
+    def frames(self, stride: int = 1) -> Iterator[SourceFrame]:
+        start, seconds, index = None, 0.0, -1
+        for found in decoded(self._container, self._stream):
+            if isinstance(found, av.error.FFmpegError):
+                self.note_fault(
+                    f'is damaged after frame {index} ({seconds:.2f} s): {found.strerror}'
+                )
+                continue
+            index += 1
+            now = index / (self.fps or DEFAULT_FPS) if found.time is None else found.time
+            start = now if start is None else start
+            seconds = float(now - start)
+            if found.is_corrupt:
+                self.note_fault(f'is damaged at frame {index} ({seconds:.2f} s)')
+            if index % stride == 0:
+                yield SourceFrame(index, seconds, upright(found))
+        self._check_end(index, seconds)
+
+    def _check_end(self, last: int, seconds: float) -> None:
+        """Note when less came than the header announces, by count (where it counts) and time."""
+        frames, end = self._stream.frames, announced_seconds(self._stream)
+        enough = end is None or end - seconds < 2.5 / (self.fps or DEFAULT_FPS)
+        if not enough and last + 1 < (frames or float('inf')):
+            announced = f'{frames} frames' if frames else f'{end:.2f} s'
+            self.note_fault(
+                f'breaks off after frame {last} ({seconds:.2f} s): its header announces {announced}'
+            )
+
+    def count(self) -> int:
+        """Frames that are there; reads the file through, without decoding, the first time."""
+        if self._count is None:
+            self._table = scan(self.path)
+            if self._table is None:
+                self._count = _count_decoded(self.path)
+            else:
+                self._count = len(self._table)
+                self._set_missing_rate(self._table)
+            self.num_frames = self._count
+        return self._count
+
+    def _set_missing_rate(self, table: FrameTable) -> None:
+        span = int(table.times[-1] - table.times[0]) if len(table) > 1 else 0
+        if self.fps is None and span:
+            self.fps = (len(table) - 1) / (span * self._stream.time_base)
+
+    def read(self, index: int) -> np.ndarray:
+        """The frame; where it is lost to damage, one beside it. May raise VideoError."""
+        if self._reader is None:
+            self.count()
+            self._reader = SeekingReader(self.path, self._table)
+        return upright(self._reader.read(index))
+
+    def frame_name(self, index: int) -> str:
+        return f'{os.path.splitext(self.name)[0]}/{super().frame_name(index)}'
+
+    def close(self) -> None:
+        self._container.close()
+        if self._reader is not None:
+            self._reader.close()
+
+
+def _count_decoded(path: str) -> int:
+    container, stream = open_video(path)
+    with container:
+        return sum(isinstance(frame, av.VideoFrame) for frame in decoded(container, stream))
