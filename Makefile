@@ -5,11 +5,12 @@ PYTHON ?= python3
 ARGS ?=
 RUN := .venv/bin/python
 
-.PHONY: help env quickstart test lint clean
+.PHONY: help env quickstart test fuzz lint clean
 
 help:
 	@echo 'make quickstart   render sample videos, train, test, score and draw (about 10 minutes on 2 cores)'
 	@echo 'make test         the whole test suite; one part: make test ARGS=tests/test_evaluation'
+	@echo 'make fuzz         read 10,000 damaged files; again the same: make fuzz ARGS="--seed 7"'
 	@echo 'make lint         ruff check'
 	@echo 'make env          only create or update .venv'
 	@echo 'make clean        remove caches; keeps .venv, data/ and work_dirs/'
@@ -22,7 +23,10 @@ quickstart: env
 	@$(RUN) tools/quickstart.py $(ARGS)
 
 test: env
-	@$(RUN) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8 $(ARGS)
+
+fuzz: env
+	@$(RUN) tests/test_core/fuzzing.py $(ARGS)
 
 lint: env
 	@$(RUN) -m ruff check .

@@ -20,10 +20,10 @@ setup(
         'torch>=2.4',
         'torchvision>=0.19',
         'mmengine-lite>=0.10.7',
-        'opencv-python-headless>=4.8',
+        'opencv-python-headless>=5',  # 4 does not turn WebP upright and fills cut images up
         'faster-coco-eval>=1.6',
         'scipy>=1.10',
-        'av>=14.2',
+        'av>=17',  # earlier ones decode HD video with the colours of SD
         'numpy>=1.24',
         'rich>=13',
         'pillow>=10',
@@ -35,6 +35,13 @@ setup(
         'tensorboard': ['tensorboard'],
         'orjson': ['orjson'],  # parses annotation files in place of json
         'app': ['gradio>=6.31'],  # the page in the browser, demo/app.py
-        'dev': ['pytest>=8', 'ruff>=0.6', 'tensorboard', 'gradio>=6.31', 'selenium>=4.20'],
+        'dev': [
+            'pytest>=8',
+            'pytest-xdist>=3.5',
+            'ruff>=0.6',
+            'tensorboard',
+            'gradio>=6.31',
+            'selenium>=4.20',
+        ],
     },
 )

@@ -17,6 +17,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--causal', action='store_true', help='past frames only, as the page is at its start'
     )
     parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0 serves the network, too')
+    parser.add_argument(
+        '--host-name',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='a further name of this machine, as in the address that visitors type',
+    )
     parser.add_argument('--port', type=int, default=7860, help='0 takes a free one')
     args = parser.parse_args(argv)
     if not 0 <= args.score_thr <= 1:
@@ -35,7 +42,7 @@ def main() -> int:
     try:
         with plain_errors(), listen(args.host, args.port) as listener:
             detector = make_detector(args, args.score_thr)
-            serve(detector, listener, args.config, args.score_thr, args.causal)
+            serve(detector, listener, args.config, args.score_thr, args.causal, args.host_name)
     except AddressError as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:  # while loading

@@ -2,18 +2,19 @@
 
 import argparse
 
-from mmengine.config import DictAction
+from mmdet.core.options import OptionsAction
 
 
 def add_detector_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='a file or an http(s) address')
     parser.add_argument('--device', help='cpu, cuda or cuda:N; default: the GPU if there is one')
+    parser.add_argument('--no-graphs', action='store_true', help='no CUDA graphs on a GPU')
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
         help='change config keys: test_dataloader.dataset.pipeline.1.scale="(640,360)"',
     )
@@ -36,6 +37,7 @@ def make_detector(args: argparse.Namespace, score_thr: float):
         args.amp,
         score_thr,
         trust_checkpoint=args.trust_checkpoint,
+        graphs=not args.no_graphs,
     )
     if args.checkpoint is None:
         print('No checkpoint given: the weights are random, and so is what they find.', flush=True)

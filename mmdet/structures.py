@@ -26,6 +26,7 @@ class Frame:
     video_id: int = 0  # as in init_state()
     frame_id: int = 0
     video_length: int = 1
+    role: str = 'ref'  # what the frame is in its clip, see plans.py; the first one is the 'key'
     image: np.ndarray | None = None  # [H, W, 3] uint8 BGR, None once packed
     ori_shape: tuple[int, int] = (0, 0)
     img_shape: tuple[int, int] = (0, 0)  # after the transforms, before padding
@@ -40,17 +41,18 @@ class Frame:
 
 @dataclass
 class Clip:
-    """A sample: the key frame first, then its references in frame order.
+    """A sample: the key frame first, then its references in the order of its plan.
 
-    `images` is [T, H, W, 3] uint8 BGR, set by the pipeline's last transform; all frames share one
-    shape. In testing, `num_left_refs` and `frame_stride` describe a sliding window of references
-    (`test_with_fix_stride`), and are None for the other samplers.
+    The pipeline's last transform sets `images`, [U, H, W, 3] uint8 BGR: every distinct image once.
+    `rows` tells the image of each of the T frames; without it frame and image have one number.
     """
 
     frames: list[Frame]
     images: torch.Tensor | None = None
-    num_left_refs: int | None = None
-    frame_stride: int | None = None
+    rows: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        self.frames[0].role = 'key'
 
     @property
     def key(self) -> Frame:
@@ -59,6 +61,14 @@ class Clip:
     @property
     def refs(self) -> list[Frame]:
         return self.frames[1:]
+
+    def places(self, *roles: str) -> list[int]:
+        """Where the frames of these roles stand in the clip."""
+        return [i for i, frame in enumerate(self.frames) if frame.role in roles]
+
+    def row_of(self, place: int) -> int:
+        """The image of a frame."""
+        return place if self.rows is None else self.rows[place]
 
     def pin_memory(self) -> 'Clip':
         if self.images is not None:

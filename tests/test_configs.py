@@ -22,13 +22,23 @@ PUBLISHED = [path for path in EXPERIMENTS if 'vid' in path.relative_to(CONFIGS).
 
 # what released checkpoints hold, by the start of the config's name
 PARAMETERS = {
+    'eovod_fcos_r101_released': 72_156_008,
     'faster_rcnn_r101_dc5': 81_223_955,
     'faster_rcnn_r50_dc5': 62_231_827,
     'faster_rcnn_r101_fpn': 60_488_934,
     'faster_rcnn_swint_fpn': 44_895_072,
+    'fcos_r101_fpn': 51_172_200,
     'mamba_r101_dc5': 89_620_755,
     'selsa_r101_dc5': 89_620_755,
     'stpn_swint_adam': 45_006_624,
+    'swin_t': 44_895_072,
+    'tdvit_b_joint': 104_242_270,
+    'tdvit_b_plus_joint': 110_552_446,
+    'tdvit_s_joint': 66_212_976,
+    'tdvit_s_plus_joint': 69_765_960,
+    'tdvit_t_cross': 44_895_072,
+    'tdvit_t_joint': 44_895_072,
+    'tdvit_t_plus_joint': 48_448_056,
 }
 
 
@@ -124,7 +134,9 @@ def test_number_of_parameters_is_that_of_released_checkpoints(path):
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[path.stem.rsplit('_', 1)[0]]
 
 
-@pytest.mark.parametrize('path', **named(sorted(CONFIGS.glob('vid/*/faster_rcnn_r*.py'))))
+@pytest.mark.parametrize(
+    'path', **named(sorted(CONFIGS.glob('vid/*/faster_rcnn_r*_[df]*.py')))
+)  # not C4
 def test_name_of_a_config_says_what_it_holds(path):
     """faster_rcnn_r101_dc5_6x: depth, pretrained weights of that depth, map, epochs, drop."""
     _, _, depth, kind, schedule = path.stem.split('_')

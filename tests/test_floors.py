@@ -14,7 +14,8 @@ FLOORS = [
     {'engine'},
     {'evaluation', 'visualization'},
     {'models', 'datasets', 'video'},
-    {'structures', 'registry'},
+    {'plans'},
+    {'structures', 'registry', 'stage_plans'},
     {'core'},
 ]
 HEIGHT = {room: len(FLOORS) - i for i, floor in enumerate(FLOORS) for room in floor}

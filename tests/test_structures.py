@@ -1,11 +1,12 @@
-"""Conversions of detections against closed forms."""
+"""Frames of a clip, and conversions of detections against closed forms."""
 
 import json
 
 import numpy as np
+import pytest
 import torch
 
-from mmdet.structures import Detections
+from mmdet.structures import Clip, Detections, Frame
 
 
 def test_conversions_of_detections():
@@ -31,3 +32,33 @@ def test_conversions_of_detections():
     empty = Detections()
     assert empty.to_dicts([]) == empty.to_coco() == empty.to_mot(1) == []
     assert empty.to_supervision()['xyxy'].shape == (0, 4)
+
+
+def test_frames_of_a_clip_have_roles():
+    """Whatever its frame was before, the first one is the key; places count from it."""
+    clip = Clip([Frame('k'), *(Frame(r, role=r) for r in ('ref', 'prompt', 'ref', 'window'))])
+    assert clip.key.role == 'key' and Frame('x').role == 'ref'
+    assert [frame.path for frame in clip.refs] == ['ref', 'prompt', 'ref', 'window']
+    assert clip.places('ref') == [1, 3] and clip.places('prompt', 'window') == [2, 4]
+    assert clip.places('key') == [0] and clip.places('memory') == []
+
+
+@pytest.mark.parametrize(('rows', 'expected'), [(None, [0, 1, 2]), ([0, 1, 0], [0, 1, 0])])
+def test_frames_of_a_clip_may_share_an_image(rows, expected):
+    clip = Clip([Frame('k'), Frame('a'), Frame('k')], rows=rows)
+    assert [clip.row_of(place) for place in range(3)] == expected
+
+
+def test_detections_survive_the_way_over_arrays_of_each_class():
+    found = Detections(
+        boxes=torch.arange(12.0).reshape(3, 4),
+        scores=torch.tensor([0.25, 0.75, 0.5]),
+        labels=torch.tensor([2, 0, 2]),
+        image_id=4,
+    )
+    arrays = found.per_class(4)
+    assert [len(rows) for rows in arrays] == [1, 0, 2, 0]
+    assert arrays[2].tolist() == [[8, 9, 10, 11, 0.5], [0, 1, 2, 3, 0.25]]  # best first
+    back = Detections.from_per_class(arrays, image_id=4)
+    assert back.labels.tolist() == [0, 2, 2] and back.scores.tolist() == [0.75, 0.5, 0.25]
+    assert back.boxes.tolist() == [[4, 5, 6, 7], [8, 9, 10, 11], [0, 1, 2, 3]]

@@ -8,6 +8,7 @@ from pathlib import Path
 SUBJECTS = {
     'data': 'opening an annotation file of the size of ImageNet VID train; loading clips',
     'eval': 'scoring the results of a validation set',
+    'gpu': 'all methods in all precisions on the GPU of this machine, in one run',
     'infer': 'running a model over video frames',
     'train': 'training iterations',
 }

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmengine.config import DictAction
+from mmdet.core.options import OptionsAction
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
         help='change config keys: train_dataloader.dataset.datasets.0.pipeline.3.prob=1',
     )

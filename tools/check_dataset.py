@@ -42,6 +42,7 @@ def main() -> None:
     args = parse_args()
     from rich.console import Console
 
+    from mmdet.core.errors import WriteError
     from mmdet.core.fileio import atomic_write
     from mmdet.programs.check import CheckOptions, check_dataset
     from mmdet.programs.check.report import print_report
@@ -56,8 +57,11 @@ def main() -> None:
     report = check_dataset(args.ann_file, options)
     print_report(report, Console())
     if args.json is not None:
-        with atomic_write(args.json) as file:
-            json.dump(report.as_dict(), file, indent=1)
+        try:
+            with atomic_write(args.json) as file:
+                json.dump(report.as_dict(), file, indent=1)
+        except WriteError as error:
+            sys.exit(f'error: {error}')
     sys.exit(1 if report.log.total else 0)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from mmengine.config import DictAction
+from mmdet.core.options import OptionsAction
 
 PROTOCOLS = {'bbox': ('vid', 'coco'), 'vid': ('vid',), 'coco': ('coco',)}
 
@@ -26,15 +26,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--eval-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
-        help='motion_file=FILE.mat, frame_list=FILE.txt, classes=a,b, metrics=vid',
+        help='motion_file=FILE.mat, frame_list=FILE.txt, classes=[a,b], metrics=vid',
     )
-    parser.add_argument('--options', nargs='+', action=DictAction, help=argparse.SUPPRESS)
+    parser.add_argument('--options', nargs='+', action=OptionsAction, help=argparse.SUPPRESS)
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
         help='change config keys: test_dataloader.dataset.ann_file=FILE.json',
     )

@@ -95,10 +95,10 @@ def _parse_args() -> argparse.Namespace:
 
 def _parsed(options: list[str]) -> dict:
     """`key=value` as tools/train.py reads it."""
-    from mmengine.config import DictAction
+    from mmdet.core.options import OptionsAction
 
     parser = argparse.ArgumentParser()
-    parser.add_argument('options', nargs='+', action=DictAction)
+    parser.add_argument('options', nargs='+', action=OptionsAction)
     return parser.parse_args(options).options
 
 

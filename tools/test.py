@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from mmengine.config import DictAction
+from mmdet.core.options import OptionsAction
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -20,20 +20,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', default='', help='default: ./work_dirs/<config name>')
     parser.add_argument('--show-dir', metavar='DIR', help='write frames with detections there')
     parser.add_argument('--show-score-thr', type=float, default=0.3, help='of what is drawn')
-    parser.add_argument('--fuse-conv-bn', action='store_true', help='slightly faster')
+    parser.add_argument('--fuse-conv-bn', action='store_true', help='always done; for 1.x scripts')
+    parser.add_argument('--no-graphs', action='store_true', help='no CUDA graphs on a GPU')
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='test in mixed precision')
     parser.add_argument(
         '--eval-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
         help='arguments of the metric, e.g. motion_file=vid_groundtruth_motion_iou.mat',
     )
-    parser.add_argument('--options', nargs='+', action=DictAction, help=argparse.SUPPRESS)
+    parser.add_argument('--options', nargs='+', action=OptionsAction, help=argparse.SUPPRESS)
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
         help='change config keys: test_dataloader.dataset.pipeline.1.scale="(640,360)"',
     )
@@ -103,6 +104,7 @@ def main() -> None:
             trust_checkpoint=args.trust_checkpoint,
             allow_partial=args.allow_partial,
             causal=args.causal,
+            graphs=not args.no_graphs,
         )
 
 

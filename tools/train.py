@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from mmengine.config import DictAction
+from mmdet.core.options import OptionsAction
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -29,6 +29,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, help='default: a random one, which is logged')
     parser.add_argument('--deterministic', action='store_true', help='slower on a GPU')
+    parser.add_argument(
+        '--graphs',
+        action='store_true',
+        help='backbone and neck as CUDA graphs: pays for small batches of few sizes',
+    )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='torch.compile the parts of fixed structure, backbone and neck: pays in long runs',
+    )
     gpus = parser.add_mutually_exclusive_group()
     gpus.add_argument(
         '--gpus', type=int, metavar='N', help='0: CPU, 1: one GPU; more: use tools/dist_train.sh'
@@ -40,12 +50,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
         help='change config keys: optim_wrapper.optimizer.lr=0.01 '
         'train_dataloader.dataset.datasets.0.pipeline.2.scale="(640,360)"',
     )
-    parser.add_argument('--options', nargs='+', action=DictAction, help=argparse.SUPPRESS)
+    parser.add_argument('--options', nargs='+', action=OptionsAction, help=argparse.SUPPRESS)
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     parser.add_argument(
         '--trust-checkpoint',
@@ -92,6 +102,8 @@ def main() -> None:
             auto_scale_lr=args.auto_scale_lr,
             seed=args.seed,
             deterministic=args.deterministic,
+            graphs=args.graphs,
+            compile=args.compile,
             cfg_options=args.cfg_options,
             launcher=args.launcher,
             device=args.device,

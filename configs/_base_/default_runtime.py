@@ -12,7 +12,8 @@ default_hooks = dict(
 custom_hooks = []
 
 env_cfg = dict(
-    cudnn_benchmark=False,
+    tf32=True,  # on a GPU: float32 convolutions and matrix products in TensorFloat-32
+    cudnn_benchmark=None,  # on a GPU: None is on in testing (sizes stay), off in training
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(timeout=3600),  # seconds; rank 0 scores while the others wait
 )

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine import Config
 
 from mmdet.core.errors import ConfigError, VFEError
+from mmdet.core.fileio import ADVICE, system_sentence
 from mmdet.engine.config_check import check_config
 from mmdet.engine.config_load import load_config
 
@@ -90,11 +91,23 @@ def check_amp(amp: str, device: str | None) -> None:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Show mistakes of the user as one message without a traceback, and end with status 1."""
-    from mmdet.engine.dist import end_dist  # imports torch, which `--help` need not wait for
+    # these import torch, which `--help` need not wait for
+    from mmdet.engine.dist import end_dist
+    from mmdet.engine.shared_memory import about_workers
 
     try:
         yield
     except (VFEError, FileNotFoundError) as error:
         sys.exit(f'error: {error}')
+    except RuntimeError as error:
+        sentence = about_workers(error)
+        if not sentence:
+            raise
+        sys.exit(f'error: {sentence}')
+    except OSError as error:
+        if error.errno not in ADVICE:
+            raise  # nothing that the user could put right: the traceback says where
+        what = f'cannot read or write {error.filename}' if error.filename else 'writing failed'
+        sys.exit(f'error: {what}: {system_sentence(error)}')
     finally:
         end_dist()

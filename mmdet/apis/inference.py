@@ -5,16 +5,20 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmengine import Config
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmdet.core.checkpoint_file import load_checkpoint_file, state_dict_of
+from mmdet.core.class_names import both_lists
+from mmdet.core.errors import CheckpointError
+from mmdet.engine.backends import Backends
 from mmdet.engine.checkpoint import load_weights
-from mmdet.engine.config_check import check_config
+from mmdet.engine.class_order import classes_of, named_classes
+from mmdet.engine.config_check import check_config, class_counts
 from mmdet.engine.config_load import load_config
+from mmdet.engine.device import choose_device
 from mmdet.registry import MODELS
 
 
@@ -32,7 +36,8 @@ def init_detector(
         config: path of a config file, or a config.
         checkpoint: a file or an http(s) address; None leaves the weights random.
         device: 'cpu', 'cuda', 'cuda:1'; the GPU where there is one when None.
-        cfg_options: dotted config keys and values.
+        cfg_options: dotted config keys and values. `env_cfg.tf32` and `env_cfg.cudnn_benchmark`
+            hold for the whole process, as PyTorch has it.
         allow_partial: load what fits when the checkpoint does not fit the model.
         trust_checkpoint: unpickle freely when loading; any code in the file then runs.
 
@@ -46,30 +51,39 @@ def init_detector(
     cfg = load_config(config, cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     check_config(cfg)
+    place = choose_device(device)
+    Backends.of(cfg.get('env_cfg'), testing=True).apply(place)
     model = MODELS.build(cfg.model)
     classes = None
     if checkpoint is not None:
         loaded = load_checkpoint_file(checkpoint, trust_checkpoint)
         for line in load_weights(model, state_dict_of(loaded), allow_partial):
             print_log(f'{checkpoint}: {line}', logger='current', level=logging.WARNING)
-        classes = _classes_in(loaded)
+        classes = classes_of(loaded)
     model.cfg = cfg
-    model.classes = classes or _configured_classes(cfg)
-    return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+    model.classes = _agreed(classes, cfg, checkpoint)
+    return model.to(place).eval()
 
 
-def _classes_in(checkpoint: Mapping) -> tuple[str, ...] | None:
-    """Class names in the meta data of our checkpoints and of 1.x."""
-    meta = checkpoint.get('meta')
-    names = meta.get('CLASSES') if isinstance(meta, Mapping) else None
-    return tuple(names) if names else None
-
-
-def _configured_classes(cfg: Config) -> tuple[str, ...] | None:
-    from mmdet.registry import DATASETS
-
+def _agreed(
+    trained: tuple[str, ...] | None, cfg: Config, checkpoint: str | os.PathLike | None
+) -> tuple[str, ...] | None:
+    """The names by label: those that the checkpoint was trained with, whatever the config says."""
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    if dataset.get('classes'):
-        return tuple(dataset['classes'])
-    kind = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else None
-    return tuple(getattr(kind, 'CLASSES', None) or ()) or None
+    configured = named_classes(dataset)
+    if trained is None:
+        return configured
+    counts = {count for _, count in class_counts(cfg.model, ('model',))}
+    if counts and counts != {len(trained)}:
+        raise CheckpointError(
+            f'{checkpoint} names {len(trained)} classes ({", ".join(trained)}), but the model of '
+            f'the config has {max(counts)}: use the config that it was trained with.'
+        )
+    if configured is not None and set(configured) != set(trained):
+        print_log(
+            f'{both_lists("The checkpoint", trained, "the config", configured)} The names of the '
+            f'checkpoint are used.',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return trained

@@ -10,6 +10,7 @@ from mmdet.apis.common import check_amp, prepare_config, set_metric_options
 from mmdet.core.checkpoint_file import existing_file
 from mmdet.core.download import is_url
 from mmdet.core.errors import ConfigError
+from mmdet.core.fileio import check_folder, check_writable
 
 NEEDED = ('model', 'test_dataloader', 'test_evaluator')
 TRAINING_KEYS = (
@@ -43,6 +44,7 @@ def test(
     trust_checkpoint: bool = False,
     allow_partial: bool = False,
     causal: bool = False,
+    graphs: bool = True,
 ) -> dict[str, float]:
     """Run a checkpoint over the test set of a config.
 
@@ -57,7 +59,7 @@ def test(
         work_dir: else the config's `work_dir`, else ./work_dirs/<config name>.
         eval_options: arguments of the metric, over those of the config.
         cfg_options: dotted config keys and values.
-        fuse_conv_bn: fold batch norms into convolutions: faster, equal up to rounding.
+        fuse_conv_bn: accepted for 1.x scripts: batch norms are always folded into convolutions.
         amp: 'bf16' or 'fp16' tests in mixed precision.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         device: 'cpu', 'cuda', 'cuda:1'; the GPU where there is one when None.
@@ -65,6 +67,7 @@ def test(
         allow_partial: go on when the checkpoint does not fit the model.
         causal: references come from past frames only, and frames in their order, as in
             `VideoDetector.stream(causal=True)`.
+        graphs: replay CUDA graphs on a GPU.
 
     Returns:
         metrics by name; empty without `evaluate`.
@@ -72,6 +75,7 @@ def test(
     Raises:
         ConfigError: a mistake in the config, found before any work.
         CheckpointError: the checkpoint is absent, damaged, or does not fit.
+        WriteError: the work dir, `out` or `show_dir` cannot be written; before any work.
     """
     cfg = prepare_config(config, cfg_options, work_dir, launcher, device, trust_checkpoint)
     absent = [key for key in NEEDED if not cfg.get(key)]
@@ -81,6 +85,11 @@ def test(
         check_amp(amp, device)
     if not is_url(checkpoint):
         existing_file(checkpoint)
+    check_folder(cfg.work_dir)  # what is written after hours is tried now
+    if out:
+        check_writable(out)
+    if show_dir:
+        check_folder(show_dir)
     for key in TRAINING_KEYS:
         cfg.pop(key, None)
     cfg.update(load_from=str(checkpoint), resume=False, allow_partial=allow_partial)
@@ -90,12 +99,15 @@ def test(
         cfg.randomness = dict(seed=0)
     if amp:
         cfg.test_cfg.amp = amp
+    if cfg.test_cfg.get('type') == 'VideoTestLoop':
+        cfg.test_cfg.graphs = graphs
+    _let_videos_take_turns(cfg.test_dataloader)
     if causal:
         look_back_only(cfg)
     options = {'work_dir': cfg.work_dir, 'out_file': out, 'format_only': format_only}
     options['evaluate'] = evaluate and not format_only
     set_metric_options(cfg.test_evaluator, options, eval_options)
-    _set_hooks(cfg, show_dir, show_score_thr, fuse_conv_bn)
+    _set_hooks(cfg, show_dir, show_score_thr)
 
     from mmdet.engine.runner import VideoRunner
 
@@ -103,28 +115,29 @@ def test(
 
 
 def look_back_only(cfg: Config) -> None:
-    """Make the test set causal.
+    """Test with the model's causal plan, and frames in their order.
 
     Raises:
         ConfigError: the test set is not one dataset of videos.
     """
-    from mmdet.datasets.ref_sampling import causal_sampler
-    from mmdet.registry import MODELS
-
     dataset = cfg.test_dataloader.dataset
     if 'pipeline' not in dataset:
         raise ConfigError(
             f'--causal needs one dataset as `test_dataloader.dataset`, got a {dataset.get("type")}.'
         )
-    keeps_window = getattr(MODELS.get(cfg.model.type), 'keeps_window', False)
-    dataset.ref_img_sampler = causal_sampler(dataset.get('ref_img_sampler'), keeps_window)
     dataset.shuffle_video_frames = False
+    cfg.test_cfg.causal = True
 
 
-def _set_hooks(cfg: Config, show_dir: str | None, score_thr: float, fuse: bool) -> None:
+def _let_videos_take_turns(loader: dict) -> None:
+    """Frames of as many videos as a batch has places, unless the config says something else."""
+    sampler = loader.get('sampler') or {}
+    if loader.get('batch_size', 1) > 1 and sampler.get('type') == 'VideoSampler':
+        sampler.setdefault('videos_at_once', loader.batch_size)
+
+
+def _set_hooks(cfg: Config, show_dir: str | None, score_thr: float) -> None:
     hooks = list(cfg.get('custom_hooks') or [])
-    if fuse:
-        hooks.append(dict(type='FuseConvBNHook'))
     if show_dir:
         hooks.append(dict(type='DrawDetectionsHook', out_dir=show_dir, score_thr=score_thr))
     cfg.custom_hooks = hooks

@@ -25,6 +25,8 @@ def train(
     auto_scale_lr: bool = False,
     seed: int | None = None,
     deterministic: bool = False,
+    compile: bool = False,
+    graphs: bool = False,
     cfg_options: Mapping[str, Any] | None = None,
     launcher: str = 'none',
     device: str | None = None,
@@ -38,10 +40,12 @@ def train(
         resume: a checkpoint to go on from, or 'auto' (True) for the newest whole one of the work
             dir; 'auto' starts anew where there is none.
         validate: score the validation set as `train_cfg` says.
-        amp: 'bf16' or 'fp16' trains in mixed precision.
+        amp: 'bf16' or 'fp16' trains, and validates, in mixed precision.
         auto_scale_lr: multiply the learning rate by (batch of all processes) / base_batch_size.
         seed: of everything random; None: a new one, which is logged.
         deterministic: use deterministic algorithms, at the cost of speed on a GPU.
+        graphs: on a GPU, replay backbone and neck as CUDA graphs; `training_graphs` of the config.
+        compile: compile backbone and neck; the config's `compile` may hold options.
         cfg_options: dotted config keys and values.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         device: 'cpu', 'cuda', 'cuda:1'; the GPU where there is one when None.
@@ -66,8 +70,13 @@ def train(
     if amp:
         check_amp(amp, device)
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=amp)
+    _validate_as_trained(cfg)
     if auto_scale_lr:
         _enable_auto_scale(cfg)
+    if graphs:
+        cfg.training_graphs = True
+    if compile:
+        cfg.compile = cfg.get('compile') or True
     _set_randomness(cfg, seed, deterministic)
 
     from mmdet.engine.runner import VideoRunner
@@ -75,6 +84,12 @@ def train(
     runner = VideoRunner.from_cfg(cfg)
     runner.train()
     return runner
+
+
+def _validate_as_trained(cfg: Config) -> None:
+    """Validation in the precision of training, unless `val_cfg.amp` says another."""
+    if cfg.get('val_cfg') and cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
+        cfg.val_cfg.setdefault('amp', cfg.optim_wrapper.get('dtype', 'bf16'))
 
 
 def _enable_auto_scale(cfg: Config) -> None:

@@ -1,17 +1,17 @@
 """From frames of any source to the clips that a model takes, as the test dataset makes them."""
 
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from mmengine import Config
 from torch import nn
 
 from mmdet.core.errors import ConfigError, VideoError
-from mmdet.datasets.ref_sampling import RefSampler, causal_sampler
 from mmdet.datasets.transforms import LoadAnnotations, LoadFrames, Pipeline
-from mmdet.registry import check_arguments
+from mmdet.plans import Plan, make_clip
 from mmdet.structures import Clip, Frame
 from mmdet.video.frame_source import FrameSource, SourceFrame
 from mmdet.video.prefetch import Prefetcher
@@ -28,26 +28,27 @@ class PreparedClip(NamedTuple):
 class _Video:
     """What is read of a source: every `stride`-th frame, as if the others did not exist.
 
-    `length` counts the frames that are read; None where only the past may be used.
+    `length` counts the frames that are read; None where only the past may be used. `ahead` holds
+    the frames from the next key frame on that a window has asked for already.
     """
 
     source: FrameSource
     stride: int
     length: int | None
     video_id: int
+    ahead: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 class ClipMaker:
-    """Makes clips of frames in memory with the test pipeline and the test references of a config.
+    """Makes clips of frames in memory with the test pipeline of a config and a model's plans.
 
     Args:
         cfg: its `test_dataloader.dataset` gives `pipeline` and `ref_img_sampler`.
-        model: tells by `keeps_window` what it uses of the past, and by `together` whether it takes
-            frames of changing size.
+        model: gives the plans and tells by `fixed_size` whether it takes frames of changing size.
 
     Attributes:
-        offline_sampler: references from the whole video; None where the config has none.
-        causal_sampler: references from the past; None for a model that needs none, because it
+        offline_plan: references from the whole video; None for a key frame alone.
+        causal_plan: references from the past; None for a model that needs none, because it
             keeps a memory or looks at the frame only.
 
     Raises:
@@ -65,16 +66,17 @@ class ClipMaker:
         self.pipeline = Pipeline(
             [t for t in transforms if not isinstance(t, (LoadFrames, LoadAnnotations))]
         )
-        offline = dataset.get('ref_img_sampler')
-        self.offline_sampler = _sampler(offline)
-        keeps_window = getattr(model, 'keeps_window', False)
-        self.causal_sampler = _sampler(causal_sampler(offline, keeps_window))
-        self.fixed_size = not getattr(model, 'together', False)
+        sampler = dataset.get('ref_img_sampler')
+        self.offline_plan: Plan | None = model.plan('offline', sampler)
+        self.causal_plan: Plan | None = model.plan('causal', sampler)
+        self.fixed_size = model.fixed_size
 
     def clips(
         self, source: FrameSource, stride: int, causal: bool, drop_late: bool, video_id: int
     ) -> Generator[PreparedClip, None, None]:
         """A clip for every `stride`-th frame. Closes the source at the end.
+
+        Where clips look ahead, frames are read as far ahead and kept, so that each is decoded once.
 
         Raises:
             VideoError: no frame at all, or frames of different size where the model needs one.
@@ -85,8 +87,10 @@ class ClipMaker:
         try:
             length = None if causal else -(-source.count() // stride)
             video = _Video(source, stride, length, video_id)
+            plan = self.causal_plan if causal else self.offline_plan
+            lookahead = plan.lookahead if plan is not None else 0
             shape = None
-            for position, frame in enumerate(frames):
+            for position, frame in _looking_ahead(frames, video.ahead, lookahead):
                 shape = shape or frame.image.shape
                 if self.fixed_size:
                     _check_size(source, frame.index, frame.image, shape)
@@ -99,23 +103,37 @@ class ClipMaker:
 
     def clip(self, video: _Video, position: int, frame: SourceFrame) -> Clip:
         """The clip of one key frame, which is at `position` among those that are read."""
-        sampler = self.offline_sampler if video.length else self.causal_sampler
+        plan = self.offline_plan if video.length else self.causal_plan
         total = max(video.length or 0, position + 1)
-        rng = np.random.default_rng(position)
-        refs = sampler(position, total, rng, pad=False) if sampler else []
         images = {position: frame.image}
-        for ref in refs:
-            if ref not in images:
-                images[ref] = video.source.read(ref * video.stride)
-                _check_size(video.source, ref * video.stride, images[ref], frame.image.shape)
-        frames = []
-        for at in [position, *refs]:
+
+        def frame_of(at: int) -> Frame:
             index = frame.index if at == position else at * video.stride
-            frames.append(_frame(video, index, at, total, images[at]))
-        clip = Clip(frames)
-        if sampler is not None and sampler.window is not None:
-            clip.num_left_refs, clip.frame_stride = sampler.window
-        return self.pipeline(clip, rng)
+            if at not in images:
+                known = video.ahead.get(at)
+                images[at] = video.source.read(index) if known is None else known
+                _check_size(video.source, index, images[at], frame.image.shape)
+            return _frame(video, index, at, total, images[at])
+
+        rng = np.random.default_rng(position)
+        return self.pipeline(make_clip(plan, position, total, rng, frame_of), rng)
+
+
+def _looking_ahead(
+    frames: Iterator[SourceFrame], ahead: dict[int, np.ndarray], count: int
+) -> Iterator[tuple[int, SourceFrame]]:
+    """Frames with their positions, given out `count` frames late; `ahead` holds the images from the
+    one given out to the newest."""
+    waiting: deque[tuple[int, SourceFrame]] = deque()
+    for position, frame in enumerate(frames):
+        waiting.append((position, frame))
+        ahead[position] = frame.image
+        if len(waiting) > count:
+            yield waiting[0]
+            ahead.pop(waiting.popleft()[0])
+    while waiting:
+        yield waiting[0]
+        ahead.pop(waiting.popleft()[0])
 
 
 def _frame(video: _Video, index: int, position: int, total: int, image: np.ndarray) -> Frame:
@@ -138,10 +156,3 @@ def _check_size(source: FrameSource, index: int, image: np.ndarray, shape: tuple
             f'before it is {shape[1]}x{shape[0]}: this model needs frames of one size; start a new '
             f'stream where the size changes.'
         )
-
-
-def _sampler(config: Mapping[str, Any] | None) -> RefSampler | None:
-    if config is None:
-        return None
-    check_arguments(RefSampler, config, 'ref_img_sampler')
-    return RefSampler(**config)

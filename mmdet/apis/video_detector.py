@@ -3,7 +3,8 @@
 import logging
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -14,16 +15,17 @@ from mmengine.logging import print_log
 
 from mmdet.apis.common import check_amp
 from mmdet.apis.inference import init_detector
+from mmdet.apis.source_failures import SourceFailures
 from mmdet.apis.video_clips import ClipMaker, PreparedClip
 from mmdet.core.errors import VideoError
-from mmdet.engine.amp import autocast
-from mmdet.structures import Clip, Detections
+from mmdet.engine.amp import amp_dtype
+from mmdet.structures import Detections
 from mmdet.video.frame_source import FrameSource
 from mmdet.video.prefetch import Prefetcher
 from mmdet.video.sources import Source, open_source
 
 if TYPE_CHECKING:  # torchvision's models take seconds to import
-    from mmdet.models.base import VideoState
+    from mmdet.models.base import PendingResults, VideoState
 
 
 class FrameResult(NamedTuple):
@@ -49,12 +51,13 @@ class VideoDetector:
         config: path of a config file, or a config.
         checkpoint: a file or an http(s) address; None leaves the weights random.
         device: 'cpu', 'cuda', 'cuda:1'; the GPU where there is one when None.
-        amp: 'bf16' or 'fp16' runs the model in mixed precision.
+        amp: 'bf16' or 'fp16' casts the weights, but for the layers that decide boxes and scores.
         score_thr: detections below this score (0..1) are left out.
         trust_checkpoint: unpickle freely when loading; any code in the file then runs.
+        graphs: replay CUDA graphs on a GPU.
 
     Attributes:
-        model, classes (names by label), clip_maker (its samplers choose the references).
+        model, classes (names by label), clip_maker (its plans choose the references).
 
     Raises:
         ConfigError, CheckpointError: say what to do.
@@ -68,11 +71,13 @@ class VideoDetector:
         amp: str | None = None,
         score_thr: float = 0.3,
         trust_checkpoint: bool = False,
+        graphs: bool = True,
     ) -> None:
         if amp:
             check_amp(amp, device)
         self.model = init_detector(config, checkpoint, device, trust_checkpoint=trust_checkpoint)
-        self.amp, self.score_thr = amp, score_thr
+        self.model.prepare(amp_dtype(amp), graphs=graphs)
+        self.score_thr = score_thr
         self.classes: tuple[str, ...] = self.model.classes or _numbered_classes(self.model)
         self.clip_maker = ClipMaker(self.model.cfg, self.model)
 
@@ -105,9 +110,7 @@ class VideoDetector:
         Raises:
             VideoError: the source cannot be read (later: it gives no frame, or its size changes).
         """
-        for name, value in (('stride', stride), ('prefetch', prefetch)):
-            if not isinstance(value, int) or value < 1:
-                raise VideoError(f'{name} must be an integer of at least 1, not {value!r}.')
+        _check_counts(stride=stride, prefetch=prefetch)
         frames = open_source(source, fps)
         causal = causal or not frames.offline
         drop_late = frames.live if drop_late is None else drop_late
@@ -116,51 +119,74 @@ class VideoDetector:
         return VideoStream(self, frames, Prefetcher(clips, prefetch), state, causal, stride)
 
     def stream_many(
-        self, sources: Iterable[Source], batch: int = 4, **options
+        self,
+        sources: Iterable[Source],
+        batch: int = 4,
+        failed: Callable[[int, Exception], None] | None = None,
+        **options,
     ) -> Iterator[tuple[int, FrameResult]]:
         """Up to `batch` videos at a time on one model, each with a state of its own.
 
         The results of each video are those of `stream`, in its order. A video that ends makes
-        room for the next one.
+        room for the next one. A source that cannot be read, or breaks off, ends alone: what it gave
+        before is valid, and the others go on.
 
         Args:
             sources: see `stream`; opened when their turn comes.
             batch: videos at a time.
+            failed: told at once of a source that failed: its position, and the error. None: when
+                all others have ended, a VideoError names every such source.
             options: of `stream`, the same for all.
 
         Yields:
             (position of the source in `sources`, its next FrameResult).
+
+        Raises:
+            VideoError: an option is wrong; at the end, see `failed`.
         """
+        counts = {'stride': 1, 'prefetch': 1, **options}
+        _check_counts(batch=batch, stride=counts['stride'], prefetch=counts['prefetch'])
+        failures = SourceFailures(failed)
         waiting = enumerate(sources)
         running: dict[int, VideoStream] = {}
         try:
             while True:
                 while len(running) < batch and (new := next(waiting, None)) is not None:
-                    running[new[0]] = self.stream(new[1], **options)
+                    with failures.noted(new[0]):
+                        running[new[0]] = self.stream(new[1], **options)
                 if not running:
+                    failures.raise_kept()
                     return
-                taken = {number: next(s.clips, None) for number, s in running.items()}
-                for number in [n for n, prepared in taken.items() if prepared is None]:
-                    del taken[number]
+                taken = {}
+                for number, stream in running.items():
+                    with failures.noted(number):
+                        if (prepared := next(stream.clips, None)) is not None:
+                            taken[number] = prepared
+                for number in running.keys() - taken.keys():
                     running.pop(number).end()
-                found = self.detect(
-                    [prepared.clip for prepared in taken.values()],
-                    [running[number].state for number in taken],
-                )
+                clips = [prepared.clip for prepared in taken.values()]
+                states = [running[number].state for number in taken]
+                found = self.model.step_batch(clips, states) if clips else []
                 for (number, prepared), detections in zip(taken.items(), found, strict=True):
-                    yield number, _result(prepared, detections)
+                    yield number, _result(prepared, _above(detections, self.score_thr))
         finally:
             for stream in running.values():
                 stream.close()
 
-    def detect(self, clips: list[Clip], states: 'list[VideoState]') -> list[Detections]:
-        """Detections at or above `score_thr` on the key frame of each clip; see `step_batch`."""
-        if not clips:
-            return []
-        device = next(self.model.parameters()).device
-        with autocast(self.amp, device):
-            found = self.model.step_batch(clips, states)
-        return [_above(detections, self.score_thr) for detections in found]
+    def start(self, prepared: PreparedClip, state: 'VideoState') -> 'PendingResult':
+        """Begin with the key frame of a clip, without waiting for a GPU."""
+        return PendingResult(prepared, self.model.start([prepared.clip], [state]), self.score_thr)
+
+
+class PendingResult:
+    """A result that nobody has waited for yet."""
+
+    def __init__(self, prepared: PreparedClip, started: 'PendingResults', score_thr: float) -> None:
+        self.prepared, self.started, self.score_thr = prepared, started, score_thr
+
+    def get(self) -> FrameResult:
+        (detections,) = self.started.get()
+        return _result(self.prepared, _above(detections, self.score_thr))
 
 
 class VideoStream:
@@ -185,6 +211,10 @@ class VideoStream:
     ) -> None:
         self.detector, self.source, self.clips, self.state = detector, source, clips, state
         self.causal, self.stride = causal, stride
+        # frames that the model begins with before the result of an earlier one is asked for; with a
+        # live source that would be a delay
+        self._ahead = 0 if source.live or not _on_gpu(detector.model) else 1
+        self._started: deque[PendingResult] = deque()
         self._finalizer = weakref.finalize(self, _release, clips, source)
 
     @property
@@ -207,11 +237,15 @@ class VideoStream:
         return self
 
     def __next__(self) -> FrameResult:
-        prepared = next(self.clips, None)
-        if prepared is None:
+        while len(self._started) <= self._ahead:
+            prepared = next(self.clips, None)
+            if prepared is None:
+                break
+            self._started.append(self.detector.start(prepared, self.state))
+        if not self._started:
             self.end()
             raise StopIteration
-        return _result(prepared, self.detector.detect([prepared.clip], [self.state])[0])
+        return self._started.popleft().get()
 
     def end(self) -> None:
         """Close, and say what was damaged."""
@@ -229,10 +263,20 @@ class VideoStream:
         self.close()
 
 
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise VideoError(f'{name} must be an integer of at least 1, not {value!r}.')
+
+
 def _release(clips: Prefetcher, source: FrameSource) -> None:
     clips.close()
     if not clips.started:  # else the thread closes the source, when it no longer reads from it
         source.close()
+
+
+def _on_gpu(model: torch.nn.Module) -> bool:
+    return next(model.parameters()).is_cuda
 
 
 def _result(prepared: PreparedClip, detections: Detections) -> FrameResult:

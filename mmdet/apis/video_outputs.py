@@ -10,15 +10,16 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
 from mmdet.apis.video_detector import FrameResult, VideoStream
 from mmdet.core.errors import VideoError
-from mmdet.core.fileio import atomic_write
+from mmdet.core.fileio import atomic_write, writing
 from mmdet.video.frame_source import DEFAULT_FPS
 from mmdet.video.writer import VideoWriter, exact_rate
 from mmdet.visualization import draw_detections
@@ -40,18 +41,34 @@ class ResultWriter(AbstractContextManager):
 
 
 class _LineWriter(ResultWriter):
-    """One file of lines. It has its name from the start, so that it can be followed while it grows;
-    lines are written whole, so it is valid at any time. It appears with the first frame."""
+    """One file of lines. It has its name from the first frame on, so that it can be followed while
+    it grows; lines are written whole, so it is valid at any time, on a full disk, too."""
 
-    _file: IO[str] | None = None
+    _file: FileIO | None = None
 
     def write(self, result: FrameResult) -> None:
-        if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, 'w', encoding='utf-8', newline='')
-            self._file.write(self.head())
-        self._file.write(self.lines(result))
-        self._file.flush()
+        data = self.lines(result).encode()
+        with writing(self.path):
+            if self._file is None:
+                self._file = self._begin(self.head().encode() + data)
+            else:
+                self._append(data)
+
+    def _begin(self, data: bytes) -> FileIO:
+        """The open file with its first lines; an older one of its name gives way to whole lines."""
+        with atomic_write(self.path, 'wb') as file:
+            file.write(data)
+        return open(self.path, 'ab', buffering=0)
+
+    def _append(self, data: bytes) -> None:
+        """Whole lines, or none of them when the disk is full."""
+        end = self._file.tell()
+        try:
+            while data:  # a disk that is nearly full takes a part
+                data = data[self._file.write(data) :]
+        except OSError:
+            self._file.truncate(end)
+            raise
 
     def head(self) -> str:
         return ''
@@ -119,10 +136,10 @@ class CocoWriter(ResultWriter):
     """
 
     def __enter__(self) -> 'CocoWriter':
-        self._images = tempfile.TemporaryFile('w+', encoding='utf-8')
         self._num_images = self._num_found = 0
         self._open = atomic_write(self.path)
         self._file = self._open.__enter__()
+        self._images = tempfile.TemporaryFile('w+', encoding='utf-8', dir=self.path.parent)
         categories = [{'id': i, 'name': name} for i, name in enumerate(self.classes, 1)]
         videos = [{'id': 1, 'name': self.stream.source.name}]
         self._file.write(f'{{"videos": {json.dumps(videos)},\n')
@@ -130,6 +147,10 @@ class CocoWriter(ResultWriter):
         return self
 
     def write(self, result: FrameResult) -> None:
+        with writing(self.path):
+            self._append(result)
+
+    def _append(self, result: FrameResult) -> None:
         height, width = result.image.shape[:2]
         image = {
             'id': result.detections.image_id,
@@ -149,17 +170,21 @@ class CocoWriter(ResultWriter):
             self._num_found += 1
 
     def __exit__(self, *exception) -> None:
-        with self._images:
-            self._file.write('],\n"images": [')
-            self._images.seek(0)
-            shutil.copyfileobj(self._images, self._file)
-            self._file.write(']}\n')
+        try:
+            with writing(self.path), self._images:
+                self._file.write('],\n"images": [')
+                self._images.seek(0)
+                shutil.copyfileobj(self._images, self._file)
+                self._file.write(']}\n')
+        except BaseException as error:  # nothing half-written
+            self._open.__exit__(type(error), error, error.__traceback__)
+            raise
         # what was found is kept after errors, too
         self._open.__exit__(*((None, None, None) if self._num_images else exception))
 
 
 class DrawnVideoWriter(ResultWriter):
-    """The frames with their detections as H.264 video, at the frame rate of the source."""
+    """The frames with their detections as H.264, with the times and pixel aspect of the source."""
 
     def __init__(
         self, path: str | os.PathLike, stream: VideoStream, classes: Sequence[str]
@@ -173,9 +198,10 @@ class DrawnVideoWriter(ResultWriter):
     def write(self, result: FrameResult) -> None:
         if not self._video.num_frames and self.stream.fps:  # may be known only now
             self._video.fps = exact_rate(self.stream.fps)
+        self._video.pixel_aspect = self.stream.source.pixel_aspect
         image = drawn(result, self.classes)
         try:
-            self._video.write(image)
+            self._video.write(image, result.timestamp_s)
         except (ValueError, RuntimeError) as error:  # another size, no encoder
             raise VideoError(str(error)) from error
 

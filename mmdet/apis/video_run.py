@@ -22,6 +22,7 @@ from mmdet.apis.video_outputs import (
 )
 from mmdet.core import progress
 from mmdet.core.errors import VideoError
+from mmdet.core.fileio import check_writable
 from mmdet.core.progress import FrameProgress
 
 WRITERS: dict[str, type[ResultWriter]] = {
@@ -38,7 +39,7 @@ class ResultFiles(AbstractContextManager):
 
     Args:
         stream: of a `VideoDetector`.
-        outputs: path by kind, a key of `WRITERS`.
+        outputs: path by kind, a key of `WRITERS`; each is tried before the first frame.
 
     Attributes:
         frames: written so far.
@@ -46,6 +47,8 @@ class ResultFiles(AbstractContextManager):
 
     def __init__(self, stream: VideoStream, outputs: Mapping[str, str | os.PathLike]) -> None:
         classes = stream.detector.classes
+        for path in outputs.values():
+            check_writable(path)
         self._writers = [WRITERS[kind](path, stream, classes) for kind, path in outputs.items()]
         self._open = ExitStack()
         self.frames = 0

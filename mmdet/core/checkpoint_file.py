@@ -1,6 +1,7 @@
 """Reading a checkpoint file, from a path or an address, without running code from it."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from torch import Tensor
 
 from mmdet.core.download import fetch, is_url
 from mmdet.core.errors import CheckpointError
-from mmdet.core.safe_load import MAX_LISTED, BlockedGlobals, load_safely
+from mmdet.core.pickle_notes import BlockedGlobals
+from mmdet.core.torch_file import check_records, read_torch_file
 
-PREFIX = 'module.'  # what DistributedDataParallel puts before every name
+MAX_LISTED = 12  # names in a message before "and N more"
+# what wrappers put into names: DistributedDataParallel before all, torch.compile where it is used
+WRAPPED, COMPILED = 'module.', '_orig_mod.'
 
 
 def local_rank() -> int:
@@ -31,18 +35,20 @@ def load_checkpoint_file(source: str | os.PathLike, trust: bool = False) -> dict
         the dict in the file: a container with `state_dict`, or a bare dict of tensors.
 
     Raises:
-        CheckpointError: absent, truncated, no checkpoint at all, or in need of `trust`.
+        CheckpointError: absent, truncated, damaged (names the record whose check sum is wrong), no
+            checkpoint at all, or in need of `trust`.
         DownloadError: the address could not be fetched.
     """
     path = fetch_once(source) if is_url(source) else existing_file(source)
     try:
-        checkpoint = load_safely(path)
+        checkpoint = read_torch_file(path)
     except BlockedGlobals as blocked:
         if not trust:
             raise CheckpointError(
                 f'{path} holds objects that only running code from the file could load: '
                 f'{blocked}. If you trust where it comes from, give --trust-checkpoint.'
             ) from None
+        check_records(path)
         checkpoint = torch.load(path, map_location='cpu', weights_only=False)
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(
@@ -80,7 +86,7 @@ def existing_file(source: str | os.PathLike) -> Path:
 def state_dict_of(checkpoint: Mapping) -> dict[str, Tensor]:
     """The weights in a container of ours, of 1.x, of DETR's kind (`model`), or a bare state dict.
 
-    A `module.` before every name is taken away.
+    What wrappers put into the names is taken away, see `own_names`.
 
     Raises:
         CheckpointError: there are no weights.
@@ -95,6 +101,15 @@ def state_dict_of(checkpoint: Mapping) -> dict[str, Tensor]:
         raise CheckpointError(
             f'The checkpoint has no weights: neither `state_dict` nor tensors. Keys: {keys}.'
         )
-    if all(name.startswith(PREFIX) for name in weights):
-        weights = {name[len(PREFIX) :]: v for name, v in weights.items()}
-    return weights
+    return own_names(weights)
+
+
+def own_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names of the model itself: without `_orig_mod.` and, before all, `module.`.
+
+    Both may come several times and in any order, as wrappers can be nested.
+    """
+    names = {name: re.sub(rf'(^|\.){re.escape(COMPILED)}', r'\1', name) for name in weights}
+    while all(name.startswith(WRAPPED) for name in names.values()) and names:
+        names = {full: name.removeprefix(WRAPPED) for full, name in names.items()}
+    return {names[full]: tensor for full, tensor in weights.items()}

@@ -54,5 +54,17 @@ class ILSVRCError(VFEError, ValueError):
     """What is on disk is not what the lists or the ILSVRC layout say: names file and row."""
 
 
+class UnsafePathError(VFEError, ValueError):
+    """A path from a file or a client that leads out of the folder it is meant for."""
+
+
+class WriteError(VFEError, OSError):
+    """A file cannot be written: which, and why. What was there before is still whole."""
+
+
 class AddressError(VFEError, RuntimeError):
     """A page cannot be served at the address that was asked for."""
+
+
+class BusyError(VFEError, RuntimeError):
+    """More work waits than the server takes on."""

@@ -1,12 +1,19 @@
-"""Files that hold images or videos: what they are called, and reading one image."""
+"""Files that hold images or videos: what they are called, and reading one image or its size."""
 
+import mmap
+import os
 import re
+import struct
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mmdet.core.errors import UndecodableFrameError
+from mmdet.core.errors import UndecodableFrameError, WriteError
+from mmdet.core.fileio import atomic_write
+from mmdet.core.image_header import ImageHeader, jpeg_segments, read_header
+from mmdet.core.pixel_depth import to_eight_bits
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
 VIDEO_SUFFIXES = {'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv'}
@@ -29,19 +36,23 @@ def natural_key(path: Path | str) -> list[tuple[int, int | str]]:
 def read_image(path: str) -> np.ndarray:
     """[H, W, 3] uint8 BGR of an image file, turned upright by its EXIF orientation.
 
+    Transparency is left away, palettes and grey become colours, more than 8 bits are scaled by the
+    bits in use (see `to_eight_bits`).
+
     Raises:
         FileNotFoundError: there is no such file.
-        UndecodableFrameError: it is empty, cut short (a JPEG without its end), or no image.
+        UndecodableFrameError: it is empty, cut short (a JPEG without its end), no image, or has
+            samples that do not fit into 8 bits.
     """
-    image = None
+    image, data = None, b''
     try:
         with open(path, 'rb') as file:
             data = file.read()
         if data and not _is_cut_short(data):
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = _decode(data, read_header(data))
     except FileNotFoundError:
         raise
-    except (OSError, cv2.error) as error:
+    except (OSError, ValueError, cv2.error) as error:
         raise UndecodableFrameError(f'Cannot read {path}: {error}', path) from error
     if image is None:
         raise UndecodableFrameError(
@@ -51,6 +62,85 @@ def read_image(path: str) -> np.ndarray:
     return image
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels of what `read_image` gives; reads the header where it can.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UndecodableFrameError: it is no image; names it.
+    """
+    try:
+        with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            header = read_header(data)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: empty
+        raise UndecodableFrameError(f'Cannot read {path}: {error}', str(path)) from error
+    return header.upright_size if header else read_image(str(path)).shape[1::-1]
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 95) -> None:
+    """Write [H, W, 3] uint8 BGR in the format of the ending, whole or not at all.
+
+    Args:
+        quality: of JPEG, 0 to 100.
+
+    Raises:
+        WriteError: the format cannot hold it, or the file cannot be written; says which.
+    """
+    try:
+        data = cv2.imencode(Path(path).suffix, image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    except cv2.error as error:
+        width, height = image.shape[1::-1]
+        raise WriteError(
+            f'cannot write {path}: {Path(path).suffix or "no ending"} is no format for an image of '
+            f'{width}x{height} pixels'
+        ) from error
+    with atomic_write(path, 'wb', sync=False) as file:
+        file.write(data.tobytes())
+
+
+def _decode(data: bytes, header: ImageHeader | None) -> np.ndarray | None:
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    if header is None:  # a format whose header only OpenCV reads
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        return None if image is None else to_eight_bits(image)
+    if header.is_float and header.bits < 32:
+        raise ValueError(f'it holds fractions of {header.bits} bits. Save it as 8 or 16 bits.')
+    if header.bits >= 32:  # OpenCV makes no colours of grey ones of these
+        flags = cv2.IMREAD_UNCHANGED
+    # OpenCV turns TIFF by itself, whatever the flag, and other formats in some versions only
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        return None
+    image = to_eight_bits(image)
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    image = np.ascontiguousarray(image[..., :3])
+    return image if header.is_tiff else _upright(image, header.orientation)
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation: 5 to 8 exchange the axes, then either axis may run backwards."""
+    if orientation == 1:
+        return image
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
 def _is_cut_short(data: bytes) -> bool:
-    """A JPEG without its end marker. OpenCV 4 would fill the missing part of it with grey."""
-    return data.startswith(b'\xff\xd8') and data.rfind(b'\xff\xd9') < 0
+    """A JPEG whose scan has no end marker. OpenCV 4 would fill the missing part of it with grey.
+
+    The search starts behind the segments, which may hold a thumbnail with an end of its own.
+    """
+    if not data.startswith(b'\xff\xd8'):
+        return False
+    scan = 2
+    with suppress(IndexError, struct.error):
+        scan = max(start for _, start, _ in jpeg_segments(data))
+    return data.rfind(b'\xff\xd9', scan) < 0

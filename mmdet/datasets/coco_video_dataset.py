@@ -7,6 +7,7 @@ sample, and the annotation file as memory-mapped arrays shared by all workers.
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from mmdet.core.errors import ConfigError, UndecodableFrameError
 from mmdet.datasets.frame_annotations import FrameAnnotations
 from mmdet.datasets.frame_faults import FrameFaults
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.datasets.ref_sampling import RefSampler
 from mmdet.datasets.selection import (
     aspect_flags,
     frames_in_video_order,
@@ -24,8 +24,10 @@ from mmdet.datasets.selection import (
     is_large_enough,
     label_of_category,
 )
-from mmdet.datasets.transforms import LoadAnnotations, Pipeline
-from mmdet.registry import DATASETS, check_arguments
+from mmdet.datasets.transforms import LoadAnnotations, LoadFrames, Pipeline
+from mmdet.datasets.transforms.mixing import MixingTransform
+from mmdet.plans import Plan, make_clip, sampler_plan
+from mmdet.registry import DATASETS
 from mmdet.structures import Clip, Frame
 
 MAX_REPLACEMENTS = 20
@@ -47,7 +49,8 @@ class CocoVideoDataset:
         ann_file: CocoVID JSON.
         img_prefix: folder that the file names start from.
         pipeline: clip transforms, see `Pipeline`.
-        ref_img_sampler: arguments of `RefSampler`; None: the key frame alone.
+        ref_img_sampler: arguments of `RefSampler`, from which the plan is made; None: the key frame
+            alone. A method may have a plan of its own (`use_plan`).
         test_mode: see above.
         load_as_video: False: images on their own, whose references are copies of them, and whose
             objects are numbered within the image.
@@ -91,7 +94,8 @@ class CocoVideoDataset:
         names = classes or self.CLASSES or [c['name'] for c in self.index.categories]
         self.classes = tuple(names)
         self._label_of = label_of_category(self.index, self.classes)
-        self.ref_sampler = _ref_sampler(ref_img_sampler, shuffle_video_frames)
+        self.ref_img_sampler, self.shuffled = ref_img_sampler, shuffle_video_frames
+        self.use_plan(sampler_plan(ref_img_sampler))
         self.pipeline = Pipeline(pipeline)
         self.faults = FrameFaults()
         self._odd_sizes: set[str] = set()
@@ -106,7 +110,7 @@ class CocoVideoDataset:
         self.aspect_flags = aspect_flags(self.index, self.positions)
         whole = test_mode and load_as_video
         self.video_lengths = np.diff(self.index.video_offsets) if whole else None
-        self._lend_annotations()
+        self._lend()
 
     def _samples(self, shuffle_seed: int | None) -> np.ndarray:
         if self.load_as_video:
@@ -129,11 +133,22 @@ class CocoVideoDataset:
             )
         return filtered
 
-    def _lend_annotations(self) -> None:
+    def _lend(self) -> None:
+        """Give the transforms what they need of the dataset."""
         source = FrameAnnotations(self.index, self._label_of, tracks=self.load_as_video)
         for transform in self.pipeline:
             if isinstance(transform, LoadAnnotations):
                 transform.lend(source)
+            elif isinstance(transform, MixingTransform):
+                transform.lend(self._other_clip)
+
+    def _other_clip(self, rng: np.random.Generator) -> Clip:
+        """A random sample for a transform that mixes clips: read and annotated, nothing else."""
+        clip = self.clip_of(int(rng.integers(len(self))), rng)
+        loaders = (LoadFrames, LoadAnnotations)
+        for transform in takewhile(lambda t: isinstance(t, loaders), self.pipeline):
+            clip = transform(clip, rng)
+        return clip
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -195,19 +210,28 @@ class CocoVideoDataset:
     def clip_of(self, index: int, rng: np.random.Generator) -> Clip:
         """The frames of a sample, before the pipeline."""
         position = int(self.positions[index])
-        if self.ref_sampler is None:
-            return Clip([self._frame(position)])
-        sampler = self.ref_sampler
-        if not self.load_as_video:
-            copies = [self._frame(position) for _ in range(sampler.num_ref_imgs)]
-            return Clip([self._frame(position), *copies])
+        if not self.load_as_video:  # an image, whose references are copies of it
+            return make_clip(self.plan, -1, 1, rng, lambda _: self._frame(position))
         frames = self.index.frames_of(self.index.image_video[position])
         frame_id = int(self.index.image_frame_ids[position])
-        refs = sampler(frame_id, len(frames), rng, pad=not self.test_mode)
-        clip = Clip([self._frame(position), *(self._frame(int(frames[ref])) for ref in refs)])
-        if sampler.window is not None:
-            clip.num_left_refs, clip.frame_stride = sampler.window
-        return clip
+
+        def frame_of(wanted: int) -> Frame:
+            return self._frame(position if wanted == frame_id else int(frames[wanted]))
+
+        return make_clip(self.plan, frame_id, len(frames), rng, frame_of)
+
+    def use_plan(self, plan: Plan | None) -> None:
+        """Take references by a plan of the method (`BaseVideoDetector.plan`).
+
+        Raises:
+            ConfigError: it needs frames in their order, and they are shuffled.
+        """
+        if plan is not None and plan.in_order and self.shuffled:
+            raise ConfigError(
+                'The method follows a video frame by frame (a window of test_with_fix_stride, or a '
+                'backbone with a memory): it needs shuffle_video_frames=False.'
+            )
+        self.plan = plan
 
     def frames_of_video(self, video: int) -> list[Frame]:
         """Every frame of the video at this position of the index, before the pipeline."""
@@ -257,17 +281,4 @@ class CocoVideoDataset:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.index = CocoVideoIndex.open(*self._open_index)
-        self._lend_annotations()
-
-
-def _ref_sampler(config: Mapping[str, Any] | None, shuffled: bool) -> RefSampler | None:
-    if config is None:
-        return None
-    check_arguments(RefSampler, config, 'ref_img_sampler')
-    sampler = RefSampler(**config)
-    if shuffled and sampler.window is not None:
-        raise ConfigError(
-            'test_with_fix_stride slides its window frame by frame: it needs '
-            'shuffle_video_frames=False (or use test_with_adaptive_stride)'
-        )
-    return sampler
+        self._lend()

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from mmdet.engine.optim import OptimWrapper
 from mmdet.registry import OPTIM_WRAPPERS
 
 DTYPES = {
@@ -17,12 +17,14 @@ DTYPES = {
 }
 
 
-def amp_dtype(name: str) -> torch.dtype:
-    """'bf16' or 'fp16' as a dtype.
+def amp_dtype(name: str | None) -> torch.dtype:
+    """'bf16' or 'fp16' as a dtype, None as float32.
 
     Raises:
         ValueError: any other name.
     """
+    if name is None:
+        return torch.float32
     if name not in DTYPES:
         raise ValueError(f'Unknown mixed precision {name!r}. Legal: bf16, fp16.')
     return DTYPES[name]
@@ -45,7 +47,7 @@ class AmpOptimWrapper(OptimWrapper):
     Args:
         dtype: 'bf16' or 'fp16'.
         loss_scale: 'dynamic', or a fixed factor (fp16 only).
-        optimizer, accumulative_counts, clip_grad: as of mmengine's OptimWrapper.
+        optimizer, accumulative_counts, clip_grad: as of OptimWrapper.
     """
 
     def __init__(

@@ -7,7 +7,8 @@ A file of ours holds `meta`, `state_dict` and, for resuming, `optimizer`, `param
 import collections
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmdet.core.checkpoint_file import MAX_LISTED
 from mmdet.core.errors import CheckpointError
-from mmdet.core.fileio import atomic_write
-from mmdet.core.safe_load import MAX_LISTED, BlockedGlobals, load_safely
+from mmdet.core.fileio import atomic_write, writing
+from mmdet.core.pickle_notes import BlockedGlobals
+from mmdet.core.torch_file import add_digest, read_torch_file
+from mmdet.engine.checkpoint_schema import check_resumable
 
 PLAIN = (bool, int, float, str)
 DETECTOR = 'detector.'  # what a video model puts before the names of its single-frame model
@@ -63,10 +67,28 @@ def _plain_key(key: Any, where: str) -> str | int:
 
 
 def save_checkpoint(checkpoint: Mapping, path: str | os.PathLike) -> None:
-    """Write `checkpoint` (see `plain`) so that `path` is always the old file or the new one."""
+    """Write `checkpoint` (see `plain`) so that `path` is always the old file or the new one.
+
+    The file carries a digest of all its records, which is compared when it is read.
+
+    Raises:
+        WriteError: the disk is full, or the folder cannot be written.
+    """
     checkpoint = plain(checkpoint)
     with atomic_write(path, 'wb') as file:
         torch.save(checkpoint, file)
+        file.flush()
+        with writing(path):
+            add_digest(Path(os.fsdecode(file.name)))
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model inside of the wrappers of data parallelism and of `torch.compile`."""
+    while True:
+        inner = getattr(model, 'module', None) or getattr(model, '_orig_mod', None)
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
 
 
 def load_weights(
@@ -77,7 +99,7 @@ def load_weights(
     Those of a single-frame model fit into the detector of a video model: the rest of it is missing.
 
     Args:
-        model: may be wrapped for data parallelism.
+        model: may be wrapped for data parallelism or compiled.
         state_dict: names and tensors, see `state_dict_of`.
         allow_partial: load what fits and warn about the rest, instead of refusing.
 
@@ -85,9 +107,9 @@ def load_weights(
         one line each for missing, unexpected and wrongly shaped names; empty when all fit.
 
     Raises:
-        CheckpointError: something does not fit and `allow_partial` is False.
+        CheckpointError: something does not fit, or is not finite, and `allow_partial` is False.
     """
-    model = getattr(model, 'module', model)
+    model = bare(model)
     own = model.state_dict()
     if not any(name in own for name in state_dict):
         nested = {DETECTOR + name: tensor for name, tensor in state_dict.items()}
@@ -97,7 +119,8 @@ def load_weights(
         for name, tensor in state_dict.items()
         if name in own and own[name].shape != tensor.shape
     ]
-    wrong = {line.split(' ')[0] for line in shapes}
+    broken = [name for name, tensor in state_dict.items() if not _is_finite(tensor)]
+    wrong = {line.split(' ')[0] for line in shapes} | set(broken)
     fitting = {name: tensor for name, tensor in state_dict.items() if name not in wrong}
     # `load_state_dict` and not a comparison of names: models may rename keys in hooks
     missing, unexpected = model.load_state_dict(fitting, strict=False)
@@ -109,6 +132,7 @@ def load_weights(
             ('missing in the checkpoint', missing),
             ('unexpected in the checkpoint', unexpected),
             ('of another shape', shapes),
+            ('with NaN or infinite numbers (its training had diverged)', broken),
         )
         if names
     ]
@@ -130,19 +154,35 @@ def load_weights(
 def find_latest_valid(work_dir: str | os.PathLike) -> Path | None:
     """The newest whole checkpoint that training can resume from, or None.
 
-    Newest by the time saved inside the file, which copying does not change. Damaged files are
-    skipped with a warning.
+    Newest by the time saved inside the file, which copying does not change. Files whose check sums
+    are wrong or whose contents training cannot use are skipped with a warning. Reads the contents
+    of all of them without weights, and the weights of the newest.
     """
     found = []
     for path in Path(work_dir).glob('*.pth'):
         if path.name.startswith('best_') or path.is_symlink():
             continue
-        try:
-            checkpoint = load_safely(path, mmap=True)
-        except (CheckpointError, BlockedGlobals) as error:
-            print_log(f'Skipping {path}: {error}', logger='current', level=logging.WARNING)
-            continue
-        if isinstance(checkpoint, Mapping) and 'optimizer' in checkpoint:
-            meta = checkpoint.get('meta', {})
-            found.append((meta.get('saved_at', 0.0), meta.get('iter', 0), path))
-    return max(found)[2] if found else None
+        with _skipping(path):
+            checkpoint = read_torch_file(path, weights=False)
+            if isinstance(checkpoint, Mapping) and 'optimizer' in checkpoint:
+                check_resumable(checkpoint, path)
+                meta = checkpoint['meta']
+                found.append((meta.get('saved_at', 0.0), meta.get('iter', 0), path))
+    for *_, path in sorted(found, reverse=True):
+        with _skipping(path):
+            read_torch_file(path)
+            return path
+    return None
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether no number is NaN or infinite; tensors of the device 'meta' have none."""
+    return tensor.is_meta or not tensor.is_floating_point() or bool(tensor.isfinite().all())
+
+
+@contextmanager
+def _skipping(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (CheckpointError, BlockedGlobals) as error:
+        print_log(f'Skipping {path}: {error}', logger='current', level=logging.WARNING)

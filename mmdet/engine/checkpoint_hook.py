@@ -2,13 +2,17 @@
 
 import math
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from mmdet.core.checkpoint_file import load_checkpoint_file
+from mmdet.core.errors import CheckpointError
+from mmdet.core.pickle_notes import BlockedGlobals
+from mmdet.core.torch_file import read_torch_file
+from mmdet.engine.checkpoint_schema import KEPT_NAME
 from mmdet.registry import HOOKS
 
 LATEST = 'latest.pth'  # a link to the newest checkpoint, as in 1.x
@@ -18,7 +22,8 @@ LATEST = 'latest.pth'  # a link to the newest checkpoint, as in 1.x
 class CheckpointHook(Hook):
     """Saves `epoch_N.pth` (or `iter_N.pth`); takes the place of mmengine's.
 
-    A checkpoint is deleted only after the one that replaces it is whole on the disk.
+    A checkpoint is deleted only after the one that replaces it is whole on the disk, and only if
+    this run (or the one it resumes) wrote it.
 
     Args:
         interval: save every so many epochs, or iterations when `by_epoch` is False. The end of
@@ -51,8 +56,11 @@ class CheckpointHook(Hook):
         self._kept: list[str] = []
 
     def before_train(self, runner) -> None:
-        kept = runner.message_hub.runtime_info.get('kept_checkpoints', [])
-        self._kept = [name for name in kept if os.path.exists(os.path.join(runner.work_dir, name))]
+        info = runner.message_hub.runtime_info
+        self._run_id = info.get('run_id') or secrets.token_hex(8)
+        runner.message_hub.update_info('run_id', self._run_id)
+        kept = info.get('kept_checkpoints', [])
+        self._kept = [name for name in kept if self._is_ours(Path(runner.work_dir), name)]
         self._recall_best(runner)
         if self.by_epoch:
             every = f'every {self.interval} epoch(s)'
@@ -108,9 +116,28 @@ class CheckpointHook(Hook):
         path = Path(runner.work_dir, self._best_name()) if self.save_best else None
         if path is None or runner.iter == 0 or not path.is_file():
             return
-        meta = load_checkpoint_file(path)['meta']
-        if meta['iter'] <= runner.iter:
-            runner.message_hub.update_info('best_score', meta[self.save_best])
+        try:
+            meta = (read_torch_file(path, weights=False) or {}).get('meta') or {}
+            found, score = meta['iter'], float(meta[self.save_best])
+        except (CheckpointError, BlockedGlobals, AttributeError, KeyError, TypeError, ValueError):
+            runner.logger.warning(f'{path} does not say how good it is: it will be replaced')
+            return
+        if found <= runner.iter:
+            runner.message_hub.update_info('best_score', score)
+
+    def _is_ours(self, work_dir: Path, name: str) -> bool:
+        """Whether a name in a resumed checkpoint is a file that this run wrote: names of other
+        files could be there, too, and what is kept is deleted one day."""
+        if not isinstance(name, str) or not KEPT_NAME.fullmatch(name):
+            return False
+        path = work_dir / name
+        if path.is_symlink() or not path.is_file():
+            return False
+        try:
+            value = read_torch_file(path, weights=False)
+            return value['message_hub']['runtime_info']['run_id'] == self._run_id
+        except (CheckpointError, BlockedGlobals, KeyError, TypeError):
+            return False
 
     def _save(self, runner, name: str, epoch: int, iteration: int) -> None:
         kept = [other for other in self._kept if other != name] + [name]

@@ -19,7 +19,10 @@ from torch.utils.data import DataLoader
 
 import mmdet.registry as ours
 from mmdet.core.errors import ConfigError
+from mmdet.engine.config_types import check_structure, check_values
+from mmdet.plans import DEFAULT_METHOD, METHODS
 from mmdet.registry import check_arguments, closest
+from mmdet.stage_plans import STAGE_METHODS
 
 # what our runner and tools read beside the arguments of mmengine's Runner
 OWN_KEYS = {
@@ -32,6 +35,7 @@ OWN_KEYS = {
     'find_unused_parameters',
     'model_wrapper_cfg',
     'sync_bn',
+    'training_graphs',
     'trust_checkpoint',
 }
 KNOWN_KEYS = (set(inspect.signature(Runner.__init__).parameters) | OWN_KEYS) - {'self', 'cfg'}
@@ -79,6 +83,7 @@ REGISTRIES = {
     'vis_backends': ours.VISBACKENDS,
     'log_processor': ours.LOG_PROCESSORS,
 }
+ENV_KEYS = {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit', 'tf32'}
 # read by whoever holds them, in no registry
 UNREGISTERED = {'init_cfg', 'nms', 'roi_layer', 'norm_cfg', 'conv_cfg', 'act_cfg', 'clip_grad'}
 # keys that the builder takes out or puts in before it calls the constructor
@@ -108,11 +113,14 @@ def check_config(cfg: Config) -> None:
     """
     _import_custom_modules(cfg)
     _check_top_level(cfg)
+    check_structure(cfg)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if isinstance(cfg.get(name), Mapping):
             _check_loader(cfg[name], name)
+            if name != 'train_dataloader':
+                _check_test_plans(cfg[name]['dataset'], f'{name}.dataset')
     for key in KNOWN_KEYS & set(cfg.keys()):
-        for path, node in _typed_dicts(cfg[key], (key,)):
+        for path, node in typed_dicts(cfg[key], (key,)):
             _check_typed(path, node)
 
 
@@ -149,6 +157,9 @@ def _check_top_level(cfg: Config) -> None:
                 f'Unknown config key `{key}`. Did you mean `{near[0]}`? (A helper variable may '
                 f'have any name that no setting resembles.)'
             )
+    for key in cfg.get('env_cfg') or {}:
+        if key not in ENV_KEYS:
+            raise ConfigError(f'`env_cfg` has the unknown key {key!r}. {closest(key, ENV_KEYS)}')
     if 'data' in cfg and 'train_dataloader' not in cfg and 'test_dataloader' not in cfg:
         raise ConfigError(
             '`data` is a setting of version 1.x; now it is `train_dataloader`, `val_dataloader` '
@@ -165,16 +176,34 @@ def _check_loader(loader: Mapping, path: str) -> None:
         raise ConfigError(f'`{path}` needs a `dataset`.')
 
 
-def _typed_dicts(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+def _check_test_plans(dataset: Any, path: str) -> None:
+    """Refuse references that are drawn at random, as in training, in a data set that is tested."""
+    if not isinstance(dataset, Mapping):
+        return
+    for i, part in enumerate(dataset.get('datasets') or ()):
+        _check_test_plans(part, f'{path}.datasets.{i}')
+    sampler = dataset.get('ref_img_sampler')
+    if not isinstance(sampler, Mapping):
+        return
+    method = sampler.get('method', DEFAULT_METHOD)
+    if method in (*METHODS, *STAGE_METHODS) and not method.startswith('test'):
+        legal = ' or '.join(sorted(name for name in METHODS if name.startswith('test')))
+        raise ConfigError(
+            f'`{path}.ref_img_sampler.method` is {method!r}, which draws references for training: '
+            f'set it to {legal}, or `ref_img_sampler=None` for the key frame alone.'
+        )
+
+
+def typed_dicts(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping]]:
     """All dicts with a `type` below `node`, outermost first, with their paths."""
     if isinstance(node, Mapping):
         if 'type' in node:
             yield path, node
         for key, value in node.items():
-            yield from _typed_dicts(value, (*path, str(key)))
+            yield from typed_dicts(value, (*path, str(key)))
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
-            yield from _typed_dicts(value, (*path, str(index)))
+            yield from typed_dicts(value, (*path, str(index)))
 
 
 def _check_typed(path: tuple[str, ...], node: Mapping) -> None:
@@ -194,6 +223,7 @@ def _check_typed(path: tuple[str, ...], node: Mapping) -> None:
     except TypeError as error:
         hint = ' If it comes from a base config, replace the whole dict: `_delete_=True`.'
         raise ConfigError(f'{error}{"" if "Did you mean" in str(error) else hint}') from error
+    check_values(_explicit(constructor), node, place)
 
 
 def _explicit(constructor: Callable) -> Callable:

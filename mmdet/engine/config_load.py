@@ -8,6 +8,7 @@ from typing import Any
 from mmengine import Config
 
 from mmdet.core.errors import ConfigError
+from mmdet.engine.config_data import is_data, read_data_config, read_python_config
 from mmdet.registry import closest
 
 Path_ = str | os.PathLike
@@ -45,8 +46,10 @@ def _read(path: Path_) -> Config:
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob('*.py'))
         raise ConfigError(f'No config file {path}. {closest(path.name, near)}')
+    if is_data(path):
+        return read_data_config(path)
     try:
-        return Config.fromfile(str(path), import_custom_modules=False)
+        return read_python_config(path)
     except Exception as error:
         raise ConfigError(f'Cannot read the config {path}: {type(error).__name__}: {error}') from (
             error
@@ -72,7 +75,17 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
                 f'--cfg-options {key}: what is before the last dot is {parent!r}, which has no '
                 f'keys. Set it as a whole.'
             )
+        _check_list(parent, last, key, value)
         cfg.merge_from_dict({key: value})
+
+
+def _check_list(parent: Mapping | list, last: str, key: str, value: Any) -> None:
+    before = parent[int(last)] if isinstance(parent, list) else parent.get(last)
+    if isinstance(before, (list, tuple)) and isinstance(value, str):
+        raise ConfigError(
+            f'--cfg-options {key}: {value!r} is a text, but the config has a list there. Write it '
+            f"as one: '{key}=[{value}]'."
+        )
 
 
 def value_at(cfg: Config, key: str) -> Any:

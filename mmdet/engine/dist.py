@@ -6,21 +6,31 @@ finds the group initialised leaves it alone, so this runs first.
 
 import os
 import re
+import sys
+from collections.abc import Mapping
 from datetime import timedelta
 
 import torch
 import torch.distributed as torch_dist
 
 from mmdet.core.errors import LaunchError
+from mmdet.engine.watchdog import SILENCE_S, Watchdog
+from mmdet.evaluation.gather import cpu_group
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 DEFAULT_PORT = '29500'
 FIRST_HOST = re.compile(r'([^\[,]*)(?:\[([^\],-]+)[^\]]*\])?([^\[,]*)')
 # Rank 0 scores a whole validation set while the others wait: NCCL's 10 minutes are too few.
 TIMEOUT_S = 3600
+_watchdog: Watchdog | None = None  # of this process
 
 
-def init_dist(launcher: str, timeout_s: int = TIMEOUT_S, use_gpu: bool = True) -> None:
+def init_dist(
+    launcher: str,
+    timeout_s: int = TIMEOUT_S,
+    use_gpu: bool = True,
+    silence_s: float = SILENCE_S,
+) -> None:
     """Join the process group that the launcher describes in the environment.
 
     Fills in RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT where the launcher uses names
@@ -30,6 +40,7 @@ def init_dist(launcher: str, timeout_s: int = TIMEOUT_S, use_gpu: bool = True) -
         launcher: 'none', 'pytorch' (torchrun), 'slurm' (srun) or 'mpi' (mpirun of Open MPI).
         timeout_s: how long a rank waits for another before the run is stopped, in seconds.
         use_gpu: False runs on the CPU although there are GPUs.
+        silence_s: after how many seconds a rank that does not answer ends the run with its name.
 
     Raises:
         ValueError: unknown launcher.
@@ -47,10 +58,37 @@ def init_dist(launcher: str, timeout_s: int = TIMEOUT_S, use_gpu: bool = True) -
         backend='nccl' if use_gpu else 'gloo',
         timeout=timedelta(seconds=timeout_s),
     )
+    if int(os.environ['WORLD_SIZE']) > 1 and torch_dist.is_initialized():
+        _start_watchdog(timeout_s, silence_s)
+
+
+def _start_watchdog(timeout_s: float, silence_s: float) -> None:
+    global _watchdog
+    _watchdog = Watchdog(silence_s)
+    with cpu_group(timeout_s) as group:
+        _watchdog.start(group)
+
+
+def dist_timeout(cfg: Mapping) -> int:
+    """How long a rank waits for another, in seconds: `env_cfg.dist_cfg.timeout` of a config."""
+    return _dist_cfg(cfg).get('timeout', TIMEOUT_S)
+
+
+def dist_silence(cfg: Mapping) -> float:
+    """After how many seconds a silent rank ends the run: `env_cfg.dist_cfg.silence`."""
+    return _dist_cfg(cfg).get('silence', SILENCE_S)
+
+
+def _dist_cfg(cfg: Mapping) -> Mapping:
+    return (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
 
 
 def end_dist() -> None:
     """Leave the process group, so that the processes of a finished run end without warnings."""
+    global _watchdog
+    if _watchdog is not None:
+        _watchdog.stop(failed=sys.exc_info()[0] is not None)
+        _watchdog = None
     if torch_dist.is_available() and torch_dist.is_initialized():
         torch_dist.destroy_process_group()
 

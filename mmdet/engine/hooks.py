@@ -1,19 +1,22 @@
 """What a run prints: its learning rate rule, steps with loss and time, metrics; drawn frames."""
 
+import math
+import os
 import resource
 import time
 from pathlib import Path
 
-import cv2
 import torch
 from mmengine.hooks import Hook
 from mmengine.hooks import LoggerHook as MMEngineLoggerHook
 from mmengine.runner import LogProcessor as MMEngineLogProcessor
 
-from mmdet.engine.fuse import fuse_conv_bn
+from mmdet.core.images import is_image, read_image, write_image
+from mmdet.core.paths import contained
+from mmdet.engine.loss_log import LossLog
 from mmdet.registry import HOOKS, LOG_PROCESSORS
 
-SILENCE_S = 30  # the longest time without a line of a training
+SILENCE_S = 30  # about the longest time without a line of a training
 HISTORY = 5000  # values kept of each loss and time, more than any window of the log
 
 
@@ -32,20 +35,38 @@ class LogProcessor(MMEngineLogProcessor):
 @HOOKS.register_module()
 class LoggerHook(MMEngineLoggerHook):
     """mmengine's, quieter: frames of a test are counted by the loop's own progress display, and
-    per-class metrics are left to the evaluator's table. Slow steps are shown every 30 s."""
+    per-class metrics are left to the evaluator's table.
 
-    _last_line = float('-inf')
+    Losses are means over the ranks, and are read when a line is written. Slow steps are shown about
+    every 30 s: after a number of iterations that all ranks find from their mean time.
+    """
+
+    def before_train(self, runner) -> None:
+        self._losses = LossLog()
+        self._line_at = runner.iter  # the first iteration is shown
+        self._last_line = time.monotonic()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._losses.add(_with_grad_norm(outputs or {}, runner.optim_wrapper))
         last = self.end_of_epoch(runner.train_dataloader, batch_idx)
         due = last or self.every_n_inner_iters(batch_idx, self.interval)
-        if not due and time.monotonic() - self._last_line < SILENCE_S:
+        if not due and runner.iter < self._line_at:
             return
-        self._last_line = time.monotonic()
+        self._write_losses(runner)
         _bound_histories(runner)
         tag, line = runner.log_processor.get_log_after_iter(runner, batch_idx, 'train')
         runner.logger.info(line)
         runner.visualizer.add_scalars(tag, step=runner.iter + 1, file_path=self.json_log_path)
+
+    def _write_losses(self, runner) -> None:
+        """Move the losses since the last line to the message hub; plan the next line."""
+        now = time.monotonic()
+        seconds = (now - self._last_line) / max(len(self._losses), 1)
+        rows, seconds = self._losses.take(seconds)
+        for row in rows:
+            runner.message_hub.update_scalars({f'train/{name}': v for name, v in row.items()})
+        self._last_line = now
+        self._line_at = runner.iter + max(1, math.ceil(SILENCE_S / max(seconds, 1e-3)))
 
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         _bound_histories(runner)
@@ -62,6 +83,12 @@ class LoggerHook(MMEngineLoggerHook):
         scalars = _scalars(metrics)
         if scalars:
             runner.logger.info(f'Test  {_line(scalars)}')
+
+
+def _with_grad_norm(outputs: dict, optim_wrapper) -> dict:
+    take = getattr(optim_wrapper, 'take_grad_norm', None)  # a wrapper of one's own may have none
+    norm = take() if take else None
+    return outputs if norm is None else {'grad_norm': norm, **outputs}
 
 
 def _bound_histories(runner) -> None:
@@ -108,17 +135,11 @@ def _groups(runner) -> list[dict]:
 
 
 @HOOKS.register_module()
-class FuseConvBNHook(Hook):
-    """Folds batch norms into convolutions before testing."""
-
-    def before_test(self, runner) -> None:
-        pairs = fuse_conv_bn(getattr(runner.model, 'module', runner.model).eval())
-        runner.logger.info(f'Folded {pairs} batch norms into the convolutions before them')
-
-
-@HOOKS.register_module()
 class DrawDetectionsHook(Hook):
     """Writes every tested frame with its detections, in the folders of the data set.
+
+    Frames from outside of the image folder of the data set go to `out_dir` itself; nothing is
+    written outside of `out_dir`, whatever the annotation file says.
 
     Args:
         out_dir: where to.
@@ -132,18 +153,19 @@ class DrawDetectionsHook(Hook):
     def before_test(self, runner) -> None:
         dataset = runner.test_dataloader.dataset
         self._classes = dataset.classes
-        self._root = Path(getattr(dataset, 'img_prefix', '.'))
+        self._root = Path(os.path.normpath(getattr(dataset, 'img_prefix', '.')))
         runner.logger.info(f'Frames with detections go to {self.out_dir}')
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         from mmdet.visualization.draw import draw_detections
 
         for clip, detections in zip(data_batch, outputs, strict=True):
-            source = Path(clip.key.path)
+            source = Path(os.path.normpath(clip.key.path))
             inside = source.is_relative_to(self._root)
             name = source.relative_to(self._root) if inside else Path(source.name)
-            image = cv2.imread(str(source))
+            if not is_image(name):
+                name = name.with_suffix('.jpg')
+            target = contained(self.out_dir, name, 'The frame')
+            image = read_image(clip.key.path)
             drawn = draw_detections(image, detections, self._classes, self.score_thr)
-            target = self.out_dir / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(target), drawn)
+            write_image(target, drawn)

@@ -1,13 +1,13 @@
 """The training loop over epochs, and validation and testing of videos frame after frame."""
 
-import math
 import signal
 import threading
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_dist_info, get_world_size
+from mmengine.dist import get_dist_info, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.runner.loops import BaseLoop
 from torch import nn
@@ -15,11 +15,15 @@ from torch.utils.data import DataLoader
 
 from mmdet.core.errors import ConfigError, NonFiniteLossError
 from mmdet.core.progress import FrameProgress
-from mmdet.engine.amp import autocast
+from mmdet.engine.amp import amp_dtype, autocast
 from mmdet.engine.config_check import check_class_count
+from mmdet.engine.dist import dist_timeout
+from mmdet.engine.plans import use_plans
 from mmdet.engine.rng import get_rng_state, set_rng_state
+from mmdet.engine.step_watch import StepWatch
+from mmdet.evaluation.gather import cpu_group
 from mmdet.registry import LOOPS
-from mmdet.structures import Clip, Detections
+from mmdet.structures import Clip
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)  # ask to stop
 
@@ -53,6 +57,7 @@ class VideoTrainLoop(BaseLoop):
     ) -> None:
         super().__init__(runner, dataloader)
         check_class_count(runner.cfg.get('model'), self.dataloader.dataset, 'train_dataloader')
+        use_plans(runner.model, self.dataloader.dataset, 'train')
         if len(self.dataloader) == 0:
             raise ConfigError('The training set gives no batch: its filters leave nothing.')
         self.max_epochs = int(max_epochs)
@@ -63,12 +68,21 @@ class VideoTrainLoop(BaseLoop):
         self.iter = 0
         self.stop_training = False  # mmengine's EarlyStoppingHook sets it
         self.rng_state: dict | None = None  # set once the next epoch's data loader is running
+        self.watch = StepWatch(runner.device)
         self._signal: int | None = None
         self._inside_epoch = False
 
     def set_position(self, epoch: int, iteration: int) -> None:
         """Start at `iteration` (counted from the beginning of training) in `epoch`."""
         self.epoch, self.iter = epoch, iteration
+
+    def settle(self) -> None:
+        """Make sure that no loss so far was NaN or infinite; called before a checkpoint is written.
+
+        Raises:
+            NonFiniteLossError: one was.
+        """
+        self.watch.settle()
 
     def run(self) -> nn.Module:
         main = threading.current_thread() is threading.main_thread()  # others get no signals
@@ -79,6 +93,8 @@ class VideoTrainLoop(BaseLoop):
                 self.run_epoch()
                 self._validate()
             self.runner.call_hook('after_train')
+        except NonFiniteLossError:
+            raise
         except (TrainingInterrupted, RuntimeError) as error:
             if self._signal is None:
                 raise
@@ -102,9 +118,12 @@ class VideoTrainLoop(BaseLoop):
         self._inside_epoch = True
         for index, batch in enumerate(self._batches(start), start):
             self.run_iter(index, batch)
-            if self._asked_to_stop():
-                self.runner.call_hook('save_interrupted')
-                raise TrainingInterrupted(128 + self._signal)
+            if self.watch.stop:
+                self._save_and_stop()
+        self.watch.add(self.iter, self.epoch + 1, {}, [], self._signal or 0)  # late signals
+        self.watch.settle()
+        if self.watch.stop:
+            self._save_and_stop()
         self._inside_epoch = False
         self.runner.call_hook('after_train_epoch')
         self.epoch += 1
@@ -113,11 +132,14 @@ class VideoTrainLoop(BaseLoop):
         """One step of the optimizer.
 
         Raises:
-            NonFiniteLossError: before anything of this step is logged or saved.
+            NonFiniteLossError: in this or, on a GPU, an earlier step; before anything of the step
+                is saved.
         """
         self.runner.call_hook('before_train_iter', batch_idx=index, data_batch=batch)
         outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
-        self._check_finite(outputs, batch)
+        frames = [clip.key.path for clip in batch if isinstance(clip, Clip)]
+        self.watch.add(self.iter + 1, self.epoch + 1, outputs, frames, self._signal or 0)
+        self.watch.read()
         self.runner.call_hook(
             'after_train_iter', batch_idx=index, data_batch=batch, outputs=outputs
         )
@@ -145,17 +167,6 @@ class VideoTrainLoop(BaseLoop):
                 f'at batch {start + 1} of {len(self.dataloader)}; the first step takes longer'
             )
 
-    def _check_finite(self, outputs: dict, batch: list[Clip]) -> None:
-        if math.isfinite(_number(outputs['loss'])):
-            return
-        values = ', '.join(f'{name} {_number(value):.6g}' for name, value in outputs.items())
-        frames = ', '.join(clip.key.path for clip in batch if isinstance(clip, Clip))
-        raise NonFiniteLossError(
-            f'The loss is not finite at iteration {self.iter + 1} (epoch {self.epoch + 1}): '
-            f'{values}. Key frames: {frames or "unknown"}. The last checkpoint is untouched. '
-            f'Lower the learning rate, lengthen the warmup, or use --amp bf16 instead of fp16.'
-        )
-
     def _validate(self) -> None:
         val_loop = self.runner.val_loop
         due = self.epoch % self.val_interval == 0 or self.epoch == self.max_epochs
@@ -171,18 +182,11 @@ class VideoTrainLoop(BaseLoop):
         if asked_before or not self._inside_epoch:
             raise TrainingInterrupted(128 + number)
 
-    def _asked_to_stop(self) -> bool:
-        """Whether any rank got a signal; all ranks agree after the same iteration."""
-        if get_world_size() == 1:
-            return self._signal is not None
-        number = torch.tensor([self._signal or 0])
-        all_reduce(number, 'max')
-        self._signal = int(number) or None
-        return self._signal is not None
-
-
-def _number(value: torch.Tensor | float) -> float:
-    return float(value.detach() if isinstance(value, torch.Tensor) else value)
+    def _save_and_stop(self) -> None:
+        """What a signal to any rank asks for; all ranks are after the same iteration."""
+        self._signal = self.watch.stop
+        self.runner.call_hook('save_interrupted')
+        raise TrainingInterrupted(128 + self._signal)
 
 
 class _VideoPass(BaseLoop):
@@ -198,8 +202,10 @@ class _VideoPass(BaseLoop):
         evaluator: Evaluator | dict | list,
         amp: str | None = None,
         seed: int = 0,
+        causal: bool = False,
     ) -> None:
         super().__init__(runner, dataloader)
+        use_plans(runner.model, self.dataloader.dataset, 'causal' if causal else 'offline')
         check_class_count(
             runner.cfg.get('model'), self.dataloader.dataset, f'{self.mode}_dataloader'
         )
@@ -210,41 +216,55 @@ class _VideoPass(BaseLoop):
 
     def run(self) -> dict:
         """Metrics over the whole data set, the same on every rank."""
-        self._hook('before', '')
-        self._hook('before', '_epoch')
-        self.run_frames()
-        if get_world_size() > 1:
-            self.runner.logger.info('Rank 0 has finished its frames and waits for the other ranks')
-        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
-        self._hook('after', '_epoch', metrics=metrics)
-        self._hook('after', '')
+        with cpu_group(dist_timeout(self.runner.cfg)) as group:
+            for metric in self.evaluator.metrics:
+                metric.group = group
+            self._hook('before', '')
+            self._hook('before', '_epoch')
+            self.run_frames()
+            if get_world_size() > 1:
+                self.runner.logger.info(
+                    'Rank 0 has finished its frames and waits for the other ranks'
+                )
+            metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+            self._hook('after', '_epoch', metrics=metrics)
+            self._hook('after', '')
         return metrics
 
     def run_frames(self) -> None:
-        model = getattr(self.runner.model, 'module', self.runner.model)
-        model.eval()
+        model = self._ready_model()
         rank, world = get_dist_info()
         frames = self._count_frames()
         label = f'rank {rank} of {world}' if world > 1 else ''
         self.runner.logger.info(f'{self.what} {frames} frames; the first batch takes longer')
-        video, state = None, None
+        videos = _RunningVideos(model, self.seed)
+        running: tuple | None = None  # the batch before, whose results nobody has waited for yet
         with FrameProgress(frames, self.what, label) as progress:
             for index, clips in enumerate(self.dataloader):
                 self._hook('before', '_iter', batch_idx=index, data_batch=clips)
-                states = []
-                for clip in clips:
-                    if state is None or clip.key.video_id != video:
-                        video = clip.key.video_id
-                        state = model.init_state(video_id=video, seed=self.seed)
-                    states.append(state)
-                detections = self._step(model, clips, states)
-                self.evaluator.process(data_samples=detections, data_batch=clips)
-                self._hook('after', '_iter', batch_idx=index, data_batch=clips, outputs=detections)
-                progress.advance(len(clips))
+                states = [videos.state_of(clip) for clip in clips]
+                started = self._start(model, clips, states)
+                self._finish(running, progress)
+                running = (index, clips, started)
+            self._finish(running, progress)
 
-    def _step(self, model: nn.Module, clips: list[Clip], states: list) -> list[Detections]:
+    def _ready_model(self) -> nn.Module:
+        """The model in evaluation mode."""
+        return getattr(self.runner.model, 'module', self.runner.model).eval()
+
+    def _start(self, model: nn.Module, clips: list[Clip], states: list) -> Any:
         with torch.inference_mode(), autocast(self.amp, self.runner.device):
-            return model.step_batch(clips, states)
+            return model.start(clips, states)
+
+    def _finish(self, running: tuple | None, progress: FrameProgress) -> None:
+        """Wait for the results of a batch and hand them on."""
+        if running is None:
+            return
+        index, clips, started = running
+        detections = started.get()
+        self.evaluator.process(data_samples=detections, data_batch=clips)
+        self._hook('after', '_iter', batch_idx=index, data_batch=clips, outputs=detections)
+        progress.advance(len(clips))
 
     def _count_frames(self) -> int:
         """Frames of this rank."""
@@ -255,6 +275,26 @@ class _VideoPass(BaseLoop):
         self.runner.call_hook(f'{when}_{self.mode}{stage}', **kwargs)
 
 
+class _RunningVideos:
+    """The states of the videos whose frames are coming, until their last frame has come."""
+
+    def __init__(self, model: nn.Module, seed: int) -> None:
+        self.model, self.seed = model, seed
+        self._states: dict[int, tuple[Any, int]] = {}  # of a video id: state, frames to come
+
+    def state_of(self, clip: Clip) -> Any:
+        frame = clip.key
+        fresh = self._states.get(frame.video_id)
+        if fresh is None:
+            state = self.model.init_state(video_id=frame.video_id, seed=self.seed)
+            fresh = (state, frame.video_length)
+        state, to_come = fresh
+        self._states[frame.video_id] = (state, to_come - 1)
+        if to_come <= 1:
+            del self._states[frame.video_id]
+        return state
+
+
 @LOOPS.register_module()
 class VideoValLoop(_VideoPass):
     """Validation while training.
@@ -263,6 +303,7 @@ class VideoValLoop(_VideoPass):
         runner: the VideoRunner.
         dataloader, evaluator: built, or their configs.
         amp: 'bf16' or 'fp16' runs the model in mixed precision.
+        causal: references come from the past only.
         seed: of the random draws of memories; results depend on (seed, video id) only.
     """
 
@@ -272,7 +313,24 @@ class VideoValLoop(_VideoPass):
 
 @LOOPS.register_module()
 class VideoTestLoop(_VideoPass):
-    """Testing; takes the same arguments as VideoValLoop."""
+    """Testing: the model is made ready for it once, and can then not be trained any more.
+
+    Args:
+        graphs: replay CUDA graphs on a GPU.
+        others: as of VideoValLoop.
+    """
 
     what = 'Testing'
     mode = 'test'
+
+    def __init__(self, runner, *args, graphs: bool = True, **kwargs) -> None:
+        super().__init__(runner, *args, **kwargs)
+        self.graphs = graphs
+
+    def _ready_model(self) -> nn.Module:
+        model = super()._ready_model()
+        model.prepare(amp_dtype(self.amp), graphs=self.graphs)
+        return model
+
+    def _start(self, model: nn.Module, clips: list[Clip], states: list) -> Any:
+        return model.start(clips, states)

@@ -3,6 +3,26 @@
 `mmdet.engine` itself imports nothing, so that a tool which only writes files starts at once.
 """
 
-from mmdet.engine import amp, checkpoint_hook, hooks, loops, runner
+from mmdet.engine import (
+    amp,
+    checkpoint_hook,
+    ema_hook,
+    hooks,
+    last_epochs_hook,
+    loops,
+    loss_log,
+    optim,
+    runner,
+)
 
-__all__ = ['amp', 'checkpoint_hook', 'hooks', 'loops', 'runner']
+__all__ = [
+    'amp',
+    'checkpoint_hook',
+    'ema_hook',
+    'hooks',
+    'last_epochs_hook',
+    'loops',
+    'loss_log',
+    'optim',
+    'runner',
+]

@@ -1,24 +1,30 @@
 """Going on where a checkpoint stopped, as if training had never been interrupted."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmengine import Config
 from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
+from torch import Tensor
 
 from mmdet.core.checkpoint_file import existing_file, load_checkpoint_file
 from mmdet.core.download import is_url
 from mmdet.core.errors import CheckpointError
 from mmdet.engine.checkpoint import find_latest_valid
+from mmdet.engine.checkpoint_schema import check_resumable
+from mmdet.engine.optim import FORMS
+from mmdet.engine.rng import get_rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from mmdet.engine.runner import VideoRunner
 
 # what a resumed run takes over from the message hub (the rest describes the old run)
-RESUMED_INFO = {'best_score', 'best_ckpt', 'kept_checkpoints'}
+RESUMED_INFO = {'best_score', 'best_ckpt', 'kept_checkpoints', 'run_id'}
 
 
 def resume_source(cfg: Config) -> None:
@@ -37,8 +43,9 @@ def resume_source(cfg: Config) -> None:
         print_log(f'Nothing to resume in {cfg.work_dir}: starting anew.', logger='current')
         return
     cfg.load_from = str(source)
-    meta = load_checkpoint_file(source, cfg.get('trust_checkpoint', False)).get('meta', {})
-    saved = meta.get('seed')
+    checkpoint = load_checkpoint_file(source, cfg.get('trust_checkpoint', False))
+    check_resumable(checkpoint, source)
+    saved = checkpoint['meta'].get('seed')
     wanted = cfg.setdefault('randomness', {}).get('seed')
     if saved is None:
         return
@@ -83,22 +90,46 @@ def restore_training(runner: 'VideoRunner', checkpoint: Mapping, source: str) ->
     is rescaled within its epoch.
 
     Raises:
-        CheckpointError: the file holds weights only.
+        CheckpointError: the file holds weights only, or values that training cannot go on from.
     """
-    absent = [key for key in ('meta', 'optimizer') if key not in checkpoint]
-    if absent or 'epoch' not in checkpoint['meta']:
-        raise CheckpointError(
-            f'Cannot resume from {source}: it holds no {" and no ".join(absent) or "epoch"}. To '
-            f'start anew from its weights use --cfg-options load_from={source}.'
-        )
-    epoch, iteration = _position(runner, checkpoint['meta'])
-    _restore_optimizer(runner, checkpoint, epoch, iteration)
+    check_resumable(checkpoint, source)
+    epoch, iteration = _position(runner, checkpoint['meta'], source)
+    with _fitting(source):
+        _check_momenta(runner, checkpoint['optimizer'])
+        _restore_optimizer(runner, checkpoint, epoch, iteration)
     info = checkpoint.get('message_hub', {}).get('runtime_info', {})
     for key in RESUMED_INFO & info.keys():
         runner.message_hub.update_info(key, info[key])
     runner.train_loop.set_position(epoch, iteration)
-    _restore_rng(runner, checkpoint.get('rng', []))
+    _restore_rng(runner, checkpoint.get('rng', []), source)
     runner.logger.info(f'Resumed {source}: {epoch} epochs and {iteration} iterations are done')
+
+
+@contextmanager
+def _fitting(source: str) -> Iterator[None]:
+    """torch and mmengine say in many ways that a state is not that of this optimizer."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f'Cannot resume from {source}: its optimizer or schedules are not those of this config '
+            f'({type(error).__name__}: {str(error)[:200]}). Resume with the config of that '
+            f'training, or start anew from its weights with --cfg-options load_from={source}.'
+        ) from error
+
+
+def _check_momenta(runner: 'VideoRunner', saved: Mapping) -> None:
+    """Momenta have the shapes of their parameters: torch would find out in the first step."""
+    groups = runner.optim_wrapper.param_groups
+    parameters = [p for group in groups for p in group['params']]
+    for index, state in saved.get('state', {}).items():
+        for name, value in state.items():
+            if not isinstance(value, Tensor) or value.ndim == 0:
+                continue
+            if value.shape != parameters[int(index)].shape:
+                raise ValueError(f'{name} of parameter {index} has shape {tuple(value.shape)}')
 
 
 def _restore_optimizer(
@@ -111,19 +142,30 @@ def _restore_optimizer(
     """
     schedulers = runner.param_schedulers or []
     optimizer = runner.optim_wrapper
+    saved = _in_form_of(optimizer, checkpoint['optimizer'])
     optimizer._global_step = iteration - 1  # or schedulers warn of a wrong order of steps
     if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
-        optimizer.load_state_dict(dict(checkpoint['optimizer']))
-        for scheduler, saved in zip(schedulers, checkpoint['param_schedulers'], strict=True):
-            scheduler.load_state_dict(saved)
+        optimizer.load_state_dict(saved)
+        for scheduler, state in zip(schedulers, checkpoint['param_schedulers'], strict=True):
+            scheduler.load_state_dict(state)
         return
     _replay(schedulers, epoch, iteration, len(runner.train_dataloader))
     names = {scheduler.param_name for scheduler in schedulers}
     names |= {f'initial_{name}' for name in names}
     scheduled = [{n: g[n] for n in names & g.keys()} for g in optimizer.param_groups]
-    optimizer.load_state_dict(dict(checkpoint['optimizer']))
+    optimizer.load_state_dict(saved)
     for group, values in zip(optimizer.param_groups, scheduled, strict=True):
         group.update(values)
+
+
+def _in_form_of(optimizer: OptimWrapper, saved: Mapping) -> dict:
+    """The saved state, to be computed on as this run does and not as the one that saved it.
+
+    torch takes over the form of the step with the state, and where the counts of a fused step lie.
+    """
+    forms = [{f: g[f] for f in FORMS if f in g} for g in optimizer.optimizer.param_groups]
+    groups = [{**g, **form} for g, form in zip(saved['param_groups'], forms, strict=True)]
+    return {**saved, 'param_groups': groups}
 
 
 def _replay(schedulers: list, epoch: int, iteration: int, per_epoch: int) -> None:
@@ -143,12 +185,17 @@ def _replay(schedulers: list, epoch: int, iteration: int, per_epoch: int) -> Non
                     scheduler.step()
 
 
-def _position(runner: 'VideoRunner', meta: Mapping) -> tuple[int, int]:
+def _position(runner: 'VideoRunner', meta: Mapping, source: str) -> tuple[int, int]:
     """Epochs and iterations done, in iterations of this run."""
     epoch, iteration = meta['epoch'], meta.get('iter', 0)
     now = len(runner.train_dataloader)
     before = meta.get('iters_per_epoch', now)
     inside = max(iteration - epoch * before, 0)
+    if inside > before:
+        raise CheckpointError(
+            f'Cannot resume from {source}: {iteration} iterations do not fit {epoch} finished '
+            f'epochs of {before}.'
+        )
     if before == now:
         return epoch, epoch * now + inside
     inside = int(inside * now / before)
@@ -159,12 +206,26 @@ def _position(runner: 'VideoRunner', meta: Mapping) -> tuple[int, int]:
     return epoch, epoch * now + inside
 
 
-def _restore_rng(runner: 'VideoRunner', states: list) -> None:
+def _restore_rng(runner: 'VideoRunner', states: list, source: str) -> None:
     """Each rank takes its own states; they are set once the data loader is running."""
     if len(states) == runner.world_size:
+        _try_rng(states[runner.rank], source)
         runner.train_loop.rng_state = states[runner.rank]
         return
     runner.logger.warning(
         f'The checkpoint holds the random states of {len(states)} process(es), this run has '
         f'{runner.world_size}: random draws go on from the seed instead.'
     )
+
+
+def _try_rng(state: dict, source: str) -> None:
+    """Whether the generators take these states; they are left as they were."""
+    now = get_rng_state()
+    try:
+        set_rng_state(state)
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        raise CheckpointError(
+            f'Cannot resume from {source}: its random states (`rng`) are none: {error}.'
+        ) from error
+    finally:
+        set_rng_state(now)

@@ -12,17 +12,24 @@ import torch
 import torchvision
 from mmengine.dist import all_gather_object, is_main_process, master_only
 from mmengine.model import convert_sync_batchnorm, is_model_wrapper, revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.loops import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
 import mmdet
-from mmdet.core.checkpoint_file import load_checkpoint_file, local_rank, state_dict_of
+from mmdet.core.checkpoint_file import load_checkpoint_file, own_names, state_dict_of
 from mmdet.core.errors import ConfigError
-from mmdet.engine.checkpoint import load_weights, plain, save_checkpoint
-from mmdet.engine.data_loading import loader_config
-from mmdet.engine.dist import TIMEOUT_S, init_dist
+from mmdet.core.fileio import atomic_write
+from mmdet.engine.backends import Backends, check_deterministic
+from mmdet.engine.checkpoint import bare, load_weights, plain, save_checkpoint
+from mmdet.engine.class_order import follow_checkpoint
+from mmdet.engine.compile import compile_static_parts
+from mmdet.engine.data_loading import build_loader
+from mmdet.engine.device import choose_device, make_current
+from mmdet.engine.dist import dist_silence, dist_timeout, init_dist
+from mmdet.engine.optim import with_fused
 from mmdet.engine.resume import check_start, restore_training, resume_source
 from mmdet.engine.rng import get_rng_state
 from mmdet.registry import MODEL_WRAPPERS, RUNNERS
@@ -35,24 +42,34 @@ class VideoRunner(Runner):
     """Runs training, validation and testing as a config describes them.
 
     Config keys beyond mmengine's: `device` ('cpu', 'cuda', 'cuda:1'; the GPU where there is one
-    when absent), `resume` may be a path or 'auto', `trust_checkpoint`, `allow_partial`.
+    when absent), `resume` may be a path or 'auto', `trust_checkpoint`, `allow_partial`, `compile`
+    (True, or a dict of options; see `compile_static_parts`).
     """
 
     @classmethod
     def from_cfg(cls, cfg: mmengine.Config) -> 'VideoRunner':
         cfg = copy.deepcopy(cfg)
+        launcher = cfg.get('launcher', 'none')
+        device = choose_device(cfg.get('device'), launcher)
+        if (cfg.get('randomness') or {}).get('deterministic'):
+            check_deterministic(cfg.model, device)
         # before anything is built: all ranks must agree on the file and on its seed
-        _start_processes(cfg.get('launcher', 'none'), cfg)
+        _start_processes(launcher, cfg)
         resume_source(cfg)
         check_start(cfg)
+        follow_checkpoint(cfg)
         return super().from_cfg(cfg)
 
     # -- environment -----------------------------------------------------------------------------
 
     def setup_env(self, env_cfg: dict) -> None:
         _start_processes(self._launcher, self.cfg)
+        make_current(self.device)
         os.environ.setdefault('MKL_NUM_THREADS', os.environ.get('OMP_NUM_THREADS', '1'))
         super().setup_env(env_cfg)
+        deterministic = (self.cfg.get('randomness') or {}).get('deterministic', False)
+        self.backends = Backends.of(env_cfg, self._train_loop is None, deterministic)
+        self.backends.apply(self.device)
         # two runs of one program within a second must not share logs and message hubs
         earlier = _STARTED[self._timestamp]
         _STARTED[self._timestamp] += 1
@@ -71,10 +88,7 @@ class VideoRunner(Runner):
     @property
     def device(self) -> torch.device:
         """Where the model of this process lives."""
-        name = self.cfg.get('device')
-        if name in (None, 'cuda') and torch.cuda.is_available():
-            return torch.device('cuda', local_rank() if self.distributed else 0)
-        return torch.device(name or 'cpu')
+        return choose_device(self.cfg.get('device'), self._launcher)
 
     def _log_env(self, env_cfg: dict) -> None:
         on_gpu = self.device.type == 'cuda'
@@ -85,6 +99,7 @@ class VideoRunner(Runner):
             f'Python {platform.python_version()}, {device}, '
             f'{self.world_size} process(es), {torch.get_num_threads()} threads each, '
             f'seed {self.seed}{", deterministic" if self.deterministic else ""}'
+            f'{f", {self.backends}" if on_gpu else ""}'
         )
         self.logger.info(f'Work dir: {self.work_dir} (log of this run in {self.log_dir})')
 
@@ -102,7 +117,8 @@ class VideoRunner(Runner):
         cfg.randomness = {**self._randomness_cfg, 'seed': self.seed}
         folder = self.log_dir if self._train_loop is None else self.work_dir
         name = os.path.basename(self.cfg.filename or f'{self.timestamp}.py')
-        cfg.dump(os.path.join(folder, name))
+        with atomic_write(os.path.join(folder, name)) as file:
+            file.write(cfg.dump())
 
     def get_hooks_info(self) -> str:
         return ', '.join(type(hook).__name__ for hook in self.hooks)
@@ -128,12 +144,20 @@ class VideoRunner(Runner):
         if is_model_wrapper(model):
             return model
         model = model.to(self.device)
+        parallel = self.distributed and self._train_loop is not None  # tests need no gradients
         if not self.distributed:
-            return revert_sync_batchnorm(model)
-        if self._train_loop is None:  # testing needs no gradients, hence no wrapper
-            return model
-        if self.cfg.get('sync_bn'):
+            model = revert_sync_batchnorm(model)
+        elif parallel and self.cfg.get('sync_bn'):
             model = convert_sync_batchnorm(model, self.cfg.sync_bn)
+        if self._train_loop is not None and hasattr(model, 'lay_out'):
+            optim = self.cfg.get('optim_wrapper') or {}
+            half = optim.get('type') == 'AmpOptimWrapper'
+            model.lay_out(half, graphs=bool(self.cfg.get('training_graphs')))
+        if self.cfg.get('compile'):
+            compile_static_parts(model, self.cfg.compile)
+            self.logger.info('Backbone and neck are compiled; the first frames take longer')
+        if not parallel:
+            return model
         return MODEL_WRAPPERS.build(
             {
                 'type': 'MMDistributedDataParallel',
@@ -145,20 +169,23 @@ class VideoRunner(Runner):
             }
         )
 
-    @staticmethod
+    def _maybe_compile(self, target: str) -> None:
+        """`wrap_model` did it, for testing, too; mmengine would compile the whole step."""
+
     def build_dataloader(
-        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+        self, dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """As mmengine's, see `loader_config`."""
-        if isinstance(dataloader, DataLoader):
-            return dataloader
-        seed = 0 if seed is None else seed
-        loader = Runner.build_dataloader(loader_config(dataloader, seed), seed, diff_rank_seed)
-        loader.generator = torch.Generator().manual_seed(seed)  # leaves the global one alone
-        return loader
+        """See `build_loader`; batches for a GPU are pinned."""
+        on_gpu = self.device.type == 'cuda'
+        return build_loader(dataloader, seed, diff_rank_seed, pin_memory=on_gpu)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         return super().build_train_loop(_with_type(loop, 'VideoTrainLoop'))
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        """As mmengine's, with a fused optimizer, see `with_fused`."""
+        built = isinstance(optim_wrapper, OptimWrapper)
+        return super().build_optim_wrapper(optim_wrapper if built else with_fused(optim_wrapper))
 
     def build_param_scheduler(self, scheduler: object) -> object:
         """As mmengine's; a schedule longer than the run is an error that says so."""
@@ -229,18 +256,23 @@ class VideoRunner(Runner):
     ) -> None:
         """Write a checkpoint atomically; every rank must call it, rank 0 writes.
 
+        Nothing is written when a loss since the last checkpoint was not finite.
+
         Args:
             out_dir, filename: where to.
             save_optimizer, save_param_scheduler: what resuming needs.
             meta: entries to add; `epoch` and `iter` count what is finished.
             by_epoch: whether `epoch` and `iter` default to those at the end of this epoch.
         """
+        settle = getattr(self.train_loop, 'settle', None)  # a loop of one's own may have none
+        if settle is not None:
+            settle()
         random_states = all_gather_object(get_rng_state())
         if not is_main_process():
             return
         checkpoint = {
             'meta': self._checkpoint_meta(meta or {}, by_epoch),
-            'state_dict': getattr(self.model, 'module', self.model).state_dict(),
+            'state_dict': own_names(bare(self.model).state_dict()),
             'message_hub': {'runtime_info': _plain_entries(self.message_hub.runtime_info)},
         }
         if save_optimizer:
@@ -272,8 +304,12 @@ class VideoRunner(Runner):
 
 
 def _start_processes(launcher: str, cfg: mmengine.Config) -> None:
-    options = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
-    init_dist(launcher, options.get('timeout', TIMEOUT_S), use_gpu=cfg.get('device') != 'cpu')
+    init_dist(
+        launcher,
+        dist_timeout(cfg),
+        use_gpu=cfg.get('device') != 'cpu',
+        silence_s=dist_silence(cfg),
+    )
 
 
 def _with_type(loop: BaseLoop | dict, name: str) -> BaseLoop | dict:

@@ -19,6 +19,7 @@ from mmdet.evaluation.frame_list import read_frame_list
 from mmdet.evaluation.ground_truth import GroundTruth, ground_truth
 from mmdet.evaluation.report import Scores, tables, write_report
 from mmdet.evaluation.results import DetectionArrays, from_lists, read_coco_json, read_pkl
+from mmdet.evaluation.spill import load_spills
 from mmdet.evaluation.vid_ap import vid_ap
 from mmdet.registry import closest
 
@@ -185,13 +186,15 @@ def load_results(results: Results, truth: GroundTruth) -> DetectionArrays:
     if not isinstance(results, str | Path):
         return from_lists(results, images, classes)
     path = Path(results)
+    if path.is_dir():
+        return load_spills(path, truth)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such results file')
     megabytes = path.stat().st_size / 1e6
     expected = about(megabytes / READ_MB_PER_S)
     print_log(f'Reading {path} ({megabytes:.1f} MB){expected}', logger='current')
     if path.suffix in ('.pkl', '.pickle'):
-        return read_pkl(path, images, classes)
+        return read_pkl(path, images, classes, truth.classes)
     if path.suffix == '.json':
         return read_coco_json(path, truth.image_ids, truth.category_ids)
     raise EvaluationError(f'{path}: a results file ends in .pkl or .json')

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mmdet.core.errors import EvaluationError
+from mmdet.core.text import read_rows
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.registry import closest
 
@@ -23,8 +24,8 @@ def read_frame_list(path: str | Path, index: CocoVideoIndex) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such frame list')
-    lines = [(n, line.strip()) for n, line in enumerate(path.read_text().splitlines(), 1)]
-    lines = [(n, line) for n, line in lines if line and not line.startswith('#')]
+    rows = read_rows(path, EvaluationError)
+    lines = [(number, line) for number, line in rows if not line.startswith('#')]
     if not lines:
         raise EvaluationError(f'{path} names no frame. Legal lines: {_LEGAL}.')
     videos = {index.video_name(v): v for v in index.videos()}

@@ -3,33 +3,58 @@ the process is rank 0 of 1."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
 
+Group = dist.ProcessGroup | None  # None: the default group
 
-def gather_objects(obj: Any) -> list | None:
+
+@contextmanager
+def cpu_group(timeout_s: float) -> Iterator[Group]:
+    """A group for objects, which travel pickled through memory of the CPU.
+
+    The default group if it is gloo's; beside NCCL, through which objects would pass the memory of
+    the GPU, one of its own. Every rank must enter this when a test starts, while the ranks are
+    together: opening a group waits for all of them.
+
+    Args:
+        timeout_s: how long a rank waits for another in this group, in seconds.
+    """
+    if not _several() or dist.get_backend() == 'gloo':
+        yield None
+        return
+    group = dist.new_group(backend='gloo', timeout=timedelta(seconds=timeout_s))
+    try:
+        yield group
+    finally:
+        dist.destroy_process_group(group)
+
+
+def gather_objects(obj: Any, group: Group = None) -> list | None:
     """The objects of all ranks in the order of the ranks, on rank 0; None elsewhere.
 
-    Every rank must call it. The objects may differ in size and be empty; they travel pickled
-    through memory of the CPU, whatever backend the training uses.
+    Every rank must call it. The objects may differ in size and be empty.
     """
     if not _several():
         return [obj]
-    with _cpu_group() as group:
-        objects = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-        dist.gather_object(obj, objects, dst=0, group=group)
+    objects = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(obj, objects, dst=0, group=group)
     return objects
 
 
-def broadcast_object(obj: Any) -> Any:
+def broadcast_object(obj: Any, group: Group = None) -> Any:
     """The object of rank 0, on every rank."""
     if not _several():
         return obj
     holder = [obj]
-    with _cpu_group() as group:
-        dist.broadcast_object_list(holder, src=0, group=group)
+    dist.broadcast_object_list(holder, src=0, group=group)
     return holder[0]
+
+
+def rank() -> int:
+    return dist.get_rank() if _several() else 0
 
 
 def is_rank_0() -> bool:
@@ -38,19 +63,3 @@ def is_rank_0() -> bool:
 
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-@contextmanager
-def _cpu_group() -> Iterator[dist.ProcessGroup | None]:
-    """The default group if it is gloo's; beside NCCL, which has no gather, a group for the while.
-
-    Objects sent through NCCL would also pass through the memory of the GPU.
-    """
-    if dist.get_backend() == 'gloo':
-        yield None
-        return
-    group = dist.new_group(backend='gloo')
-    try:
-        yield group
-    finally:
-        dist.destroy_process_group(group)

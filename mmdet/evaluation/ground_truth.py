@@ -55,7 +55,7 @@ class GroundTruth:
 
 def ground_truth(
     index: CocoVideoIndex,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] | str | None = None,
     motion: np.ndarray | None = None,
 ) -> GroundTruth:
     """The objects of the given classes that pass the filter of 1.x's annotation parsing.
@@ -65,12 +65,15 @@ def ground_truth(
 
     Args:
         index: of the annotation file.
-        classes: names, position = label. None: the file's own categories, in its order.
+        classes: names, position = label, or a single one. None: the file's own categories, in its
+            order.
         motion: motion IoU of every annotation of the index, or None.
 
     Raises:
         EvaluationError: a class that the file does not have; both sides are named.
     """
+    if isinstance(classes, str):
+        classes = (classes,)
     names = tuple(classes or (category['name'] for category in index.categories))
     label_of = _labels(index, names)
     by_id = np.argsort(index.image_ids, kind='stable')

@@ -8,12 +8,13 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from mmdet.core.errors import EvaluationError
+from mmdet.core.errors import EvaluationError, VFEError, WriteError
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.evaluation.evaluate import PROTOCOLS, about, as_protocols, evaluate_results
-from mmdet.evaluation.gather import broadcast_object, gather_objects
+from mmdet.evaluation.gather import Group, broadcast_object, gather_objects, rank
 from mmdet.evaluation.ground_truth import GroundTruth, ground_truth
-from mmdet.evaluation.results import DetectionArrays, check_finite, write_coco_json, write_pkl
+from mmdet.evaluation.results import DetectionArrays, write_coco_json, write_pkl
+from mmdet.evaluation.spill import arrays_of, remove_spill, write_spill
 from mmdet.registry import METRICS
 from mmdet.structures import Detections
 
@@ -44,6 +45,9 @@ class VideoDetectionMetric(BaseMetric):
         vid_style: taken from 1.x's commands and ignored: both protocols are always reported.
         prefix: put before the names of the metrics, with a slash.
 
+    Attributes:
+        group: through which the ranks' detections are gathered; the loop opens it, see `cpu_group`.
+
     Raises:
         EvaluationError, FileNotFoundError, AnnotationError: a setting that cannot work, at once.
     """
@@ -67,6 +71,7 @@ class VideoDetectionMetric(BaseMetric):
         prefix: str | None = None,
     ):
         super().__init__(collect_device='cpu', prefix=prefix)
+        self.group: Group = None
         if out_file is not None and Path(out_file).suffix not in ('.pkl', '.pickle'):
             raise EvaluationError(f'out_file must end in .pkl, got {out_file}')
         if format_only and outfile_prefix is None and work_dir is None:
@@ -104,8 +109,11 @@ class VideoDetectionMetric(BaseMetric):
 
         Raises:
             EvaluationError: images that are missing, foreign, or came twice; on all ranks.
+            WriteError: the results cannot be written. Their detections are kept in the work dir,
+                and the message says where.
         """
-        gathered = gather_objects(self.results)
+        spilled = write_spill(self.results, self.work_dir, rank())
+        gathered = gather_objects(self.results, self.group)
         error, metrics = None, None
         if gathered is not None:
             try:
@@ -113,12 +121,13 @@ class VideoDetectionMetric(BaseMetric):
             except Exception as failure:  # the other ranks wait: tell them before it goes up
                 error = failure
         told = None if error is None else f'{type(error).__name__}: {error}'
-        told, metrics = broadcast_object((told, metrics))
+        told, metrics = broadcast_object((told, metrics), self.group)
         self.results.clear()
         if error is not None:
-            raise error
+            raise _with_place(error, spilled)
         if told is not None:
             raise EvaluationError(f'Rank 0 could not evaluate. {told}')
+        remove_spill(spilled)
         return {f'{self.prefix}/{k}' if self.prefix else k: v for k, v in metrics.items()}
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float | None]:
@@ -128,7 +137,8 @@ class VideoDetectionMetric(BaseMetric):
         if self.out_file is not None:
             expected = about(len(detections) * WRITE_US / 1e6)
             print_log(f'Writing the results to {self.out_file}{expected}', logger='current')
-            write_pkl(self.out_file, detections, len(truth.image_ids), len(truth.classes))
+            images, names = len(truth.image_ids), truth.classes
+            write_pkl(self.out_file, detections, images, len(names), names)
         if self.format_only:
             path = f'{self.outfile_prefix}.bbox.json'
             print_log(f'Writing the results in the COCO format to {path}', logger='current')
@@ -147,17 +157,7 @@ class VideoDetectionMetric(BaseMetric):
     def _arrays(self, results: list[tuple], truth: GroundTruth) -> DetectionArrays:
         ids = np.array([entry[0] for entry in results], np.int64)
         self._check_images(ids, truth)
-        counts = [len(entry[1]) for entry in results]
-        image = np.repeat(np.searchsorted(truth.image_ids, ids), counts)
-        label = np.concatenate([np.zeros(0, np.int16), *[entry[1] for entry in results]])
-        rows = np.concatenate([np.zeros((0, 5), np.float32), *[entry[2] for entry in results]])
-        if len(label) and not 0 <= label.min() <= label.max() < len(truth.classes):
-            raise EvaluationError(
-                f'Detections have labels {label.min()} to {label.max()}, but there are '
-                f'{len(truth.classes)} classes to score ({", ".join(truth.classes)}). The '
-                f'number of classes of the model must be theirs.'
-            )
-        return check_finite(DetectionArrays.from_rows(image, label, rows), 'The detections')
+        return arrays_of(results, truth)
 
     def _check_images(self, ids: np.ndarray, truth: GroundTruth) -> None:
         unique, times = np.unique(ids, return_counts=True)
@@ -178,3 +178,14 @@ class VideoDetectionMetric(BaseMetric):
                 f'{len(truth.image_ids)}: {"; ".join(wrong)}. Check that the test dataset and the '
                 f'evaluator have the same ann_file, and that the sampler gives every frame once.'
             )
+
+
+def _with_place(error: Exception, spilled: Path | None) -> Exception:
+    """The error, saying where the detections are that it did not lose."""
+    if spilled is None or not isinstance(error, VFEError | OSError):
+        return error
+    kept = (
+        f'{error} The detections are kept in {spilled.parent}: `python tools/eval.py CONFIG '
+        f'{spilled.parent}` scores them.'
+    )
+    return type(error)(kept) if isinstance(error, VFEError) else WriteError(kept)

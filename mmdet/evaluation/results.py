@@ -4,19 +4,24 @@ A `.pkl` holds a list over images in ascending image id, each a list over classe
 (n, 5) `[x1, y1, x2, y2, score]`, in pixels of the original image.
 """
 
-import codecs
 import json
+import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from mmdet.core.class_names import both_lists, labels_by_name
 from mmdet.core.errors import EvaluationError
 from mmdet.core.fileio import atomic_write
+from mmdet.core.pickle_notes import BlockedGlobals
+from mmdet.core.safe_pickle import load_pickle
 
+_CLASSES = 'CLASSES'
 IMAGES_AT_ONCE = 5000  # in writing JSON: bounds the memory
 
 
@@ -102,20 +107,40 @@ def from_lists(
                 f'of the annotation file.'
             )
     arrays = [array for per_class in results for array in per_class]
+    _check_arrays(arrays, classes, source)
     counts = np.array([len(array) for array in arrays], np.int64)
     filled = [array for array in arrays if len(array)]
-    try:
-        rows = np.concatenate(filled, dtype=np.float32) if filled else np.zeros((0, 5), np.float32)
-    except (ValueError, TypeError) as error:
-        raise EvaluationError(f'{source} hold no (n, 5) arrays of numbers: {error}') from error
-    if rows.ndim != 2 or rows.shape[1] != 5:
-        raise EvaluationError(
-            f'{source} hold arrays of shape (n, {rows.shape[-1]}). Legal: (n, 5), '
-            f'[x1, y1, x2, y2, score].'
-        )
+    rows = np.concatenate(filled, dtype=np.float32) if filled else np.zeros((0, 5), np.float32)
     owner = np.repeat(np.arange(len(arrays)), counts)
     detections = DetectionArrays.from_rows(owner // classes, owner % classes, rows)
     return check_finite(detections, source)
+
+
+def _check_arrays(arrays: list, classes: int, source: str) -> None:
+    """Every entry must be an (n, 5) array of numbers: an empty dict is not "nothing found"."""
+    if all(map(_is_rows, {id(array): array for array in arrays}.values())):
+        return  # an empty array of all images without detections is looked at once
+    for number, array in enumerate(arrays):
+        if _is_rows(array):
+            continue
+        if isinstance(array, np.ndarray) and array.dtype.kind not in 'fiu':
+            given = f'an array of {array.dtype}'
+        elif isinstance(array, np.ndarray):
+            given = f'an array of shape ({", ".join(["n", *map(str, array.shape[1:])])})'
+            given = given if array.ndim else 'an array of shape ()'
+        else:
+            given = f'a {type(array).__name__}'
+        raise EvaluationError(
+            f'{source} hold {given} for image number {number // classes + 1} in ascending id, '
+            f'class number {number % classes + 1}. Legal: arrays of shape (n, 5), '
+            f'[x1, y1, x2, y2, score].'
+        )
+
+
+def _is_rows(array: Any) -> bool:
+    if type(array) is not np.ndarray or array.dtype.kind not in 'fiu':
+        return False
+    return array.ndim == 2 and array.shape[1] == 5
 
 
 def check_finite(detections: DetectionArrays, source: str) -> DetectionArrays:
@@ -133,59 +158,90 @@ def check_finite(detections: DetectionArrays, source: str) -> DetectionArrays:
 
 # --- .pkl --------------------------------------------------------------------------------------
 
-_array = np.zeros(1, np.float32)
-_LOADED = {  # the functions that pickled arrays name, under the module names of any numpy
-    '_reconstruct': _array.__reduce__()[0],
-    '_frombuffer': _array.__reduce_ex__(5)[0],
-    'scalar': _array[0].__reduce__()[0],
-    'ndarray': np.ndarray,
-    'dtype': np.dtype,
-}
-# how protocols 0 to 2 write bytes
-_BYTES = {('_codecs', 'encode'): codecs.encode, ('__builtin__', 'bytes'): bytes}
 
+def write_pkl(
+    path: str | Path,
+    detections: DetectionArrays,
+    images: int,
+    classes: int,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Write a results file, whole or not at all.
 
-class _ArraysOnly(pickle.Unpickler):
-    """Reads lists, numbers, strings and numpy arrays; refuses what could run code."""
-
-    def find_class(self, module: str, name: str):
-        if module.split('.')[0] == 'numpy' and name in _LOADED:
-            return _LOADED[name]
-        if (module, name) in _BYTES:
-            return _BYTES[module, name]
-        raise pickle.UnpicklingError(f'it holds a {module}.{name}')
-
-
-def write_pkl(path: str | Path, detections: DetectionArrays, images: int, classes: int) -> None:
-    """Write a results file, whole or not at all."""
+    The `names` of the classes, by label, follow the lists as a second pickle, which other readers
+    leave alone.
+    """
     with atomic_write(path, 'wb') as file:
         pickle.dump(to_lists(detections, images, classes), file, protocol=4)
+        if names is not None:
+            pickle.dump({_CLASSES: list(names)}, file, protocol=4)
 
 
-def read_pkl(path: str | Path, images: int, classes: int) -> DetectionArrays:
+def read_pkl(
+    path: str | Path, images: int, classes: int, names: Sequence[str] | None = None
+) -> DetectionArrays:
     """Read a results file of ours or of vfe.pytorch 1.x.
+
+    Args:
+        images, classes: how many the annotation file has.
+        names: of the classes, by label. Where the file names its own, in another order, its labels
+            go by name; a file of 1.x names none.
 
     Raises:
         EvaluationError: not a pickle, one with anything but lists and arrays, or results of
-            another set (see `from_lists`).
+            another set (see `from_lists`) or of other classes.
     """
     try:
         with open(path, 'rb') as file:
-            results = _ArraysOnly(file).load()
+            size = os.fstat(file.fileno()).st_size
+            results = load_pickle(file, size)
+            written = _names_behind(file, size)
     except OSError:
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
+        held = 'it holds a ' if isinstance(error, BlockedGlobals) else ''
         raise EvaluationError(
-            f'{path} is not a results file: {error or type(error).__name__}. A results file is a '
-            f'pickled list over images of a list over classes of (n, 5) arrays, as written by '
-            f'`tools/test.py --out`; nothing else is loaded, because a pickle can run code.'
+            f'{path} is not a results file: {held}{error or type(error).__name__}. A results '
+            f'file is a pickled list over images of a list over classes of (n, 5) arrays, as '
+            f'written by `tools/test.py --out`; nothing else is loaded, '
+            f'because a pickle can run code.'
         ) from error
     if not isinstance(results, list) or not all(isinstance(r, list | tuple) for r in results):
         raise EvaluationError(
             f'{path} is not a results file: it holds a {type(results).__name__}, not a list over '
             f'images of lists over classes.'
         )
-    return from_lists(results, images, classes, source=f'The results of {path}')
+    source = f'The results of {path}'
+    if names is not None and written is not None and len(written) == len(names):
+        results = _by_name(results, written, names, source)
+    return from_lists(results, images, classes, source=source)
+
+
+def _names_behind(file: BinaryIO, size: int) -> list[str] | None:
+    """The class names that `write_pkl` puts behind the lists; None where there are none."""
+    if file.tell() == size:
+        return None
+    found = load_pickle(file, size)
+    names = found.get(_CLASSES) if isinstance(found, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError('what follows its lists are no class names')
+    return names
+
+
+def _by_name(
+    results: Sequence[Sequence[np.ndarray]],
+    names: Sequence[str],
+    classes: Sequence[str],
+    source: str,
+) -> Sequence[Sequence[np.ndarray]]:
+    """The lists over classes in the order of `classes`."""
+    places = labels_by_name(classes, names)
+    if places is None:
+        lists = both_lists('the file', names, 'the config', classes)
+        raise EvaluationError(f'{source} are of other classes than those to be scored: {lists}')
+    if places == list(range(len(places))):
+        return results
+    return [[per_class[place] for place in places] for per_class in results]
 
 
 # --- COCO .json --------------------------------------------------------------------------------
@@ -231,13 +287,15 @@ def read_coco_json(
     """
     try:
         entries = json.loads(Path(path).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EvaluationError(f'{path} is not JSON: {error}') from error
     try:
-        image = np.array([e['image_id'] for e in entries], np.int64)
-        category = np.array([e['category_id'] for e in entries], np.int64)
-        rows = np.array([[*e['bbox'], e['score']] for e in entries], np.float64).reshape(-1, 5)
-    except (TypeError, KeyError, ValueError) as error:
+        if not isinstance(entries, list):
+            raise TypeError(f'it holds a {type(entries).__name__}')
+        image = _whole_numbers(entries, 'image_id')
+        category = _whole_numbers(entries, 'category_id')
+        rows = np.array([_box_and_score(e) for e in entries], np.float64).reshape(-1, 5)
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise EvaluationError(
             f'{path} is not a COCO results file ({type(error).__name__}: {error}). Legal: a list '
             f'of {{"image_id", "category_id", "bbox": [x, y, w, h], "score"}}.'
@@ -247,6 +305,26 @@ def read_coco_json(
     label = _rows_of(category, np.asarray(category_ids), f'{path}: category ids')
     detections = DetectionArrays.from_rows(image, label, rows)
     return check_finite(detections, f'The results of {path}')
+
+
+def _whole_numbers(entries: list[dict], key: str) -> np.ndarray:
+    """[n] int64; an id of 1.7 is a mistake, not 1."""
+    values = [entry[key] for entry in entries]
+    kinds = {type(value) for value in values} - {int}
+    if kinds:
+        raise TypeError(f'{key} must be a whole number, not a {kinds.pop().__name__}')
+    return np.array(values, np.int64)
+
+
+def _box_and_score(entry: dict) -> list[float]:
+    box, score = entry['bbox'], entry['score']
+    if not isinstance(box, list) or len(box) != 4:
+        raise TypeError('bbox must be a list of 4 numbers')
+    numbers = [*box, score]
+    kinds = {type(number) for number in numbers} - {int, float}
+    if kinds:
+        raise TypeError(f'bbox and score must be numbers, not a {kinds.pop().__name__}')
+    return numbers
 
 
 def _rows_of(ids: np.ndarray, known: np.ndarray, what: str) -> np.ndarray:

@@ -23,3 +23,30 @@ def settings(cfg: Mapping, where: str, *required: str, **defaults: object) -> di
         if key not in cfg:
             raise ConfigError(f'`{where}` lacks the key {key!r}; it holds {sorted(cfg)}.')
     return {**defaults, **cfg}
+
+
+def training_settings(cfg: Mapping, where: str, **defaults: object) -> dict:
+    """What a stage trains with: `assigner` and `sampler`, and the settings of its own.
+
+    `pos_weight` and `debug` stand in every 1.x config; other values than those never did anything.
+
+    Raises:
+        ConfigError: an unknown key, or a value that would be ignored.
+    """
+    checked = settings(cfg, where, 'assigner', 'sampler', pos_weight=-1, debug=False, **defaults)
+    for key, only in (('pos_weight', -1), ('debug', False)):
+        if checked[key] != only:
+            raise ConfigError(f'`{where}.{key}` is {checked[key]!r}: only {only!r} is supported.')
+    return checked
+
+
+def nms_settings(cfg: Mapping, where: str) -> dict:
+    """Settings of a suppression, of which there is one kind.
+
+    Raises:
+        ConfigError: an unknown key, or another `type`.
+    """
+    checked = settings(cfg, where, 'iou_threshold', type='nms', legacy=False)
+    if checked['type'] != 'nms':
+        raise ConfigError(f'`{where}.type` is {checked["type"]!r}. Known: nms.')
+    return checked

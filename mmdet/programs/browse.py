@@ -139,10 +139,10 @@ class SplitClips:
         return [(order[i], order[i]) for i in spread]
 
     def _training_keys(self) -> Iterator[tuple[int, int]]:
-        from mmdet.engine.runner import VideoRunner
+        from mmdet.engine.data_loading import build_loader
 
         loader = {**self.loader, 'dataset': self.dataset, 'num_workers': 0}
-        for batch in VideoRunner.build_dataloader(loader, self.seed).batch_sampler:
+        for batch in build_loader(loader, self.seed).batch_sampler:
             yield from (key if isinstance(key, tuple) else (key, key) for key in batch)
 
     def load(self, key: tuple[int, int]) -> ShownClip:

@@ -15,6 +15,7 @@ from mmdet.programs.analyse.annotated_frames import MIN_SHORT_SIDE
 from mmdet.structures import Clip, Frame
 from mmdet.visualization.contact_sheet import contact_sheet
 from mmdet.visualization.draw import draw_boxes
+from mmdet.visualization.fonts import readable_names
 from mmdet.visualization.palette import Color, class_color
 from mmdet.visualization.text import fit_text, put_text, text_mask
 
@@ -42,7 +43,8 @@ class ShownClip:
     def __post_init__(self) -> None:
         packed = self.clip.images
         frames = [frame.image for frame in self.clip.frames]
-        self.images = frames if packed is None else list(packed.numpy())
+        rows = map(self.clip.row_of, range(len(self.clip.frames)))
+        self.images = frames if packed is None else [packed[row].numpy() for row in rows]
 
 
 def clip_sheet(clips: Sequence[ShownClip], classes: Sequence[str], title: str) -> np.ndarray:
@@ -111,7 +113,8 @@ def _draw(
         picture = draw_boxes(picture, frame.boxes_ignore * scale, texts, colors, dashed=True)
     if frame.boxes is None:
         return picture
-    texts = [classes[label] for label in frame.labels]
+    names = readable_names(classes)
+    texts = [names[label] for label in frame.labels]
     if tracks and frame.instance_ids is not None:
         ids = frame.instance_ids.tolist()
         texts = [f'{t} #{i}' if i >= 0 else t for t, i in zip(texts, ids, strict=True)]

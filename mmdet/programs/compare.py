@@ -2,12 +2,14 @@
 
 One training says little: runs that differ in nothing but the seed spread by a point or more. Every
 run here is `tools/train.py`, `tools/test.py` and `tools/eval.py` in a process of its own, with its
-files in OUT/CONFIG/seed_N; what is finished is kept, what was interrupted goes on.
+files in OUT/CONFIG/seed_N; what is finished is kept, what was interrupted goes on. A run that was
+made from another config, code, PyTorch or annotations is set aside as seed_N.stale and done again.
 """
 
 import csv
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from mmengine import Config
 
 from mmdet.core.errors import ConfigError
 from mmdet.core.fileio import atomic_write
+from mmdet.programs import provenance
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 COLUMNS = {
@@ -55,7 +58,8 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / f'epoch_{Config.fromfile(self.config).train_cfg.max_epochs}.pth'
+        cfg = Config.fromfile(self.config, import_custom_modules=False)
+        return self.folder / f'epoch_{cfg.train_cfg.max_epochs}.pth'
 
     @property
     def metrics(self) -> Path:
@@ -112,13 +116,17 @@ class Queue:
     def __init__(self, frame_list: Path | None, jobs: int) -> None:
         self.frame_list = frame_list
         self.jobs = jobs
+        self.inspector = provenance.Inspector()
         self.environment = dict(os.environ, PYTHONUNBUFFERED='1')
-        if jobs > 1:
+        if jobs > 1:  # a thread that waits gives its core to the other runs
+            self.environment.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
             threads = max(1, (os.cpu_count() or 1) // jobs)
             self.environment['OMP_NUM_THREADS'] = str(threads)
 
     def work(self, runs: Sequence[Run]) -> None:
         started = time.monotonic()
+        for run in runs:
+            self.set_aside_if_stale(run)
         todo = [run for run in runs if not self.is_done(run)]
         print(f'{len(runs) - len(todo)} of {len(runs)} runs are finished already.', flush=True)
         with ThreadPoolExecutor(self.jobs) as pool:
@@ -131,6 +139,30 @@ class Queue:
     def is_done(self, run: Run) -> bool:
         wanted = [run.metrics] + ([run.metrics_of(self.frame_list)] if self.frame_list else [])
         return run.checkpoint.exists() and all(path.exists() for path in wanted)
+
+    def made_from(self, run: Run) -> provenance.Provenance:
+        start = self.made_from(run.start) if run.start else None
+        return self.inspector.provenance(run.config, start)
+
+    def set_aside_if_stale(self, run: Run) -> None:
+        """Keep what was made from the same, and rename the folder of anything else."""
+        now = self.made_from(run)
+        before = provenance.read(run.folder)
+        changed = provenance.changes(before, now) if run.folder.is_dir() else []
+        if changed:
+            stale = run.folder.with_name(f'{run.folder.name}.stale')
+            shutil.rmtree(stale, ignore_errors=True)
+            run.folder.rename(stale)
+            why = '; '.join(changed)
+            print(f'{run.name}: done again: {why}. The old one is {stale}.', flush=True)
+        lists = {} if changed or before is None else before['frame_lists']
+        if self.frame_list is not None:
+            digest = self.inspector.digest(self.frame_list)
+            if lists.get(self.frame_list.stem, digest) != digest:
+                print(f'{run.name}: scored again: {self.frame_list} changed.', flush=True)
+                run.metrics_of(self.frame_list).unlink(missing_ok=True)
+            lists = {**lists, self.frame_list.stem: digest}
+        provenance.write(run.folder, {**now, 'frame_lists': lists})
 
     def finish(self, run: Run) -> Run:
         """Whatever of training, test and scoring of the listed frames is missing."""

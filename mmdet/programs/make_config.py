@@ -52,7 +52,7 @@ def make_config(base: Path, data: OwnData, out: Path, overwrite: bool = False) -
     classes = common_classes(data.ann_train, data.ann_val)
     cfg = load_config(base)
     text = config_text(cfg, os.path.relpath(base.resolve(), out.resolve().parent), data, classes)
-    before = out.read_text() if out.exists() else None
+    before = out.read_text(encoding='utf-8') if out.exists() else None
     with atomic_write(out) as file:
         file.write(text)
     try:

@@ -4,6 +4,7 @@ Frames are found by their time stamps, which B-frames and variable rates leave i
 counted from the packets that are there: what the header of a container says may be wrong.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import av
 import av.error
 import numpy as np
+from av.sidedata.sidedata import Type
 from mmengine.logging import print_log
 
 from mmdet.core.errors import VideoError
@@ -23,16 +25,22 @@ WITH_TIMES = {'mov', 'matroska', 'mpegts', 'flv'}
 Decoded = av.VideoFrame | av.error.FFmpegError
 
 
+def is_address(path: str) -> bool:
+    """Whether this names a stream; what is there as a file is a file, whatever its name."""
+    return '://' in path and not os.path.exists(path)
+
+
 def open_video(path: str) -> tuple[av.container.InputContainer, av.VideoStream]:
     """A file or address and its main video stream.
 
     Raises:
         VideoError: unreadable, no video in it, or no decoder for it.
     """
-    is_url = '://' in path
+    is_url = is_address(path)
+    place = path if is_url else os.path.abspath(path)  # a name such as 12:30:05.mp4 is no protocol
     options = {'rtsp_transport': 'tcp'} if path.lower().startswith('rtsp') else {}
     try:
-        container = av.open(path, options=options, timeout=TIMEOUT_S if is_url else None)
+        container = av.open(place, options=options, timeout=TIMEOUT_S if is_url else None)
     except (av.error.FFmpegError, OSError) as error:
         hint = ''
         if is_url:
@@ -83,10 +91,34 @@ def decoded(container, stream) -> Iterator[Decoded]:
 
 
 def upright(frame: av.VideoFrame) -> np.ndarray:
-    """[H, W, 3] uint8 BGR, turned as the file's display matrix says (phones film sideways)."""
+    """[H, W, 3] uint8 BGR, turned and mirrored as the display matrix of the file says.
+
+    Phones film sideways, front cameras store the mirror image.
+    """
     image = frame.to_ndarray(format='bgr24')
-    quarters = round(frame.rotation / 90) % 4  # counter-clockwise, as np.rot90 turns
-    return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
+    (a, b), (c, d) = _display_matrix(frame)
+    if abs(b) + abs(c) > abs(a) + abs(d):  # the axes change places, then each may run backwards
+        image, a, d = image.transpose(1, 0, 2), c, b
+    image = image[:, ::-1] if a < 0 else image
+    image = image[::-1] if d < 0 else image
+    return np.ascontiguousarray(image)
+
+
+def turned(frame: av.VideoFrame) -> bool:
+    """Whether rows become columns when a frame is set upright."""
+    (a, b), (c, d) = _display_matrix(frame)
+    return bool(abs(b) + abs(c) > abs(a) + abs(d))
+
+
+def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
+    """[[a, b], [c, d]]: the stored point (x, y) is shown at (a x + c y, b x + d y), y downwards.
+
+    Source: ISO 14496-12, 8.2.2 (matrix of a track). The numbers are as large as the file has them.
+    """
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return np.eye(2)
+    return np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2].astype(float)
 
 
 def announced_seconds(stream: av.VideoStream) -> float | None:
@@ -124,9 +156,9 @@ class FrameTable:
 
 
 def scan(path: str) -> FrameTable | None:
-    """The table of a file by its packets, without decoding; None where times are not stored."""
+    """The table of a file by its packets, without decoding; None where times tell no order."""
     container, stream = open_video(path)
-    times, keys = [], []
+    times, keys, last_dts = [], [], None
     quiet_until = time.monotonic() + SILENCE_S
     with container:
         if container.format.name.split(',')[0] not in WITH_TIMES:
@@ -134,8 +166,10 @@ def scan(path: str) -> FrameTable | None:
         for packet in packets_of(container, stream):
             if isinstance(packet, av.error.FFmpegError) or packet.is_discard or not packet.size:
                 continue
-            if packet.pts is None:
+            backwards = None not in (packet.dts, last_dts) and packet.dts < last_dts
+            if packet.pts is None or backwards:  # joined streams: no order by time
                 return None
+            last_dts = packet.dts
             times.append(packet.pts)
             if packet.is_keyframe:
                 keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 DEFAULT_FPS = 25  # of what has no rate of its own; that of ImageNet VID
+MAX_GAP_S = 10  # between frames of a broadcast; more is a clock that was set
 _FAULTS_TOLD = 2
 
 
@@ -16,6 +17,34 @@ class SourceFrame(NamedTuple):
     index: int
     timestamp_s: float
     image: np.ndarray
+
+
+class Clock:
+    """Seconds since the first frame, which always rise.
+
+    In streams that were joined or cut, and after a restart of a camera, time stamps run backwards
+    or jump: the next frame then comes one frame after the last one.
+
+    Args:
+        step_s: seconds between frames.
+        jumps: the clock of such a stream may be set anew, so that a long gap is a jump.
+    """
+
+    def __init__(self, step_s: float, jumps: bool) -> None:
+        self.step_s, self.jumps = step_s, jumps
+        self._start: float | None = None
+        self._last = 0.0
+
+    def seconds(self, time: float) -> float:
+        """Of a frame with this time stamp, in seconds."""
+        if self._start is None:
+            self._start = time
+            return 0.0
+        gap = time - self._start - self._last
+        if gap <= 0 or (self.jumps and gap > MAX_GAP_S):
+            self._start = time - self._last - self.step_s
+        self._last = time - self._start
+        return self._last
 
 
 class FrameSource:
@@ -32,11 +61,13 @@ class FrameSource:
         fps: frames per second, if known.
         num_frames: as announced; None where nobody knows. `count` is exact.
         live: frames come whether or not somebody takes them.
+        pixel_aspect: width by height of a pixel as it is to be shown; known with the first frame.
     """
 
     fps: float | Fraction | None = None
     num_frames: int | None = None
     live = False
+    pixel_aspect = Fraction(1)
 
     def __init__(self, name: str, offline: bool) -> None:
         self.name, self.offline = name, offline

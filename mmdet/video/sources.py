@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 
 from mmdet.core.errors import UndecodableFrameError, VideoError
+from mmdet.core.folders import matching_files
 from mmdet.core.images import IMAGE_SUFFIXES, is_image, is_video, natural_key, read_image
+from mmdet.video.decoding import is_address
 from mmdet.video.frame_source import DEFAULT_FPS, FrameSource, SourceFrame
 from mmdet.video.video_file import VideoFile
 
@@ -47,7 +49,7 @@ def open_source(source: Source, fps: float | None = None) -> FrameSource:
 
 def _open_named(name: str, fps: float | None) -> FrameSource:
     path = Path(name)
-    if '://' in name:
+    if is_address(name):
         return VideoFile(name)
     if path.is_dir():
         return ImageFiles(_images_in(path), name, fps)
@@ -77,7 +79,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    found = [Path(p) for p in glob.glob(pattern, recursive=True) if os.path.isfile(p)]
+    found = matching_files(pattern)
     images = sorted(filter(is_image, found), key=lambda p: natural_key(p.as_posix()))
     if not images:
         videos = sorted(str(p) for p in found if is_video(p))

@@ -7,17 +7,20 @@ from fractions import Fraction
 import av
 import av.error
 import numpy as np
+from av.format import Flags
 
 from mmdet.video.decoding import (
     FrameTable,
     SeekingReader,
     announced_seconds,
     decoded,
+    is_address,
     open_video,
     scan,
+    turned,
     upright,
 )
-from mmdet.video.frame_source import DEFAULT_FPS, FrameSource, SourceFrame
+from mmdet.video.frame_source import DEFAULT_FPS, Clock, FrameSource, SourceFrame
 
 MAX_FPS = 480  # beyond it, a rate is the resolution of a clock (webm of browsers says 1000)
 
@@ -25,8 +28,8 @@ MAX_FPS = 480  # beyond it, a rate is the resolution of a clock (webm of browser
 class VideoFile(FrameSource):
     """A file, or an address like http://... or rtsp://..., which is read in order only.
 
-    Images are turned upright as the rotation in the file says. The index of a frame counts the
-    frames that decode, in the order of display; its time is relative to the first frame.
+    Images are turned and mirrored as the display matrix in the file says. The index of a frame
+    counts the frames that decode, in the order of display; its time is relative to the first frame.
 
     Raises:
         VideoError: unreadable, no video in it, or no decoder for it.
@@ -34,7 +37,7 @@ class VideoFile(FrameSource):
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = os.fspath(path)
-        is_url = '://' in self.path
+        is_url = is_address(self.path)
         super().__init__(self.path if is_url else os.path.basename(self.path), offline=not is_url)
         self.live = is_url and not self.path.lower().startswith('http')
         self._container, self._stream = open_video(self.path)
@@ -51,7 +54,8 @@ class VideoFile(FrameSource):
         return self._stream.frames or by_time
 
     def frames(self, stride: int = 1) -> Iterator[SourceFrame]:
-        start, seconds, index = None, 0.0, -1
+        clock, seconds, index = self._clock(), 0.0, -1
+        first = last = None
         for found in decoded(self._container, self._stream):
             if isinstance(found, av.error.FFmpegError):
                 self.note_fault(
@@ -60,18 +64,31 @@ class VideoFile(FrameSource):
                 continue
             index += 1
             now = index / (self.fps or DEFAULT_FPS) if found.time is None else found.time
-            start = now if start is None else start
-            seconds = float(now - start)
+            if index == 0:
+                first, self.pixel_aspect = now, self._pixel_aspect(found)
+            last = now if last is None else max(last, now)
+            seconds = clock.seconds(float(now))
             if found.is_corrupt:
                 self.note_fault(f'is damaged at frame {index} ({seconds:.2f} s)')
             if index % stride == 0:
                 yield SourceFrame(index, seconds, upright(found))
-        self._check_end(index, seconds)
+        self._check_end(index, seconds, float(last - first) if index >= 0 else 0.0)
 
-    def _check_end(self, last: int, seconds: float) -> None:
-        """Note when less came than the header announces, by count (where it counts) and time."""
+    def _clock(self) -> Clock:
+        jumps = bool(self._container.format.flags & Flags.ts_discont.value) or not self.offline
+        return Clock(1 / float(self.fps or DEFAULT_FPS), jumps)
+
+    def _pixel_aspect(self, frame: av.VideoFrame) -> Fraction:
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        return 1 / aspect if turned(frame) else aspect
+
+    def _check_end(self, last: int, seconds: float, span: float) -> None:
+        """Note when less came than the header announces, by count (where it counts) and time.
+
+        `span` is what the time stamps cover, as the header counts it.
+        """
         frames, end = self._stream.frames, announced_seconds(self._stream)
-        enough = end is None or end - seconds < 2.5 / (self.fps or DEFAULT_FPS)
+        enough = end is None or end - span < 2.5 / (self.fps or DEFAULT_FPS)
         if not enough and last + 1 < (frames or float('inf')):
             announced = f'{frames} frames' if frames else f'{end:.2f} s'
             self.note_fault(
@@ -100,7 +117,9 @@ class VideoFile(FrameSource):
         if self._reader is None:
             self.count()
             self._reader = SeekingReader(self.path, self._table)
-        return upright(self._reader.read(index))
+        frame = self._reader.read(index)
+        self.pixel_aspect = self._pixel_aspect(frame)
+        return upright(frame)
 
     def frame_name(self, index: int) -> str:
         return f'{os.path.splitext(self.name)[0]}/{super().frame_name(index)}'

@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +14,13 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 
+from mmdet.core.fileio import write_error, writing
+from mmdet.video.file_sink import FileSink
+
 # container by file ending; `+faststart` puts the index first, so that browsers play while loading
 _CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska'}
 _CODECS = ('libx264', 'libopenh264', 'mpeg4')  # the first one that this PyAV has
+_TICKS_PER_S = 60_000  # MPEG-4 allows no more than 65535
 KEY_FRAME_EVERY_S = 2  # at most: to show any frame, those since the last key frame are decoded
 _BT709 = 1  # ITU-T H.273: colours of HD video, what players assume when nothing is said
 
@@ -27,6 +32,8 @@ class VideoWriter:
     when the block ends. When the block is left by an exception or Ctrl-C, what was written so far
     is closed properly and kept as a valid, shorter video; without a frame there is no file.
 
+    A frame may come with its time, so that what was filmed at a varying rate is shown at that rate.
+
     Odd sizes: H.264 with 4:2:0 colours needs even ones, so one row or column is repeated at the
     border; the picture itself is not scaled.
 
@@ -35,10 +42,12 @@ class VideoWriter:
         fps: frames per second, > 0. 29.97 and the like become exact fractions (30000/1001).
         size: (width, height) of every frame; None takes that of the first one.
         quality: constant rate factor of x264, 0 (lossless) to 51; 20 is visually clean.
+        pixel_aspect: width by height of a pixel as players show it.
 
     Raises:
         ValueError: unknown ending, fps not positive, a frame of another size or type.
         RuntimeError: the block ended without a single frame.
+        WriteError: the file cannot be written; names it and the reason.
     """
 
     def __init__(
@@ -47,6 +56,7 @@ class VideoWriter:
         fps: float | Fraction,
         size: tuple[int, int] | None = None,
         quality: int = 20,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in _CONTAINERS:
@@ -58,27 +68,38 @@ class VideoWriter:
             raise ValueError(f'The frame rate must lie between 0 and 1000, got {fps}.')
         self.fps = exact_rate(fps)
         self.size = size
-        self.quality = quality
+        self.quality, self.pixel_aspect = quality, pixel_aspect
         self.num_frames = 0
+        self._last_tick = -1
         self._temporary: Path | None = None
+        self._sink: FileSink | None = None
         self._container = None
         self._stream = None
 
     def __enter__(self) -> 'VideoWriter':
         return self
 
-    def write(self, image: np.ndarray) -> None:
-        """Append one frame, [H, W, 3] uint8 BGR."""
+    def write(self, image: np.ndarray, time_s: float | None = None) -> None:
+        """Append one frame, [H, W, 3] uint8 BGR, to be shown at `time_s` seconds.
+
+        Without a time: as many frames after the first one as were written before.
+        """
         self._check(image)
-        if self._container is None:
-            self._open()
+        with _writing(self.path):
+            if self._container is None:
+                self._open()
+            self._encode(image, self.num_frames / self.fps if time_s is None else time_s)
+            self._sink.check()
+        self.num_frames += 1
+
+    def _encode(self, image: np.ndarray, time_s: float | Fraction) -> None:
         padded = _pad_to_even(image)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format='bgr24')
         frame = frame.reformat(format='yuv420p', dst_colorspace='ITU709', dst_color_range='MPEG')
-        frame.pts = self.num_frames
-        frame.time_base = 1 / self.fps
+        tick = _tick(self.fps)
+        self._last_tick = frame.pts = max(round(time_s / tick), self._last_tick + 1)
+        frame.time_base, frame.duration = tick, round(1 / self.fps / tick)
         self._container.mux(self._stream.encode(frame))
-        self.num_frames += 1
 
     def __exit__(
         self,
@@ -91,7 +112,8 @@ class VideoWriter:
                 raise RuntimeError(f'Not a single frame was given, so {self.path} was not written.')
             return
         try:
-            self._finish()
+            with _writing(self.path):
+                self._finish()
         except BaseException:
             with suppress(OSError):
                 self._temporary.unlink()
@@ -100,9 +122,16 @@ class VideoWriter:
 
     def _finish(self) -> None:
         try:
-            self._container.mux(self._stream.encode(None))
+            try:
+                self._container.mux(self._stream.encode(None))
+            finally:
+                self._container.close()
+        except av.error.FFmpegError:
+            self._sink.check()  # the reason rather than what follows from it
+            raise
         finally:
-            self._container.close()
+            self._sink.close()
+        self._sink.check()
         os.replace(self._temporary, self.path)
 
     def _check(self, image: np.ndarray) -> None:
@@ -121,15 +150,29 @@ class VideoWriter:
 
     def _open(self) -> None:
         codec = find_codec()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         name = f'.{self.path.stem}.{secrets.token_hex(4)}.tmp{self.path.suffix}'
         self._temporary = self.path.with_name(name)
         container = _CONTAINERS[self.path.suffix.lower()]
         options = {} if container == 'matroska' else {'movflags': '+faststart'}
-        self._container = av.open(
-            str(self._temporary), 'w', format=container, container_options=options
-        )
+        self._sink = FileSink(self._temporary, self.path)
+        self._container = av.open(self._sink, 'w', format=container, container_options=options)
         self._stream = _add_stream(self._container, codec, self.fps, self.size, self.quality)
+        self._stream.codec_context.sample_aspect_ratio = self.pixel_aspect
+
+
+def _tick(fps: Fraction) -> Fraction:
+    """The unit of time, in seconds: a part of a frame's duration, and below 0.1 ms where it can."""
+    return Fraction(1, fps.numerator * max(1, _TICKS_PER_S // fps.numerator))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """As `writing`, and what libav says of a file that cannot be written is a `WriteError`, too."""
+    try:
+        with writing(path):
+            yield
+    except av.error.FFmpegError as error:
+        raise write_error(path, error) from error
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:
@@ -181,12 +224,13 @@ def _add_stream(container, codec: str, fps: Fraction, size: tuple[int, int], qua
     stream.width, stream.height = (side + side % 2 for side in size)
     stream.pix_fmt = 'yuv420p'
     context = stream.codec_context
-    context.time_base = 1 / fps
+    context.time_base = _tick(fps)
     context.colorspace = context.color_primaries = context.color_trc = _BT709
     context.color_range = 1  # 16..235, as players expect
     if codec == 'libx264':
         keys = str(max(1, round(KEY_FRAME_EVERY_S * fps)))
-        stream.options = {'crf': str(quality), 'preset': 'veryfast', 'g': keys}
+        # without B-frames: at varying rates they make the header promise too short a video
+        stream.options = {'crf': str(quality), 'preset': 'veryfast', 'g': keys, 'bf': '0'}
     else:  # no constant quality there: bits per second instead
         stream.bit_rate = int(0.2 * stream.width * stream.height * float(fps))
     return stream

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmdet.core.fileio import atomic_write
+from mmdet.core.images import write_image
 from mmdet.visualization.text import fit_text, put_text, text_mask
 
 PICTURE_ENDINGS = ('.png', '.jpg', '.jpeg')
@@ -92,10 +92,9 @@ def write_picture(path: str | os.PathLike, image: np.ndarray) -> None:
 
     Raises:
         ValueError: another ending than those of `PICTURE_ENDINGS`.
-        OSError: the folder cannot be written.
+        WriteError: the file cannot be written.
     """
     ending = Path(path).suffix.lower()
     if ending not in PICTURE_ENDINGS:
         raise ValueError(f'A picture ends in {", ".join(PICTURE_ENDINGS)}, not {str(path)!r}.')
-    with atomic_write(path, 'wb') as file:
-        file.write(cv2.imencode(ending, image)[1].tobytes())
+    write_image(path, image)

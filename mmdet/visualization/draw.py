@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from mmdet.structures import Detections
+from mmdet.visualization.fonts import readable_names
 from mmdet.visualization.palette import Color, class_color, text_color
 from mmdet.visualization.text import fit_text, put_text, text_mask
 
@@ -68,7 +69,8 @@ def draw_detections(
     order = order[scores[order] >= score_thr]
     labels = detections.labels.numpy()[order]
     _check_labels(labels, class_names)
-    texts = [f'{class_names[c]} {s:.2f}' for c, s in zip(labels, scores[order], strict=True)]
+    names = readable_names(class_names)
+    texts = [f'{names[c]} {s:.2f}' for c, s in zip(labels, scores[order], strict=True)]
     colors = [class_color(int(c)) for c in labels]
     return draw_boxes(image, detections.boxes.numpy()[order], texts, colors)
 
@@ -89,7 +91,8 @@ def draw_ground_truth(
         ValueError: the image is not uint8 [H, W, 3], or a label has no name.
     """
     _check_labels(labels, class_names)
-    texts = [class_names[int(c)] for c in labels]
+    names = readable_names(class_names)
+    texts = [names[int(c)] for c in labels]
     return draw_boxes(image, boxes, texts, [GROUND_TRUTH_COLOR] * len(texts), dashed=True)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mmdet.core.fileio import atomic_write
+from mmdet.visualization.fonts import families_for, readable_names
 from mmdet.visualization.palette import class_color
 
 MOTION_BINS = ('fast', 'medium', 'slow')
@@ -30,6 +31,7 @@ _STYLE = {
     'axes.axisbelow': True,
     'grid.color': '#e4e4e4',
     'legend.frameon': False,
+    'text.parse_math': False,  # names may hold two dollar signs
 }
 
 
@@ -193,12 +195,13 @@ def plot_ap_by_class(metrics: Mapping, path: str | os.PathLike) -> None:
     values = {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
     if not values:
         raise ValueError(f'No key starts with {prefix!r}. Given: {", ".join(metrics) or "none"}.')
+    values = dict(zip(readable_names(tuple(values)), values.values(), strict=True))
     colors = {name: _hex(class_color(i)) for i, name in enumerate(values)}
     shown = {name: 100 * value for name, value in values.items() if value is not None}
     names = sorted(shown, key=shown.get)
     empty = len(values) - len(names)
     note = f'; {empty} classes without objects' if empty else ''
-    with png_figure(path, 1, size=(7, 1.2 + 0.27 * len(names))) as (axis,):
+    with png_figure(path, 1, size=(7, 1.2 + 0.27 * len(names)), texts=names) as (axis,):
         heights = [shown[name] for name in names]
         bars = axis.barh(names, heights, 0.72, color=[colors[n] for n in names])
         axis.bar_label(bars, [_number(h) for h in heights], padding=3)
@@ -223,8 +226,9 @@ def plot_precision_recall(
         means: likewise, by the name of the run: bold lines over those of the classes.
     """
     means = means or {}
-    with png_figure(path, 1, size=(8, 5)) as (axis,):
-        for i, (name, (recall, precision)) in enumerate(curves.items()):
+    names = readable_names(tuple(curves))
+    with png_figure(path, 1, size=(8, 5), texts=names) as (axis,):
+        for i, (name, (recall, precision)) in enumerate(zip(names, curves.values(), strict=True)):
             if not np.isnan(precision).all():
                 color = _hex(class_color(i))
                 axis.plot(recall, precision, color=color, linewidth=1.2, label=name)
@@ -242,13 +246,17 @@ def png_figure(
     size: tuple[float, float],
     heights: Sequence[float] = (1,),
     share_x: bool = False,
+    texts: Sequence[str] = (),
 ) -> Iterator[list]:
-    """Axes to draw on; the PNG appears when the block ends. Leaves pyplot's state alone."""
+    """Axes to draw on; the PNG appears when the block ends. Leaves pyplot's state alone.
+
+    `texts` are class names that will stand in it and may need a font of their own.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context({**_STYLE, 'font.family': families_for(texts)}):
         figure = Figure(figsize=size, dpi=150, layout='constrained')
         FigureCanvasAgg(figure)
         ratios = {'height_ratios': heights} if rows > 1 else {}

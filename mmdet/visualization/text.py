@@ -1,21 +1,17 @@
-"""Antialiased text of any size in a font every installation has: matplotlib's DejaVu Sans."""
+"""Antialiased text of any size, in a font that has its characters (see `fonts`)."""
 
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mmdet.visualization.fonts import default_font, font_for, readable
 from mmdet.visualization.palette import Color
 
 
-@lru_cache(maxsize=16)
-def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans of `size` pixels, found without the cost of importing matplotlib."""
-    package = Path(find_spec('matplotlib').submodule_search_locations[0])
-    name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
-    return ImageFont.truetype(str(package / 'mpl-data' / 'fonts' / 'ttf' / name), size)
+@lru_cache(maxsize=32)
+def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
 
 
 @lru_cache(maxsize=4096)
@@ -29,11 +25,12 @@ def text_mask(text: str, size: int, bold: bool = False) -> np.ndarray:
     Returns:
         [h, w] uint8 0..255; `h` depends on the size only, so that lines of text sit level.
     """
-    font = _font(size, bold)
-    ascent, descent = font.getmetrics()
+    ascent, descent = _font(default_font(bold), size).getmetrics()
+    text = readable(text)
+    font = _font(font_for(text, bold) or default_font(bold), size)
     width = max(1, int(np.ceil(font.getlength(text))))
     mask = Image.new('L', (width, ascent + descent))
-    ImageDraw.Draw(mask).text((0, 0), text, font=font, fill=255)
+    ImageDraw.Draw(mask).text((0, ascent), text, font=font, fill=255, anchor='ls')
     pixels = np.asarray(mask)
     pixels.flags.writeable = False  # shared by all callers
     return pixels

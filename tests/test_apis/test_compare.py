@@ -92,9 +92,11 @@ def test_a_single_seed_has_no_spread(tools):
 
 def test_finished_runs_are_kept_and_begun_ones_go_on(tools):
     compare([ONE], [0], 'out', start_from=BASE)
-    begun = Path('out/two/seed_0')
-    begun.mkdir(parents=True)
-    (begun / 'epoch_1.pth').write_text('')
+    tools.fail_at = 'train.py'
+    with pytest.raises(RunError):
+        compare([TWO], [0], 'out', start_from=BASE)
+    Path('out/two/seed_0/epoch_1.pth').write_text('')
+    tools.fail_at = None
     tools.calls.clear()
     compare([ONE, TWO], [0], 'out', start_from=BASE)
     assert [(tool, who) for tool, who, _ in tools.calls] == [
@@ -102,6 +104,101 @@ def test_finished_runs_are_kept_and_begun_ones_go_on(tools):
         ('test.py', 'two 0'),
     ]
     assert tools.calls[0][2]['--resume'] == 'auto' and '--cfg-options' not in tools.calls[0][2]
+
+
+def called(tools) -> list[str]:
+    """'TOOL RUN' of the calls since the last time."""
+    found = [f'{tool} {who}' for tool, who, _ in tools.calls]
+    tools.calls.clear()
+    return found
+
+
+DATA = """test_dataloader = dict(dataset=dict(ann_file='data.json'))
+custom_imports = dict(imports=['mine'])
+"""
+
+
+@pytest.mark.parametrize(
+    ('change', 'why', 'runs'),
+    [
+        (
+            lambda _: Path(ONE).write_text('train_cfg = dict(max_epochs=2, lr=3)\n' + DATA),
+            'the config changed (train_cfg.lr: absent, now 3)',
+            ['one 0'],
+        ),
+        (
+            lambda _: Path('data.json').write_text('{"images": []}'),
+            'the annotations changed (data.json)',
+            ['one 0'],
+        ),
+        (
+            lambda root: (root / 'mmdet/a.py').write_text('x = 2'),
+            'the code changed (mmdet/a.py)',
+            ['base_model 0', 'one 0'],
+        ),
+        (
+            lambda root: (root / 'mmdet/b/new.py').write_text(''),
+            'the code changed (mmdet/b/new.py)',
+            ['base_model 0', 'one 0'],
+        ),
+        (
+            lambda _: Path('mine.py').write_text('y = 1'),
+            'the code changed (',
+            ['one 0'],
+        ),
+        (
+            lambda _: Path(BASE).write_text('train_cfg = dict(max_epochs=2, by=1)\n'),
+            'the run that it starts from changed',
+            ['base_model 0', 'one 0'],
+        ),
+    ],
+    ids=['config', 'data', 'code', 'new file', 'custom module', 'start'],
+)
+def test_a_run_made_from_something_else_is_done_again(
+    tools, tmp_path, monkeypatch, capsys, change, why, runs
+):
+    root = tmp_path / 'checkout'
+    (root / 'mmdet/b').mkdir(parents=True)
+    (root / 'mmdet/a.py').write_text('x = 1')
+    monkeypatch.setattr('mmdet.programs.provenance.ROOT', root)
+    Path(ONE).write_text('train_cfg = dict(max_epochs=2)\n' + DATA)
+    Path('mine.py').write_text('y = 0')
+    Path('data.json').write_text('{}')
+    compare([ONE], [0], 'out', start_from=BASE)
+    called(tools)
+    compare([ONE], [0], 'out', start_from=BASE)
+    assert called(tools) == [] and 'done again' not in capsys.readouterr().out
+    change(root)
+    Path('out/one/seed_0/mark').write_text('')
+    compare([ONE], [0], 'out', start_from=BASE)
+    assert called(tools) == [f'{tool} {run}' for run in runs for tool in ('train.py', 'test.py')]
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if 'one, seed 0: done again' in line]
+    assert why in line and line.endswith('The old one is out/one/seed_0.stale.')
+    assert Path('out/one/seed_0.stale/mark').exists() and not Path('out/one/seed_0/mark').exists()
+
+
+def test_another_pytorch_and_an_unknown_origin(tools, monkeypatch, capsys):
+    compare([ONE], [0], 'out')
+    monkeypatch.setattr('mmdet.programs.provenance.torch.__version__', '9.9')
+    compare([ONE], [0], 'out')
+    assert ', now 9.9)' in capsys.readouterr().out
+    Path('out/one/seed_0/provenance.json').unlink()
+    called(tools)
+    compare([ONE], [0], 'out')
+    assert called(tools) == ['train.py one 0', 'test.py one 0']
+    assert 'nothing says what it was made from' in capsys.readouterr().out
+
+
+def test_another_list_of_frames_is_scored_without_training(tools, capsys):
+    compare([ONE], [0], 'out', frame_list='hard.txt')
+    called(tools)
+    Path('hard.txt').write_text('a/1.jpg')
+    compare([ONE], [0], 'out', frame_list='hard.txt')
+    assert called(tools) == ['test.py one 0', 'eval.py one 0']
+    assert 'scored again: hard.txt changed' in capsys.readouterr().out
+    compare([ONE], [0], 'out')
+    assert called(tools) == []
 
 
 def test_a_failed_run_names_its_log_and_nothing_is_scored(tools):
@@ -117,12 +214,22 @@ def test_a_failed_run_names_its_log_and_nothing_is_scored(tools):
 
 def test_cores_are_divided_among_jobs(tools, monkeypatch):
     seen = []
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
     monkeypatch.setattr(module.os, 'cpu_count', lambda: 8)
     monkeypatch.setattr(
         module.subprocess, 'run', lambda *a, env, **k: seen.append(env) or tools(*a, env=env, **k)
     )
     compare([ONE, TWO], [0], 'out', jobs=4)
     assert {env['OMP_NUM_THREADS'] for env in seen} == {'2'}
+    assert {env['OMP_WAIT_POLICY'] for env in seen} == {'PASSIVE'}
+    seen.clear()
+    monkeypatch.setenv('OMP_WAIT_POLICY', 'ACTIVE')
+    compare([ONE], [7], 'out', jobs=2)
+    assert {env['OMP_WAIT_POLICY'] for env in seen} == {'ACTIVE'}
+    seen.clear()
+    monkeypatch.delenv('OMP_WAIT_POLICY')
+    compare([TWO], [7], 'out')
+    assert seen and not any('OMP_WAIT_POLICY' in env for env in seen)
 
 
 def test_same_file_names_are_refused(tools):

@@ -15,6 +15,7 @@ from tiny_streams import (
     FakeCamera,
     alive,
     decode,
+    randomise,
     scenes,
     tiny_config,
     tiny_detector,
@@ -22,10 +23,12 @@ from tiny_streams import (
     write_video,
 )
 
-from mmdet.apis import VideoDetector, VideoError, video_detector
+from mmdet.apis import VideoDetector, VideoError, init_detector, video_detector
 from mmdet.apis.test import look_back_only
 from mmdet.core.errors import ConfigError
-from mmdet.datasets.ref_sampling import RefSampler
+from mmdet.engine.plans import use_plans
+from mmdet.models.vid.frame_flow import REGIONS
+from mmdet.plans import past_window
 from mmdet.registry import DATASETS
 from mmdet.structures import Detections
 from mmdet.video import sources as video_sources
@@ -70,7 +73,9 @@ def differs(a: Detections, b: Detections) -> bool:
 # ---- offline: as in testing
 
 
-def dataset_results(detector: VideoDetector, folder: Path, tmp_path: Path) -> list[Detections]:
+def dataset_results(
+    detector: VideoDetector, folder: Path, tmp_path: Path, mode: str = 'offline'
+) -> list[Detections]:
     """What the test dataset of the config and `model.step` make of a folder of frames."""
     names = sorted(os.listdir(folder), key=lambda name: int(name.split('.')[0]))
     height, width = cv2.imread(str(folder / names[0])).shape[:2]
@@ -87,6 +92,7 @@ def dataset_results(detector: VideoDetector, folder: Path, tmp_path: Path) -> li
     cfg.update(ann_file=str(tmp_path / 'ann.json'), img_prefix=str(folder), cache_dir=str(tmp_path))
     cfg.load_as_video = True
     dataset = DATASETS.build(cfg)
+    use_plans(detector.model, dataset, mode)
     state, found = detector.model.init_state(video_id=1), []
     for clip in map(dataset.__getitem__, range(len(dataset))):
         detections, state = detector.model.step(clip, state)
@@ -192,20 +198,17 @@ def test_what_causal_results_take_from_the_past(method, uses_past, frames):
     assert differs(before.detections, after.detections) == uses_past
 
 
-PAST = dict(method='test_with_fix_stride', num_ref_imgs=14, frame_range=[-14, 0], stride=10)
-
-
-@pytest.mark.parametrize(
-    'method, sampler', [('selsa', PAST), ('mamba', None), ('faster_rcnn', None)]
-)
-def test_causal_testing_is_the_causal_mode(folder, tmp_path, method, sampler):
+@pytest.mark.parametrize('method', ['selsa', 'mamba', 'faster_rcnn'])
+def test_causal_testing_is_the_causal_mode(folder, tmp_path, method):
+    """--causal asks the model for its plan, and takes frames in their order."""
     detector = tiny_detector(method)
     results = list(detector.stream(folder, causal=True))
-    dataset = detector.model.cfg.test_dataloader.dataset
-    dataset.shuffle_video_frames = True  # as MAMBA's: frames of the future in the memory
-    look_back_only(detector.model.cfg)
-    assert dataset.ref_img_sampler == sampler and not dataset.shuffle_video_frames
-    same(results, dataset_results(detector, folder, tmp_path))
+    cfg = detector.model.cfg
+    cfg.test_cfg = dict(type='VideoTestLoop')
+    cfg.test_dataloader.dataset.shuffle_video_frames = True  # as MAMBA's
+    look_back_only(cfg)
+    assert cfg.test_cfg.causal and not cfg.test_dataloader.dataset.shuffle_video_frames
+    same(results, dataset_results(detector, folder, tmp_path, mode='causal'))
 
 
 def test_causal_testing_needs_one_dataset():
@@ -215,21 +218,26 @@ def test_causal_testing_needs_one_dataset():
         look_back_only(cfg)
 
 
-def test_the_window_of_the_past_follows_the_config():
+def test_the_plans_of_a_stream_are_the_models():
     sampler = 'test_dataloader.dataset.ref_img_sampler'
-    causal = tiny_detector('selsa', **{sampler: WINDOW}).clip_maker.causal_sampler
-    assert (causal.low, causal.high, causal.stride) == (-6, 0, 2)
-    causal = tiny_detector('selsa', **{sampler: None}).clip_maker.causal_sampler
-    assert (causal.low, causal.high, causal.stride) == (-14, 0, 10)
-    assert tiny_detector('mamba').clip_maker.causal_sampler is None
+    clips = tiny_detector('selsa', **{sampler: WINDOW}).clip_maker
+    window = clips.causal_plan.sampler
+    assert (window.low, window.high, window.stride) == (-6, 0, 2)
+    assert clips.offline_plan.lookahead == 6 and clips.causal_plan.lookahead == 0
+    clips = tiny_detector('selsa', **{sampler: None}).clip_maker
+    window = clips.causal_plan.sampler
+    assert (window.low, window.high, window.stride) == (-14, 0, 10)
+    assert clips.offline_plan is None
+    clips = tiny_detector('mamba').clip_maker
+    assert clips.causal_plan is None and len(clips.offline_plan(0, 99, None)) == 14
 
 
 def test_the_window_and_the_memory_stay_bounded(frames):
     detector = tiny_detector('selsa')
-    detector.clip_maker.causal_sampler = RefSampler([-3, 0], 3, method='test_with_fix_stride')
+    detector.clip_maker.causal_plan = past_window(dict(WINDOW, num_ref_imgs=3, frame_range=[-3, 0]))
     stream = detector.stream(rgb(frames))
     for _ in stream:
-        assert len(stream.state.window) == 4
+        assert len(stream.state.contexts[REGIONS].window) == 4
     detector = tiny_detector('mamba', **{
         'model.detector.roi_head.bbox_head.aggregator.memory_cfg': dict(
             max_length=100, key_length=50
@@ -237,8 +245,33 @@ def test_the_window_and_the_memory_stay_bounded(frames):
     })  # fmt: skip
     stream = detector.stream(rgb(frames))
     for _ in stream:
-        assert all(len(memory) <= 100 for memory in stream.state.instances)
-    assert all(len(memory) == 100 for memory in stream.state.instances)
+        assert len(stream.state.contexts[REGIONS].bank) <= 100
+    assert stream.state.contexts[REGIONS].bank.rows.shape[:2] == (2, 100)
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[int]:
+    """Frames of a folder in the order in which their files are decoded."""
+    numbers, read = [], video_sources.read_image
+
+    def counted(path, *args, **kwargs):
+        numbers.append(int(Path(path).stem))
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(video_sources, 'read_image', counted)
+    return numbers
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('ahead', [0, 3])
+def test_a_stream_with_a_window_decodes_no_frame_twice(folder, decoded, ahead, stride):
+    window = dict(WINDOW, frame_range=[ahead - 6, ahead], stride=stride)
+    detector = tiny_detector('selsa', **{'test_dataloader.dataset.ref_img_sampler': window})
+    assert len(list(detector.stream(folder))) == LENGTH
+    assert decoded == list(range(LENGTH))
+    decoded.clear()
+    assert len(list(detector.stream(folder, stride=2, causal=True))) == 12
+    assert decoded == list(range(0, LENGTH, 2))
 
 
 def test_a_camera_is_causal_and_released(monkeypatch):
@@ -280,9 +313,57 @@ def test_many_videos_take_options_and_end_with_the_iterator(tmp_path, folder):
     assert alive() == 3
     running.close()
     assert alive() == 0
-    with pytest.raises(VideoError, match='does not exist'):
-        list(detector.stream_many([folder, tmp_path / 'none.mp4'], batch=2))
+
+
+def breaks_off(length, error):
+    """A source of arrays that fails after some frames."""
+    for frame in scenes(length):
+        yield frame[..., ::-1]
+    raise error
+
+
+@pytest.mark.parametrize('told', [True, False])
+def test_a_source_that_fails_ends_alone(detector, tmp_path, told):
+    good = [write_frames(tmp_path / f'g{i}', scenes(4 + i, seed=i)) for i in range(2)]
+    sources = [
+        tmp_path / 'none.mp4',
+        good[0],
+        breaks_off(2, VideoError('the cable is out')),
+        breaks_off(0, OSError('no disk')),
+        good[1],
+    ]
+    failures, results = {}, {}
+    running = detector.stream_many(
+        sources, batch=3, failed=failures.__setitem__ if told else None, causal=True
+    )
+    try:
+        for number, result in running:
+            results.setdefault(number, []).append(result)
+    except VideoError as error:
+        assert not told
+        text = str(error)
+        assert text.startswith('3 source(s) failed. source 0: ') and 'none.mp4' in text
+        assert 'source 2: the cable is out' in text and 'source 3: no disk' in text
+    else:
+        assert told and sorted(failures) == [0, 2, 3]
+        assert isinstance(failures[0], VideoError) and isinstance(failures[3], OSError)
+    assert {number: len(found) for number, found in results.items()} == {1: 4, 2: 2, 4: 5}
+    for number, path in ((1, good[0]), (4, good[1])):
+        same(results[number], detector.stream(path, causal=True), atol=1e-5)
     assert alive() == 0
+
+
+def test_an_error_of_the_program_is_not_taken_for_a_bad_source(detector):
+    with pytest.raises(ZeroDivisionError):
+        list(detector.stream_many([breaks_off(1, ZeroDivisionError())]))
+    assert alive() == 0
+
+
+@pytest.mark.parametrize('options', [{'batch': 0}, {'stride': 0}, {'prefetch': 'x'}])
+def test_a_wrong_option_of_many_videos_is_refused_at_once(detector, folder, options):
+    (name,) = options
+    with pytest.raises(VideoError, match=f'^{name} must be'):
+        next(detector.stream_many([folder], **options))
 
 
 # ---- ends
@@ -305,7 +386,7 @@ def test_an_abandoned_stream_stops_its_thread_and_closes_the_file(tmp_path, how)
             next(stream)
             assert alive() == 1 and open_files(path) >= 1
     elif how == 'error':
-        detector.model.step_batch = None
+        detector.model.start = None
         with pytest.raises(TypeError):
             next(stream)
     elif how != 'never started':
@@ -371,22 +452,28 @@ def test_the_size_may_change_only_where_the_model_allows_it(tmp_path, frames):
 
 
 def test_bf16_runs_and_is_close(folder):
+    assert VideoDetector(tiny_config('mamba'), device='cpu', amp='bf16').model.detector.backbone \
+        .conv1.weight.dtype == torch.bfloat16  # fmt: skip
     detector = tiny_detector('mamba', score_thr=0)
     plain = next(detector.stream(folder)).detections
-    detector.amp = 'bf16'
+    detector.model.prepare(torch.bfloat16)
     half = next(detector.stream(folder)).detections
     assert differs(plain, half)
     assert abs(plain.scores.max() - half.scores.max()) < 0.05
 
 
 def test_a_checkpoint_gives_weights_and_class_names(tmp_path, folder):
+    """The detector folds batch norms into convolutions; results are those of the plain model."""
     detector = tiny_detector('selsa')
+    detector.model = init_detector(tiny_config('selsa'), device='cpu')
+    randomise(detector.model)
     names = tuple(f'thing {i}' for i in range(30))
     path = tmp_path / 'w.pth'
     torch.save({'state_dict': detector.model.state_dict(), 'meta': {'CLASSES': names}}, path)
     loaded = VideoDetector(tiny_config('selsa'), path, 'cpu', score_thr=0.05)
     assert loaded.classes == names
-    same(loaded.stream(folder), detector.stream(folder))
+    assert not any('bn1' in name for name in loaded.model.state_dict())
+    same(loaded.stream(folder), detector.stream(folder), atol=1e-5)
 
 
 def test_classes_without_names_are_numbered():

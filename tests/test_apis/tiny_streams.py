@@ -100,6 +100,8 @@ def randomise(model: torch.nn.Module) -> None:
             torch.nn.init.normal_(weight, std=0.2)
         if name.endswith('bn2.weight'):  # zero at the start, which would cut the branch off
             torch.nn.init.ones_(weight)
+        if name.endswith('conv2.weight') and not weight.any():  # the same, folded
+            torch.nn.init.kaiming_normal_(weight)
 
 
 def tiny_detector(method: str, score_thr: float = 0.05, **changes) -> VideoDetector:

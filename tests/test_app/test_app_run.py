@@ -167,15 +167,15 @@ def test_a_truncated_video_keeps_what_was_decoded(make_queue, tmp_path):
 def test_the_queue_survives_any_error_and_says_it(make_queue, video, monkeypatch):
     detector = tiny_detector('faster_rcnn')
     queue = make_queue(detector)
-    step, calls = detector.model.step_batch, []
+    start, calls = detector.model.start, []
 
     def failing(clips, states):
         calls.append(0)
         if len(calls) == 3:
             raise MemoryError('out of memory')
-        return step(clips, states)
+        return start(clips, states)
 
-    monkeypatch.setattr(detector.model, 'step_batch', failing)
+    monkeypatch.setattr(detector.model, 'start', failing)
     broken, whole = (queue.submit(video, 0.3, causal=False) for _ in range(2))
     assert broken.wait(WAIT_S) and whole.wait(WAIT_S)
     assert 'The 2 frames before it are below' in remarks(broken)

@@ -15,7 +15,7 @@ from tiny_cocovid import ANNOTATIONS, LENGTHS, LOAD, PACK, write_image_set, writ
 
 from mmdet.apis.common import checked_config
 from mmdet.core.errors import ConfigError
-from mmdet.engine.runner import VideoRunner
+from mmdet.engine.data_loading import build_loader
 from mmdet.programs import clip_sheet
 from mmdet.programs.browse import SplitClips, browse_dataset
 
@@ -83,7 +83,7 @@ def drawn(monkeypatch) -> list[tuple[list, list]]:
 
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_the_clips_are_those_that_the_runner_loads(config, split):
-    loader = VideoRunner.build_dataloader(config[f'{split}_dataloader'], seed=3)
+    loader = build_loader(config[f'{split}_dataloader'], seed=3)
     fed = [clip for batch in loader for clip in batch]
     clips = SplitClips(config, split, seed=3)
     number = len(fed) if split == 'val' else 6

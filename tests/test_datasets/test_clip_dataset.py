@@ -20,6 +20,7 @@ from tiny_cocovid import (
 from mmdet.datasets import CocoVideoDataset, ConcatDataset, ImagenetVIDDataset
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES
 from mmdet.datasets.transforms import LoadAnnotations
+from mmdet.plans import past_window
 
 ADAPTIVE = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
 BILATERAL = dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')
@@ -96,8 +97,13 @@ def test_sliding_window_refuses_shuffled_frames(test_set):
     arguments = dict(**test_set, pipeline=NOTHING, test_mode=True, ref_img_sampler=window)
     with pytest.raises(ValueError, match='shuffle_video_frames=False'):
         ImagenetVIDDataset(**arguments, shuffle_video_frames=True)
-    clip = ImagenetVIDDataset(**arguments)[1]
-    assert (clip.num_left_refs, clip.frame_stride) == (3, 1)
+    with pytest.raises(ValueError, match='shuffle_video_frames=False'):  # a plan of the model
+        shuffled = dict(arguments, ref_img_sampler=ADAPTIVE, shuffle_video_frames=True)
+        ImagenetVIDDataset(**shuffled).use_plan(past_window(ADAPTIVE))
+    dataset = ImagenetVIDDataset(**arguments)
+    assert [(f.role, f.frame_id) for f in dataset[1].frames] == [('key', 1), ('window', 4)]
+    dataset.use_plan(past_window(None))
+    assert [len(dataset[i].refs) for i in (0, 1, 10)] == [15, 0, 1]
 
 
 def test_ground_truth_leaves_out_what_cannot_be_learnt(train_set):
@@ -149,7 +155,7 @@ def test_images_are_their_own_references(image_set):
     assert dataset.aspect_flags.tolist() == [1, 0, 1, 0]  # image 3 is square
     clip = dataset[1]
     assert [frame.image_id for frame in clip.frames] == [3, 3, 3]
-    assert (clip.images[0] == clip.images[1]).all() and clip.images.shape == (3, 55, 55, 3)
+    assert clip.images.shape == (1, 55, 55, 3) and clip.rows == [0, 0, 0]
     assert clip.key.instance_ids.tolist() == [0, 1] and clip.key.labels.tolist() == [26, 4]
     whole = ImagenetVIDDataset(**image_set, **arguments, test_mode=True)
     assert len(whole) == 6 and whole.video_lengths is None
@@ -191,7 +197,7 @@ def test_only_first_frames_have_references_in_testing(test_set):
     arguments = dict(**test_set, pipeline=NOTHING, ref_img_sampler=ADAPTIVE)
     dataset = ImagenetVIDDataset(**arguments, test_mode=True)
     assert [len(dataset[i].refs) for i in (0, 1, 39, 40, 41, 42)] == [14, 0, 0, 14, 14, 0]
-    assert (dataset[0].num_left_refs, dataset[0].frame_stride) == (None, None)
+    assert [frame.role for frame in dataset[0].frames] == ['key'] + ['ref'] * 14
 
 
 def test_two_datasets_do_not_share_annotations(train_set):
@@ -217,6 +223,21 @@ def test_pickles_without_the_annotations(train_set):
     copy, original = pickle.loads(data)[(2, 5)], dataset[(2, 5)]
     assert (copy.images == original.images).all()
     assert (copy.key.boxes == original.key.boxes).all() and len(copy.key.boxes)
+
+
+def test_mixing_transforms_get_other_samples_of_the_dataset(train_set):
+    """Every object of a mosaic is one of a sample; the same key gives the same clip."""
+    pipeline = [LOAD, ANNOTATIONS, dict(type='Mosaic', size=64), PACK]
+    mixed = ImagenetVIDDataset(**train_set, pipeline=pipeline, ref_img_sampler=BILATERAL)
+    plain = ImagenetVIDDataset(**train_set, pipeline=[LOAD, ANNOTATIONS, dict(type='Resize',
+                               scale=(64, 64)), PACK], ref_img_sampler=BILATERAL)  # fmt: skip
+    sizes = {tuple(np.diff(box.reshape(2, 2), axis=0)[0].round(2)) for i in range(len(plain))
+             for box in plain[i].key.boxes}  # fmt: skip
+    clip, again = mixed[(2, 5)], pickle.loads(pickle.dumps(mixed))[(2, 5)]
+    assert clip.images.shape[1:] == (128, 128, 3) and (clip.images == again.images).all()
+    assert len(clip.frames) == 3 and len(clip.key.boxes) >= 4
+    for box in clip.key.boxes:
+        assert tuple(np.diff(box.reshape(2, 2), axis=0)[0].round(2)) in sizes
 
 
 def test_concatenation(train_set, image_set):

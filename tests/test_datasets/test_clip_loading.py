@@ -125,8 +125,11 @@ def test_base_configs_build(repo, tmp_path, monkeypatch):
         config = Config.fromfile(repo / f'configs/_base_/datasets/imagenet_vid_{name}_frame.py')
         train = DATASETS.build(config.train_dataloader.dataset)
         assert len(train) == 8 + 4
-        shapes = {tuple(train[(i, 0)].images.shape) for i in range(len(train))}
-        assert {shape[0] for shape in shapes} == {num_frames} and any(1000 in s for s in shapes)
+        clips = [train[(i, 0)] for i in range(len(train))]
+        assert {len(clip.frames) for clip in clips} == {num_frames}
+        assert any(1000 in clip.images.shape for clip in clips)
+        for clip in clips:  # each image once: one of a clip of images
+            assert len(clip.images) == len({frame.image_id for frame in clip.frames})
         test = DATASETS.build(config.test_dataloader.dataset)
         assert len(test) == 46 and len(test[0].frames) == num_test
         assert config.test_dataloader == config.val_dataloader
@@ -169,7 +172,7 @@ def test_broken_reference_replaces_the_clip(train_set, messages):
     dataset = ImagenetVIDDataset(**train_set, pipeline=TRAIN, ref_img_sampler=BILATERAL)
     key = int(np.flatnonzero(dataset.index.image_frame_ids[dataset.positions] == 20)[0])
     clip = dataset[(key, 1)]
-    assert clip.key.frame_id != 20 and clip.images.shape[0] == 3 and messages
+    assert clip.key.frame_id != 20 and len(clip.frames) == 3 and messages
 
 
 def test_too_many_faults_are_fatal(messages):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_cocovid import picture
 
-from mmdet.core.errors import UndecodableFrameError
+from mmdet.core.errors import ConfigError, UndecodableFrameError
 from mmdet.datasets.transforms import (
     LoadAnnotations,
     LoadFrames,
@@ -22,6 +22,7 @@ from mmdet.datasets.transforms import (
     RandomFlip,
     Resize,
 )
+from mmdet.datasets.transforms.geometry import resize_clip, scaled_size
 from mmdet.structures import Clip, Frame
 
 BOXES = [[3.5, 4, 30, 40], [-5, -2, 12, 500], [50, 20, 61, 47.25], [10, 10, 10.5, 10.5]]
@@ -77,6 +78,41 @@ def test_resize_without_the_ratio():
     clip = Resize((30, 90), keep_ratio=False)(make_clip(), rng())
     assert clip.key.image.shape == (90, 30, 3)
     assert clip.key.scale_factor == (30 / 64, 90 / 48)
+
+
+@pytest.mark.parametrize(
+    ('size', 'scale', 'expected'),
+    [
+        ((720, 1280), (1000, 600), (562, 999)),  # 562.5 goes to the even side, 999.1 is cut off
+        ((1280, 720), (1000, 600), (999, 562)),
+        ((720, 1280), (320, 192), (180, 320)),
+        ((480, 640), (1000, 600), (600, 800)),  # the short side sets the scale
+        ((333, 500), (1000, 600), (600, 900)),  # 900.9
+        ((600, 600), (1000, 600), (600, 600)),
+    ],
+)
+def test_sizes_of_pillow_are_rounded_as_in_maskrcnn_benchmark(size, scale, expected):
+    clip = make_clip([size[::-1]])
+    assert Resize(scale, backend='pillow')(clip, rng()).key.img_shape == expected
+    factors = tuple(float(np.float32(e / s)) for e, s in zip(expected, size, strict=True))
+    assert clip.key.scale_factor == factors[::-1]
+
+
+def test_pillow_averages_where_cv2_samples():
+    clip = make_clip([(40, 40)])
+    stripes = np.zeros((40, 40, 3), np.uint8)
+    stripes[:, 1::4] = 255
+    clip.key.image = stripes
+    shrunk = Resize((10, 10), backend='pillow')(clip, rng()).key.image
+    # one column of four is white, and the filter's weights sum to 1 over any four
+    assert abs(int(shrunk[5, 5, 0]) - 255 / 4) <= 1
+    clip.key.image = stripes
+    assert set(np.unique(Resize((10, 10))(clip, rng()).key.image)) <= {0, 127, 128}
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ConfigError, match='cv2, pillow'):
+        Resize((10, 10), backend='pil')
 
 
 def test_frames_that_share_an_image_are_resized_once(monkeypatch):
@@ -242,6 +278,57 @@ def test_pack_does_not_mistake_a_part_for_the_whole():
     assert PackClip()(clip, rng()).images.shape == (2, 60, 80, 3)
 
 
+def same_path(clip: Clip) -> Clip:
+    for frame in clip.frames:
+        frame.path = 'one file'
+    return clip
+
+
+@pytest.mark.parametrize(
+    ('images', 'rows'),
+    [
+        ((0, 0, 0), [0, 0, 0]),  # DET: one image is key and reference
+        ((0, 1, 0), [0, 1, 0]),
+        ((1, 0, 0), [0, 1, 1]),  # the references of a short video
+        ((0, 1, 2), None),  # crops of their own: copies of a file differ
+    ],
+)
+def test_pack_keeps_every_distinct_image_once(images, rows):
+    clip, pictures = same_path(make_clip()), [picture(i, 64, 48) for i in range(3)]
+    for frame, i in zip(clip.frames, images, strict=True):
+        frame.image = pictures[i].copy()
+    packed = PackClip()(clip, rng())
+    assert packed.rows == rows and len(packed.images) == len(set(images))
+    for place, i in enumerate(images):
+        assert (packed.images[packed.row_of(place)].numpy() == pictures[i]).all()
+    assert all(frame.image is None for frame in packed.frames)
+
+
+def test_pack_does_not_compare_the_pixels_of_different_files():
+    """Only frames of one file can share an image: comparing all would cost more than it saves."""
+    clip = make_clip()
+    for frame in clip.frames:
+        frame.image = picture(0, 64, 48)
+    packed = PackClip()(clip, rng())
+    assert packed.rows is None and len(packed.images) == 3
+
+
+@pytest.mark.parametrize('per_frame', [False, True])
+def test_a_copy_that_was_cropped_otherwise_is_another_image(per_frame):
+    crop, distinct = RandomCrop(30, 40, per_frame), set()
+    for seed in range(20):
+        clip = same_path(make_clip([(64, 48)] * 3))
+        for frame in clip.frames:
+            frame.image = picture(0, 64, 48)
+        clip = PadToLargest()(crop(clip, rng(seed)), rng())
+        images = [frame.image.copy() for frame in clip.frames]
+        packed = PackClip()(clip, rng())
+        distinct.add(len(packed.images))
+        for place, image in enumerate(images):
+            assert (packed.images[packed.row_of(place)].numpy() == image).all()
+    assert distinct == ({1} if not per_frame else {3})
+
+
 def test_pack_names_frames_of_different_size():
     with pytest.raises(ValueError, match=r'one size, but frame0 is 64x48.*frame1 is 60x48'):
         PackClip()(make_clip([(64, 48), (60, 48)]), rng())
@@ -322,3 +409,12 @@ def test_golden_pixels(shared):
             assert zlib.crc32(clip.images[0].numpy().tobytes()) == facts['crc32_resized_bgr_uint8']
             seen.add(facts['frame'])
     assert len(seen) >= 3
+
+
+@pytest.mark.parametrize(
+    ('size', 'expected'), [((4, 16000), (1, 1000)), ((16000, 4), (1000, 1)), ((1, 1), (600, 600))]
+)
+def test_no_side_is_rounded_to_nothing(size, expected):
+    assert scaled_size(size, (1000, 600), keep_ratio=True) == expected
+    frame = Frame(path='x', image=np.zeros((*size, 3), np.uint8))
+    assert resize_clip(Clip([frame]), (1000, 600)).frames[0].image.shape == (*expected, 3)

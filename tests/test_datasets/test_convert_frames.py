@@ -1,6 +1,7 @@
 """Frames of video files and folders: extraction, order, sizes."""
 
 import re
+from pathlib import Path
 
 import av
 import cv2
@@ -9,6 +10,7 @@ import pytest
 from own_data import write_frames, write_images, write_video
 
 from mmdet.core.errors import ConversionError
+from mmdet.core.folders import walk_files
 from mmdet.core.images import natural_key
 from mmdet.programs.convert.frames import (
     extract_frames,
@@ -16,8 +18,8 @@ from mmdet.programs.convert.frames import (
     frames_of_video,
     image_size,
     images_in,
-    walk_files,
 )
+from mmdet.video.sources import open_source
 
 ROTATIONS = {  # of a player, clockwise: the display matrix (a, b, u, c, d, v, x, y, w) of ISO 14496
     90: (0, 1, 0, -1, 0, 0),
@@ -157,3 +159,36 @@ def test_the_first_place_that_has_frames(tmp_path):
     places = re.escape(f'{tmp_path / "a/x"}, {tmp_path / "b/x"}')
     with pytest.raises(ConversionError, match=f'at any of: {places}'):
         find_frames([tmp_path / 'a', tmp_path / 'b'], ['x'], tmp_path)
+
+
+def names_of(root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in walk_files(root)]
+
+
+def test_links_give_a_folder_no_second_name(tmp_path):
+    write_frames(tmp_path / 'd/v', 1)
+    (tmp_path / 'd/v/up').symlink_to('..')  # to a folder above
+    (tmp_path / 'd/v/self').symlink_to('.')
+    (tmp_path / 'd/a_link').symlink_to('v')  # beside, and earlier in natural order
+    (tmp_path / 'd/other').symlink_to(tmp_path / 'd')  # by its absolute path
+    assert names_of(tmp_path / 'd') == ['v/000000.jpg']
+
+
+def test_links_that_lead_elsewhere_are_followed_once(tmp_path):
+    write_frames(tmp_path / 'store/v', 1)
+    write_frames(tmp_path / 'd/w', 1)
+    (tmp_path / 'd/v2').symlink_to(tmp_path / 'store/v')
+    (tmp_path / 'd/v10').symlink_to(tmp_path / 'store/v')
+    (tmp_path / 'd/w/file.jpg').symlink_to(tmp_path / 'store/v/000000.jpg')  # a file: as named
+    (tmp_path / 'd/gone').symlink_to(tmp_path / 'nowhere')
+    assert names_of(tmp_path / 'd') == ['gone', 'v2/000000.jpg', 'w/000000.jpg', 'w/file.jpg']
+    (tmp_path / 'store/v/back').symlink_to(tmp_path / 'd')
+    assert names_of(tmp_path / 'd') == ['gone', 'v2/000000.jpg', 'w/000000.jpg', 'w/file.jpg']
+
+
+def test_a_pattern_takes_a_file_once(tmp_path):
+    write_frames(tmp_path / 'd/v', 2)
+    (tmp_path / 'd/v/up').symlink_to('..')
+    (tmp_path / 'd/alias').symlink_to('v')
+    source = open_source(str(tmp_path / 'd/**/*.jpg'))
+    assert source.count() == 2

@@ -251,7 +251,7 @@ def test_voc(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('<annotation>', r'000000\.xml cannot be read as XML'),
+        ('<annotation>', r'000000\.xml is not well-formed XML'),
         (voc(size=(32, 48)), r'000000\.xml is for an image of 32x48 .*000000\.jpg has 64x48'),
         (voc(voc_object('', (0, 0, 1, 1))), r'object 1 of .*000000\.xml: it has no <name>'),
         (voc(voc_object('a', (0, 0, 'x', 1))), r"<bndbox>/<xmax> is 'x', not a finite number"),

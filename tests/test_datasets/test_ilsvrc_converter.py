@@ -321,7 +321,9 @@ def test_a_video_listed_twice_for_validation(tree, tmp_path):
     assert outcome(tmp_path / 'out') == []  # all lists are read before the first XML
 
 
-@pytest.mark.parametrize(('content', 'message'), [(b' \n', 'is empty'), (b'\xff', 'Cannot read')])
+@pytest.mark.parametrize(
+    ('content', 'message'), [(b' \n', 'is empty'), (b'\xff', 'cannot be read')]
+)
 def test_unusable_lists(tree, tmp_path, content, message):
     (tree / 'ImageSets/VID_val_videos.txt').write_bytes(content)
     with pytest.raises(ILSVRCError, match=message):

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ from mmengine import Config
 import mmdet.engine.register
 import mmdet.evaluation
 import mmdet.models  # noqa: F401  (all registered before the first test copies the registries)
+from mmdet import plans
 from mmdet.core.errors import ConfigError
-from mmdet.datasets import ref_sampling
 from mmdet.engine.checkpoint import save_checkpoint
 from mmdet.engine.config_check import check_config
 from mmdet.engine.config_load import load_config
+from mmdet.models.vid.frame_flow import REGIONS
 from mmdet.programs.convert.ilsvrc import convert_det, convert_vid
 from mmdet.programs.sample import SampleSpec, make_sample_vid
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
@@ -58,7 +60,7 @@ def inside(place, monkeypatch):
     monkeypatch.setattr(sys, 'path', [str(place), *sys.path])
     for registry in (MODELS, DATASETS, TRANSFORMS):
         monkeypatch.setattr(registry, '_module_dict', registry._module_dict.copy())
-    monkeypatch.setattr(ref_sampling, 'METHODS', ref_sampling.METHODS.copy())
+    monkeypatch.setattr(plans, 'METHODS', plans.METHODS.copy())
     yield place
     for name in [name for name in sys.modules if name.startswith('my_project')]:
         del sys.modules[name]
@@ -97,7 +99,7 @@ def test_the_test_on_the_page_can_fail(inside):
     page = importlib.import_module('my_project.test_gated_aggregator')
     page.test_equals_a_loop()
     mix = page.GatedAggregator.mix
-    page.GatedAggregator.mix = lambda self, query, keys: mix(self, query, keys) + query
+    page.GatedAggregator.mix = lambda self, query, keys, valid: mix(self, query, keys, None)
     with pytest.raises(AssertionError, match='not close'):
         page.test_equals_a_loop()
 
@@ -147,15 +149,23 @@ def dataset_of(loader: dict):
 
 
 def test_the_video_method_keeps_the_last_frames(inside):
+    """Against SELSA, whose references are given to it as those of a new video."""
     cfg = read('selsa_recent')
+    torch.manual_seed(0)
     model = MODELS.build(cfg.model).eval()
-    assert set(model.state_dict()) == set(MODELS.build(dict(cfg.model, length=9)).state_dict())
+    selsa = MODELS.build(dict({k: v for k, v in cfg.model.items() if k != 'length'}, type='SELSA'))
+    selsa.load_state_dict(model.state_dict())
     frames = dataset_of(cfg.test_dataloader)
     state = model.init_state(video_id=frames[0].key.video_id)
     for i in range(5):
         found, state = model.step(frames[i], state)
-        assert len(state.window) == min(i + 1, 3) and len(frames[i].frames) == 1
-    assert len(found) > 0
+        assert len(state.contexts[REGIONS]) == min(i + 1, 3) and len(frames[i].frames) == 1
+    last = frames[4]
+    last.frames += [replace(frames[i].key, role='ref') for i in (1, 2, 3)]
+    last.images = torch.cat([frames[i].images for i in (4, 1, 2, 3)])
+    expected, _ = selsa.eval().step(last, selsa.init_state(video_id=last.key.video_id))
+    assert len(found) == len(expected) > 0
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize('name', ['selsa_mobilenet', 'selsa_data_parts'])

@@ -3,6 +3,7 @@
 import pickle
 import random
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -78,7 +79,11 @@ class ToyDetector(BaseModel):
         self.calls = 0
 
     def features(self, images):
+        images = images.to(self.conv1.weight.dtype)
         return self.drop(self.bn1(self.conv1(images)).relu().mean((2, 3)))
+
+    def prepare(self, dtype=torch.float32, graphs=True):
+        return self.eval().to(dtype)
 
     def forward(self, images, mode='loss'):
         self.calls += 1
@@ -89,8 +94,11 @@ class ToyDetector(BaseModel):
     def init_state(self, video_id=0, seed=0):
         return ToyState(video_id, memory=float(seed))
 
-    @torch.inference_mode()
     def step_batch(self, clips, states):
+        return self.start(clips, states).get()
+
+    @torch.inference_mode()
+    def start(self, clips, states):
         found = []
         for clip, state in zip(clips, states, strict=True):
             assert clip.key.video_id == state.video_id
@@ -106,7 +114,7 @@ class ToyDetector(BaseModel):
                     image_id=clip.key.image_id,
                 )
             )
-        return found
+        return SimpleNamespace(get=lambda: found)
 
 
 @METRICS.register_module()

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import engine_toy  # noqa: F401
 import pytest
 import torch
+from engine_toy import ToyDetector
 from mmengine.optim import OptimWrapper
 from torch import nn
 
@@ -29,6 +29,32 @@ def test_bf16_trains_on_a_cpu_with_fp32_weights(tmp_path):
         not torch.equal(one, two)
         for one, two in zip(runner.model.parameters(), full.model.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ('options', 'amp', 'expected'),
+    [
+        ({}, None, None),
+        ({}, 'bf16', torch.bfloat16),
+        ({'optim_wrapper.type': 'AmpOptimWrapper'}, None, torch.bfloat16),
+        ({'val_cfg.amp': None}, 'bf16', None),
+    ],
+)
+def test_validation_runs_in_the_precision_of_training(
+    tmp_path, monkeypatch, options, amp, expected
+):
+    seen = set()
+    original = ToyDetector.start
+
+    def start(self, clips, states):
+        on = torch.is_autocast_enabled('cpu')
+        seen.add(torch.get_autocast_dtype('cpu') if on else None)
+        return original(self, clips, states)
+
+    monkeypatch.setattr(ToyDetector, 'start', start)
+    options = {'train_cfg.max_epochs': 1, **options}
+    apis.train(CONFIG, work_dir=str(tmp_path), amp=amp, cfg_options=options)
+    assert seen == {expected}
 
 
 def test_bf16_resumes_to_the_same_weights(tmp_path):

@@ -16,7 +16,13 @@ from torch import nn
 from mmdet.core.checkpoint_file import load_checkpoint_file, state_dict_of
 from mmdet.core.errors import CheckpointError
 from mmdet.engine import checkpoint
-from mmdet.engine.checkpoint import find_latest_valid, load_weights, plain, save_checkpoint
+from mmdet.engine.checkpoint import (
+    bare,
+    find_latest_valid,
+    load_weights,
+    plain,
+    save_checkpoint,
+)
 
 PLAIN = (torch.Tensor, int, float, str, list, dict, type(None))
 
@@ -235,3 +241,34 @@ def test_find_latest_valid_skips_a_truncated_newest_file(tmp_path, monkeypatch):
     (tmp_path / 'epoch_2.pth').write_bytes(whole[: len(whole) // 2])
     assert find_latest_valid(tmp_path) == tmp_path / 'epoch_1.pth'
     assert len(said) == 1 and 'epoch_2.pth' in said[0]
+
+
+NESTED = ['_orig_mod.{}', 'module.{}', 'module._orig_mod.{}', '_orig_mod.module.{}']
+
+
+@pytest.mark.parametrize('form', NESTED)
+def test_names_of_wrapped_and_compiled_models_are_those_of_the_model(form):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    wrapped = {form.format(name): tensor for name, tensor in model.state_dict().items()}
+    assert list(state_dict_of({'state_dict': wrapped})) == list(model.state_dict())
+    part = {name.replace('1.', '1._orig_mod.'): t for name, t in model.state_dict().items()}
+    assert list(state_dict_of(part)) == list(model.state_dict())  # one compiled part
+
+
+def test_a_compiled_model_takes_and_gives_plain_names():
+    model = torch.nn.Linear(2, 3)
+    compiled = torch.compile(model)
+    assert list(compiled.state_dict()) == ['_orig_mod.weight', '_orig_mod.bias']
+    weights = {'weight': torch.ones(3, 2), 'bias': torch.zeros(3)}
+    assert load_weights(compiled, weights) == []
+    assert torch.equal(model.weight, torch.ones(3, 2)) and bare(compiled) is model
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_named(value):
+    model = torch.nn.Linear(2, 3)
+    weights = {'weight': torch.full((3, 2), value), 'bias': torch.zeros(3)}
+    with pytest.raises(CheckpointError, match=r'1 with NaN or infinite numbers .*: weight'):
+        load_weights(model, weights)
+    assert '1 with NaN' in load_weights(model, weights, allow_partial=True)[0]
+    assert model.weight.isfinite().all() and not model.bias.any()  # what is finite is loaded

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from mmengine import Config
-from mmengine.config import DictAction
 
 from mmdet.core.errors import ConfigError
+from mmdet.core.options import OptionsAction
 from mmdet.engine.config_check import check_class_count, check_config
 from mmdet.engine.config_load import load_config
 
@@ -20,7 +20,7 @@ def options(*texts):
     from argparse import ArgumentParser
 
     parser = ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action=OptionsAction)
     return parser.parse_args(['--cfg-options', *texts]).cfg_options
 
 
@@ -52,6 +52,7 @@ def test_the_toy_config_is_right():
         ({'train_dataloader.collate_fn.type': 'collate'}, ['collate_fn.type', 'collate_clips']),
         ({'optim_wraper': dict(type='x')}, ['`optim_wraper`', 'mean `optim_wrapper`']),
         ({'test_dataloder': {}}, ['mean `test_dataloader`']),
+        ({'env_cfg.tf23': False}, ['`env_cfg`', "mean 'tf32'"]),
         ({'total_epochs': 3}, ['1.x', 'train_cfg.max_epochs']),
         ({'lr_config': dict(policy='step')}, ['1.x', 'param_scheduler']),
         ({'optimizer': dict(type='SGD')}, ['1.x', '`optim_wrapper.optimizer`']),
@@ -64,6 +65,21 @@ def test_a_mistake_is_named_with_its_place(changes, words):
         check_config(toy(**changes))
     for word in words:
         assert word in str(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize('loader', ['val_dataloader', 'test_dataloader'])
+@pytest.mark.parametrize('method', ['uniform', 'bilateral_uniform', None])
+def test_a_training_plan_in_a_test_set_is_refused(loader, method):
+    sampler = dict(frame_range=9, num_ref_imgs=2, **({'method': method} if method else {}))
+    with pytest.raises(ConfigError) as caught:
+        check_config(toy(**{f'{loader}.dataset.ref_img_sampler': sampler}))
+    text = str(caught.value)
+    assert text.startswith(f'`{loader}.dataset.ref_img_sampler.method` is {method or "uniform"!r}')
+    assert 'test_with_adaptive_stride or test_with_fix_stride' in text and text.count('. ') == 0
+    part = dict(type='ToyClips', ref_img_sampler=sampler)
+    parts = dict(_delete_=True, type='ConcatDataset', datasets=[part])
+    with pytest.raises(ConfigError, match=rf'`{loader}\.dataset\.datasets\.0\.ref_img_sampler'):
+        check_config(toy(**{f'{loader}.dataset': parts}))
 
 
 def test_custom_imports_are_found_from_the_working_directory(tmp_path, monkeypatch):
@@ -174,3 +190,16 @@ def shipped_configs():
 @pytest.mark.parametrize('path', shipped_configs(), ids=lambda p: p.stem)
 def test_shipped_configs_pass_the_check(path):
     check_config(load_config(path))
+
+
+def test_paths_in_options_keep_blanks_commas_and_quotes():
+    path = "/content/My Drive/it's a, b/epoch 1.pth"
+    cfg = load_config(TOY, options(f'load_from={path}', f'work_dir={path}'))
+    assert cfg.load_from == cfg.work_dir == path
+
+
+def test_a_list_without_brackets_is_refused_where_the_config_has_a_list():
+    with pytest.raises(ConfigError, match=r"'param_scheduler\.1\.milestones=\[3,4\]'"):
+        load_config(TOY, options('param_scheduler.1.milestones=3,4'))
+    cfg = load_config(TOY, options('param_scheduler.1.milestones=[3, 4]'))
+    assert cfg.param_scheduler[1].milestones == [3, 4]

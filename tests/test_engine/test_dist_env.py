@@ -57,6 +57,14 @@ def test_an_unknown_launcher(started):
         dist.init_dist('ray')
 
 
+@pytest.mark.parametrize(
+    ('cfg', 'seconds'),
+    [({'env_cfg': {'dist_cfg': {'timeout': 90}}}, 90), ({'env_cfg': {}}, 3600), ({}, 3600)],
+)
+def test_the_timeout_is_that_of_the_config(cfg, seconds):
+    assert dist.dist_timeout(cfg) == seconds
+
+
 def test_none_starts_nothing(started):
     dist.init_dist('none')
     assert started == []

@@ -2,12 +2,13 @@
 
 import json
 import pickle
+from contextlib import contextmanager
 from pathlib import Path
 
-import engine_toy  # noqa: F401
 import numpy as np
 import pytest
 import torch
+from engine_toy import ToyMetric
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
@@ -117,6 +118,20 @@ def test_a_resumed_run_knows_a_best_score_newer_than_its_checkpoint(tmp_path):
 def test_save_best_of_an_unknown_metric_lists_the_known(tmp_path):
     with pytest.raises(KeyError, match='Known: toy/score'):
         train(tmp_path, {'default_hooks.checkpoint.save_best': 'mAP'})
+
+
+@pytest.mark.parametrize('causal', [False, True])
+def test_every_data_set_takes_the_models_plan_of_its_mode(tmp_path, monkeypatch, causal):
+    toy, clips, used = MODELS.get('ToyDetector'), DATASETS.get('ToyClips'), []
+    monkeypatch.setattr(clips, 'ref_img_sampler', dict(frame_range=3), raising=False)
+    monkeypatch.setattr(clips, 'use_plan', lambda self, plan: used.append(plan), raising=False)
+    monkeypatch.setattr(toy, 'plan', lambda self, mode, sampler: (mode, sampler), raising=False)
+    train(tmp_path, {'train_cfg.max_epochs': 1})
+    assert used == [('train', dict(frame_range=3)), ('offline', dict(frame_range=3))]
+    used.clear()
+    checkpoint, options = str(tmp_path / 'epoch_1.pth'), {'test_cfg.causal': causal}
+    apis.test(CONFIG, checkpoint, work_dir=str(tmp_path), cfg_options=options)
+    assert used == [('causal' if causal else 'offline', dict(frame_range=3))]
 
 
 def test_one_state_per_video_whatever_the_batch(trained, tmp_path):
@@ -231,3 +246,29 @@ def test_histories_of_losses_are_bounded(tmp_path, monkeypatch):
     runner = train(tmp_path, {'default_hooks.logger.interval': 1}, validate=False)
     lengths = {len(h.data[0]) for h in runner.message_hub.log_scalars.values()}
     assert lengths == {3}
+
+
+def test_a_test_opens_the_group_of_its_results_before_the_first_frame(
+    trained, tmp_path, monkeypatch
+):
+    """Opening waits for all ranks, which are together only at the start."""
+    events = []
+
+    @contextmanager
+    def spy(timeout_s):
+        events.append(('open', timeout_s))
+        yield 'the group'
+        events.append('closed')
+
+    original = ToyMetric.process
+
+    def process(self, data_batch, data_samples):
+        events.append(('frame', self.group))
+        original(self, data_batch, data_samples)
+
+    monkeypatch.setattr('mmdet.engine.loops.cpu_group', spy)
+    monkeypatch.setattr(ToyMetric, 'process', process)
+    checkpoint = str(trained[0] / 'epoch_2.pth')
+    options = {'env_cfg.dist_cfg.timeout': 9}
+    apis.test(CONFIG, checkpoint, work_dir=str(tmp_path), cfg_options=options)
+    assert events == [('open', 9), *[('frame', 'the group')] * 12, 'closed']

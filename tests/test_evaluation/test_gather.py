@@ -11,13 +11,15 @@ from eval_files import TWO_VIDEOS, cocovid, perfect_results
 
 from mmdet.core.errors import EvaluationError
 from mmdet.evaluation import VideoDetectionMetric, evaluate_results
-from mmdet.evaluation.gather import broadcast_object, gather_objects
+from mmdet.evaluation.gather import broadcast_object, cpu_group, gather_objects
 from mmdet.structures import Detections
 
 
 def test_one_process_needs_no_group():
     assert gather_objects({'a': 1}) == [{'a': 1}]
     assert broadcast_object('x') == 'x'
+    with cpu_group(60) as group:
+        assert group is None
 
 
 def start(rank, world, work, folder):
@@ -46,9 +48,18 @@ def share(images):
 def work(rank, folder):
     """Rank 0 holds no image, rank 1 all five; then too few; what comes of it."""
     gathered = gather_objects(['x'] * rank)
-    with patch('mmdet.evaluation.gather.dist.get_backend', return_value='nccl'):
-        beside_nccl = gather_objects(rank)
-    metric = VideoDetectionMetric(folder / 'a.json', out_file=folder / 'r.pkl')
+    opened = patch.object(dist, 'new_group', wraps=dist.new_group)
+    with patch.object(dist, 'get_backend', return_value='nccl'), opened as opened:
+        with cpu_group(77) as group:
+            beside_nccl = gather_objects(rank, group)
+            told = broadcast_object(f'from {rank}', group)
+            own = group is not None
+    timeout = opened.call_args.kwargs['timeout'].total_seconds()
+    with cpu_group(77) as beside_gloo:
+        own = own and beside_gloo is None
+    metric = VideoDetectionMetric(
+        folder / 'a.json', out_file=folder / 'r.pkl', work_dir=folder / 'work'
+    )
     metric.process(None, share([[], [4, 0, 2, 1, 3]][rank]))
     metrics = metric.evaluate(5)
     left = len(metric.results)
@@ -58,7 +69,9 @@ def work(rank, folder):
     except EvaluationError as error:
         message = str(error)
     gathered = [gathered, beside_nccl]
-    return {'gathered': gathered, 'metrics': metrics, 'left': left, 'error': message}
+    group = [own, timeout, told]
+    outcome = {'metrics': metrics, 'left': left, 'error': message}
+    return {'gathered': gathered, 'group': group, **outcome}
 
 
 @pytest.mark.dist
@@ -66,10 +79,13 @@ def test_two_ranks_of_which_one_is_empty(tmp_path):
     ann_file = cocovid(tmp_path / 'a.json', TWO_VIDEOS)
     outcomes = on_ranks(2, work, tmp_path)
     assert [o['gathered'] for o in outcomes] == [[[[], ['x']], [0, 1]], [None, None]]
+    assert [o['group'] for o in outcomes] == [[True, 77.0, 'from 0']] * 2
     alone = evaluate_results(perfect_results(TWO_VIDEOS), ann_file)
     assert [o['metrics'] for o in outcomes] == [alone] * 2
     assert [o['left'] for o in outcomes] == [0, 0]
     assert evaluate_results(tmp_path / 'r.pkl', ann_file) == alone
     on_rank_0, elsewhere = (o['error'] for o in outcomes)
     assert '2 images have no detections' in on_rank_0 and '(ids 2, 4)' in on_rank_0
-    assert elsewhere == f'Rank 0 could not evaluate. EvaluationError: {on_rank_0}'
+    told, kept = on_rank_0.split(' The detections are kept in ')
+    assert elsewhere == f'Rank 0 could not evaluate. EvaluationError: {told}'
+    assert kept.startswith(str(tmp_path / 'work/detections'))

@@ -119,13 +119,19 @@ def test_numbers_that_do_not_fit(detections):
     expected = r'hold 3 classes \(image 1 of 4\), but 30 are to be scored.*Check `classes`'
     with pytest.raises(EvaluationError, match=expected):
         from_lists(lists, 4, 30)
-    with pytest.raises(EvaluationError, match=r'shape \(n, 4\).*Legal: \(n, 5\)'):
+    with pytest.raises(EvaluationError, match=r'shape \(n, 4\).*Legal: .*\(n, 5\)'):
         from_lists([[np.zeros((2, 4))]], 1, 1)
-    with pytest.raises(EvaluationError, match=r'no \(n, 5\) arrays'):
+    with pytest.raises(EvaluationError, match=r'shape \(n, 6\) for image number 1.*class number 2'):
         from_lists([[np.zeros((2, 5)), np.zeros((2, 6))]], 1, 2)
     broken = np.array([[0, 0, 1, 1, 0.5], [0, 0, np.inf, 1, np.nan]])
     with pytest.raises(EvaluationError, match=r'1 detections with numbers that are not finite'):
         from_lists([[broken]], 1, 1)
+
+
+@pytest.mark.parametrize('entry', [{}, None, 'text', [], 3, np.float32(1), np.zeros(())])
+def test_an_entry_that_is_no_array_is_not_nothing_found(entry):
+    with pytest.raises(EvaluationError, match=r'image number 2 .*class number 1\. Legal: arrays'):
+        from_lists([[np.zeros((1, 5))], [entry]], 2, 1)
 
 
 def test_no_half_written_file(detections, tmp_path):
@@ -166,6 +172,24 @@ def test_a_coco_json_without_detections(tmp_path):
     [
         ('[{', 'is not JSON'),
         ('{"images": []}', 'not a COCO results file'),
+        ('{}', 'it holds a dict'),
+        ('[' * 100_000, 'is not JSON'),
+        (
+            '[{"image_id": 2.7, "category_id": 7, "bbox": [0, 0, 1, 1], "score": 1}]',
+            'image_id must be a whole number, not a float',
+        ),
+        (
+            f'[{{"image_id": {10**30}, "category_id": 7, "bbox": [0, 0, 1, 1], "score": 1}}]',
+            'not a COCO results file .OverflowError',
+        ),
+        (
+            '[{"image_id": 2, "category_id": 7, "bbox": [0, 0, 1, "1"], "score": 1}]',
+            'must be numbers, not a str',
+        ),
+        (
+            '[{"image_id": 2, "category_id": 7, "bbox": [0, 0, 1], "score": 1}]',
+            'a list of 4 numbers',
+        ),
         ('[{"image_id": 2}]', "not a COCO results file.*'category_id'"),
         (
             '[{"image_id": 8, "category_id": 7, "bbox": [0, 0, 1, 1], "score": 1}]',

@@ -1,15 +1,17 @@
 """SELSA on STPN written out: frames one by one, backbone, predictor and attention in loops.
 
-Proposals, region features, sampling and losses are the detector's own, an image at a time; their
+Proposals, their losses and region features are the detector's own, an image at a time; their
 oracles are in test_literal_faster_rcnn.py.
 """
 
 import torch
 import torch.nn.functional as F
+from literal_parts import detections_of, regions_of
 from naive_swin import backbone_maps
 from torch import Tensor
+from torchvision.ops import box_iou
 
-from mmdet.models.batch import ClipBatch
+from mmdet.models.batch import ClipBatch, GroundTruth
 from mmdet.structures import Detections, Frame
 
 
@@ -49,24 +51,21 @@ class LiteralStpnSelsa:
     def maps(self, image: Tensor, prompts: Tensor | None) -> list[Tensor]:
         return backbone_maps(self.detector.backbone, image, prompts)
 
-    def region_feats(self, feats, boxes: Tensor) -> Tensor:
-        rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes[:, :4]], dim=1)
-        return self.roi_head.bbox_roi_extractor(feats, rois).flatten(1)
-
-    def reference(self, maps: list[Tensor], shape: tuple[int, int]) -> Tensor:
-        feats = self.detector.neck(tuple(maps))
-        (proposals,) = self.detector.propose(feats, [shape])
-        return self.region_feats(feats, proposals)
+    def reference(self, maps: list[Tensor], shape: Tensor) -> Tensor:
+        return regions_of(self.detector, self.detector.neck(tuple(maps)), shape)[1]
 
     def loss(self, batch: ClipBatch, extra_frames: bool) -> dict[str, Tensor]:
         """Mean over the clips of what each gives alone."""
         total: dict[str, Tensor] = {}
-        for images, clip, gt in zip(batch.images, batch.clips, batch.gts, strict=True):
-            for name, value in self.clip_loss(*images, clip.key.img_shape, gt, extra_frames):
+        for i, clip in enumerate(batch.clips):
+            images = batch.images[batch.rows(i, range(len(clip.frames)))]
+            gt = GroundTruth(*(x[i : i + 1] for x in vars(batch.gt).values()))
+            shape = batch.img_shapes[batch.key_rows[i]][None]
+            for name, value in self.clip_loss(*images, shape, gt, extra_frames).items():
                 total[name] = total.get(name, 0) + value / len(batch)
         return total
 
-    def clip_loss(self, key, ref0, ref1, ref2, ref3, shape, gt, extra_frames: bool):
+    def clip_loss(self, key, ref0, ref1, ref2, ref3, shape, gt: GroundTruth, extra_frames: bool):
         if extra_frames:
             with torch.no_grad():
                 support = [self.maps(ref0, None)[-1], self.maps(ref1, None)[-1]]
@@ -76,28 +75,41 @@ class LiteralStpnSelsa:
             refs = [self.maps(ref, None) for ref in (ref0, ref1, ref2, ref3)]
             prompts = prompts_from(self.predictor, [maps[-1] for maps in refs])
         feats = self.detector.neck(tuple(self.maps(key, prompts)))
-        losses, (proposals,) = self.detector.rpn_loss(feats, [gt], [shape])
-        sample = self.roi_head.sample(proposals, gt)
+        losses, proposals = self.detector.rpn_losses(feats, gt, shape)
+        boxes = torch.cat([gt.boxes[0], proposals.boxes[proposals.valid]])
+        extractor, head = self.roi_head.bbox_roi_extractor, self.roi_head.bbox_head
+        own = extractor(feats, boxes[None])[0].flatten(1)
         memory = torch.cat([self.reference(maps, shape) for maps in refs])
-        head = self.roi_head.bbox_head
-        logits, deltas = classify(head, self.region_feats(feats, sample.boxes), memory)
-        labels = [int(gt.labels[k]) for k in sample.pos_gt]
-        labels = torch.tensor(labels + [head.num_classes] * (len(sample) - len(labels)))
-        matched = gt.boxes[sample.pos_gt]
-        targets = head.bbox_coder.encode(sample.boxes[: len(matched)], matched)
-        weights = torch.full((len(sample),), 1 / len(sample), dtype=deltas.dtype)
-        return (losses | head.loss(logits, deltas, labels, targets, weights)).items()
+        logits, deltas = classify(head, own, memory)
+        overlap, matched = box_iou(boxes, gt.boxes[0]).max(dim=1)
+        labels = torch.where(overlap >= 0.5, gt.labels[0][matched], head.num_classes)
+        positive = labels < head.num_classes
+        assert 2 < positive.sum() < len(boxes)  # more than the ground truth itself
+        targets = head.bbox_coder.encode(boxes, gt.boxes[0][matched])
+        rows = deltas.unflatten(1, (-1, 4))[positive, labels[positive]]
+        return losses | dict(
+            loss_cls=F.cross_entropy(logits, labels),
+            loss_bbox=F.smooth_l1_loss(
+                rows, targets[positive], beta=head.loss_bbox.beta, reduction='sum'
+            )
+            / len(boxes),
+            acc=(logits.argmax(dim=1) == labels).double().mean() * 100,
+        )
 
     def detect(
-        self, images: Tensor, key: Frame, support: list[int], memory: list[int], extra: bool
+        self,
+        images: Tensor,
+        shape: Tensor,
+        key: Frame,
+        support: list[int],
+        memory: list[int],
+        extra: bool,
     ) -> Detections:
         """On frame `key` of a video [L, 3, H, W], recomputing all it sees."""
-        shape = key.img_shape
         prompts = prompts_from(self.predictor, [self.maps(images[i], None)[-1] for i in support])
         feats = self.detector.neck(tuple(self.maps(images[key.frame_id], prompts)))
-        (proposals,) = self.detector.propose(feats, [shape])
-        own = self.region_feats(feats, proposals)
+        boxes, own = regions_of(self.detector, feats, shape)
         seen = prompts if extra else None
         rows = [self.reference(self.maps(images[i], seen), shape) for i in memory]
         logits, deltas = classify(self.roi_head.bbox_head, own, torch.cat([*rows, own]))
-        return self.roi_head.detections(logits, deltas, proposals, key)
+        return detections_of(self.detector, logits, deltas, boxes, shape, key)

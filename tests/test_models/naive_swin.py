@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdet.models.backbones.swin import SwinTransformer
-from mmdet.models.backbones.swin_layers import PatchMerging, SwinBlock, WindowAttention
+from mmdet.models.backbones.swin_layers import PatchMerging, SwinBlock
+from mmdet.models.backbones.window_attention import WindowAttention
 
 
 def attend(attention: WindowAttention, tokens: Tensor, bias: Tensor) -> Tensor:

@@ -14,11 +14,12 @@ def aggregator() -> SelsaAggregator:
     return SelsaAggregator(CHANNELS, HEADS).double()
 
 
-def rows(count: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(count, CHANNELS, generator=torch.Generator().manual_seed(seed)).double()
+def rows(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, CHANNELS, generator=torch.Generator().manual_seed(seed)).double()
 
 
 def looped(aggregator: SelsaAggregator, query: torch.Tensor, refs: torch.Tensor) -> torch.Tensor:
+    """One frame: `query` [N, C], `refs` [M, C]."""
     q, k = aggregator.fc_embed(query), aggregator.ref_fc_embed(refs)
     v, d = aggregator.ref_fc(refs), CHANNELS // HEADS
     mixed = torch.zeros_like(q)
@@ -31,10 +32,21 @@ def looped(aggregator: SelsaAggregator, query: torch.Tensor, refs: torch.Tensor)
     return aggregator.fc(mixed)
 
 
-def test_equals_a_loop_over_heads_and_rows(aggregator):
-    query, refs = rows(3), rows(5, seed=2)
-    expected = looped(aggregator, query, refs)
+def test_equals_a_loop_over_frames_heads_and_rows(aggregator):
+    query, refs = rows(2, 3), rows(2, 5, seed=2)
+    expected = torch.stack([looped(aggregator, *pair) for pair in zip(query, refs, strict=True)])
     torch.testing.assert_close(aggregator(query, refs), expected, atol=1e-12, rtol=0)
+
+
+def test_references_that_do_not_exist_are_not_seen(aggregator):
+    query, refs = rows(3, 3), rows(3, 5, seed=2)
+    valid = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
+    refs[~valid] = 1e3
+    found = aggregator(query, refs, valid)
+    for i in (0, 2):
+        expected = looped(aggregator, query[i], refs[i, valid[i]])
+        torch.testing.assert_close(found[i], expected, atol=1e-12, rtol=0)
+    assert torch.equal(found[1], torch.zeros(3, CHANNELS).double())
 
 
 def test_float32_equals_the_explicit_form():
@@ -50,28 +62,39 @@ def test_float32_equals_the_explicit_form():
         )
     )
     weights = (q @ k.transpose(1, 2) / 4).softmax(dim=2)
-    expected = aggregator.fc((weights @ v).transpose(0, 1).reshape(300, 256))
-    torch.testing.assert_close(aggregator(query, refs), expected, atol=1e-5, rtol=0)
+    expected = aggregator.fc((weights @ v).transpose(0, 1).reshape(1, 300, 256))
+    found = aggregator(query[None], refs[None])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_order_and_repetition_of_references_do_not_matter(aggregator):
-    query, refs = rows(3), rows(6, seed=2)
+    query, refs = rows(1, 3), rows(1, 6, seed=2)
     expected = aggregator(query, refs)
-    shuffled = refs[torch.randperm(6, generator=torch.Generator().manual_seed(0))]
+    shuffled = refs[:, torch.randperm(6, generator=torch.Generator().manual_seed(0))]
     torch.testing.assert_close(aggregator(query, shuffled), expected)
-    torch.testing.assert_close(aggregator(query, torch.cat([refs, refs])), expected)
-    torch.testing.assert_close(aggregator(query.flip(0), refs), expected.flip(0))
+    torch.testing.assert_close(aggregator(query, torch.cat([refs, refs], dim=1)), expected)
+    torch.testing.assert_close(aggregator(query.flip(1), refs), expected.flip(1))
+
+
+def test_references_projected_before_give_the_same(aggregator):
+    query, refs = rows(1, 3), rows(1, 6, seed=2)
+    keys = torch.cat([aggregator.project(refs[0, :2]), aggregator.project(refs[0, 2:])])
+    torch.testing.assert_close(aggregator.attend(query, keys[None]), aggregator(query, refs))
 
 
 def test_key_bias_has_no_gradient(aggregator):
-    aggregator(rows(3), rows(5, seed=2)).pow(2).sum().backward()
+    aggregator(rows(1, 3), rows(1, 5, seed=2)).pow(2).sum().backward()
     assert aggregator.ref_fc_embed.bias.grad.abs().max() < 1e-12
     assert aggregator.ref_fc_embed.weight.grad.abs().max() > 1e-6
 
 
-def test_without_references_or_queries(aggregator):
-    assert torch.equal(aggregator(rows(3), rows(0)), torch.zeros(3, CHANNELS).double())
-    assert aggregator(rows(0), rows(4)).shape == (0, CHANNELS)
+def test_without_references_every_parameter_has_a_gradient_of_zero(aggregator):
+    """Otherwise a rank without any would stop distributed training."""
+    query = rows(1, 3).requires_grad_()
+    mixed = aggregator(query, rows(1, 4, seed=2), torch.zeros(1, 4, dtype=torch.bool))
+    (query + mixed).pow(2).sum().backward()
+    assert all((p.grad == 0).all() for p in aggregator.parameters())
+    torch.testing.assert_close(query.grad, 2 * query.detach())
 
 
 def test_heads_must_divide_the_channels():

@@ -11,6 +11,13 @@ STDS = [(1.0, 1.0, 1.0, 1.0), (0.2, 0.2, 0.2, 0.2), (0.1, 0.1, 0.2, 0.2)]
 LARGE = (10_000, 10_000)
 
 
+def decode(
+    coder: DeltaXYWHBBoxCoder, boxes: torch.Tensor, deltas: torch.Tensor, size: tuple[int, int]
+) -> torch.Tensor:
+    """[N, K, 4] of one image."""
+    return coder.decode(boxes[None], deltas[None], torch.tensor([size]))[0]
+
+
 def random_boxes(n: int, seed: int) -> torch.Tensor:
     rng = np.random.default_rng(seed)
     low = rng.uniform(50, 400, (n, 2))
@@ -21,7 +28,7 @@ def random_boxes(n: int, seed: int) -> torch.Tensor:
 def test_decode_inverts_encode(stds):
     coder = DeltaXYWHBBoxCoder(target_stds=stds)
     proposals, targets = random_boxes(50, 0), random_boxes(50, 1)
-    decoded = coder.decode(proposals, coder.encode(proposals, targets), LARGE)[:, 0]
+    decoded = decode(coder, proposals, coder.encode(proposals, targets), LARGE)[:, 0]
     torch.testing.assert_close(decoded, targets, atol=1e-3, rtol=1e-5)
 
 
@@ -36,17 +43,17 @@ def test_encode_by_hand():
 
 
 @pytest.mark.parametrize('stds', STDS)
-def test_decode_of_several_classes_equals_a_loop(stds):
+def test_decode_of_several_images_and_classes_equals_a_loop(stds):
     rng = np.random.default_rng(2)
-    proposals = random_boxes(6, 3)
-    deltas = torch.tensor(rng.normal(0, 3, (6, 5 * 4))).float()
-    decoded = DeltaXYWHBBoxCoder(target_stds=stds).decode(proposals, deltas, (300, 420))
-    assert decoded.shape == (6, 5, 4)
-    for n in range(6):
-        for k in range(5):
-            delta = deltas[n, 4 * k : 4 * k + 4].double().numpy() * stds
-            expected = naive.decode(proposals[n].double().numpy(), delta, 300, 420)
-            np.testing.assert_allclose(decoded[n, k].numpy(), expected, atol=2e-3, rtol=1e-5)
+    proposals = random_boxes(12, 3).reshape(2, 6, 4)
+    deltas = torch.tensor(rng.normal(0, 3, (2, 6, 5 * 4))).float()
+    sizes = torch.tensor([[300, 420], [250, 180]])
+    decoded = DeltaXYWHBBoxCoder(target_stds=stds).decode(proposals, deltas, sizes)
+    assert decoded.shape == (2, 6, 5, 4)
+    for b, n, k in np.ndindex(2, 6, 5):
+        delta = deltas[b, n, 4 * k : 4 * k + 4].double().numpy() * stds
+        expected = naive.decode(proposals[b, n].double().numpy(), delta, *sizes[b].tolist())
+        np.testing.assert_allclose(decoded[b, n, k].numpy(), expected, atol=2e-3, rtol=1e-5)
 
 
 @pytest.mark.parametrize(('log_ratio', 'factor'), [(100.0, 1000 / 16), (-100.0, 16 / 1000)])
@@ -55,7 +62,7 @@ def test_sides_change_at_most_62_5_times(log_ratio, factor):
         torch.tensor([[500.0, 500, 510, 520]]),
         torch.tensor([[0, 0, log_ratio, log_ratio]]),
     )
-    decoded = DeltaXYWHBBoxCoder().decode(box, delta, LARGE)[0, 0]
+    decoded = decode(DeltaXYWHBBoxCoder(), box, delta, LARGE)[0, 0]
     expected = torch.tensor(
         [505 - 5 * factor, 510 - 10 * factor, 505 + 5 * factor, 510 + 10 * factor]
     )
@@ -64,13 +71,57 @@ def test_sides_change_at_most_62_5_times(log_ratio, factor):
 
 def test_shifts_have_no_limit_but_the_image_whose_border_belongs_to_it():
     box, delta = torch.tensor([[10.0, 10, 20, 20]]), torch.tensor([[90.0, 90, 0, 0]])
-    free = DeltaXYWHBBoxCoder().decode(box, delta, LARGE)[0, 0]
+    free = decode(DeltaXYWHBBoxCoder(), box, delta, LARGE)[0, 0]
     assert free.tolist() == [910, 910, 920, 920]
-    clipped = DeltaXYWHBBoxCoder().decode(box, delta, (50, 80))[0, 0]
+    clipped = decode(DeltaXYWHBBoxCoder(), box, delta, (50, 80))[0, 0]
     assert clipped.tolist() == [80, 50, 80, 50]  # (height, width), not one less
 
 
-def test_no_proposals():
-    coder = DeltaXYWHBBoxCoder()
-    assert coder.encode(torch.zeros(0, 4), torch.zeros(0, 4)).shape == (0, 4)
-    assert coder.decode(torch.zeros(0, 4), torch.zeros(0, 30 * 4), LARGE).shape == (0, 30, 4)
+def test_means_are_those_of_the_offsets():
+    coder = DeltaXYWHBBoxCoder(target_means=(0.1, 0.2, 0.3, 0.4), target_stds=STDS[2])
+    box = torch.tensor([[10.0, 20, 30, 60]])
+    offset = torch.tensor([[-1.0, -2, -1.5, -2]])  # -mean / std: the box itself
+    torch.testing.assert_close(coder.encode(box, box), offset)
+    torch.testing.assert_close(decode(coder, box, offset, LARGE)[0], box)
+    assert coder.state_dict() == {}
+
+
+def legacy_decode(box, delta, height, width):
+    """Detectron's rule, one number after the other."""
+    w, h = box[2] - box[0] + 1, box[3] - box[1] + 1
+    x, y = box[0] + 0.5 * w + delta[0] * w, box[1] + 0.5 * h + delta[1] * h
+    w, h = w * math.exp(min(delta[2], LIMIT)), h * math.exp(min(delta[3], LIMIT))
+    decoded = np.array([x - 0.5 * w, y - 0.5 * h, x + 0.5 * w - 1, y + 0.5 * h - 1])
+    return decoded.clip(0, [width - 1, height - 1, width - 1, height - 1])
+
+
+LIMIT = math.log(1000 / 16)
+
+
+def test_legacy_decode_equals_a_loop():
+    proposals = random_boxes(40, 4)
+    deltas = torch.tensor(np.random.default_rng(5).normal(0, 2, (40, 4))).float()
+    deltas[:10, 2:] *= 4  # beyond both limits: shrinking has none
+    decoded = decode(DeltaXYWHBBoxCoder(legacy=True), proposals, deltas, (300, 420))[:, 0]
+    expected = [
+        legacy_decode(box, delta, 300, 420)
+        for box, delta in zip(proposals.double().numpy(), deltas.double().numpy(), strict=True)
+    ]
+    np.testing.assert_allclose(decoded.numpy(), np.array(expected), atol=2e-3, rtol=1e-5)
+    assert (deltas[:, 2:] < -LIMIT).any()
+
+
+def test_legacy_decode_inverts_encode():
+    coder = DeltaXYWHBBoxCoder(target_stds=STDS[1], legacy=True)
+    proposals, targets = random_boxes(50, 6), random_boxes(50, 7)
+    decoded = decode(coder, proposals, coder.encode(proposals, targets), LARGE)[:, 0]
+    torch.testing.assert_close(decoded, targets, atol=1e-3, rtol=1e-5)
+
+
+def test_legacy_sizes_include_the_last_pixel():
+    deltas = DeltaXYWHBBoxCoder(legacy=True).encode(
+        torch.tensor([[10.0, 20.0, 29.0, 59.0]]), torch.tensor([[15.0, 20.0, 54.0, 39.0]])
+    )
+    # 20 x 40 at (20, 40) to 40 x 20 at (35, 30)
+    expected = [15 / 20, -10 / 40, math.log(2), -math.log(2)]
+    torch.testing.assert_close(deltas, torch.tensor([expected]))

@@ -199,10 +199,15 @@ def test_bfloat16_autocast_keeps_losses_and_boxes_in_float32():
         ({'test_cfg.rcnn.score_th': 0.1}, "`test_cfg.rcnn` has no key 'score_th'.*'score_thr'"),
         ({'train_cfg.rcnn.sampler.nums': 1}, "RandomSampler does not take the config key 'nums'"),
         ({'backbone.deph': 18}, "ResNet does not take the config key 'deph'.*'depth'"),
+        ({'train_cfg.rpn.pos_weight': 5}, '`train_cfg.rpn.pos_weight` is 5: only -1'),
+        ({'train_cfg.rcnn.debug': True}, '`train_cfg.rcnn.debug` is True: only False'),
+        ({'train_cfg.rpn_proposal.nms.type': 'soft_nms'}, '`train_cfg.rpn_proposal.nms.type` is'),
+        ({'test_cfg.rcnn.nms.type': 'soft_nms'}, "`test_cfg.rcnn.nms.type` is 'soft_nms'.*nms"),
+        ({'roi_head.bbox_roi_extractor.roi_layer.type': 'RoIPool'}, "'RoIPool'. Known: RoIAlign"),
         ({'rpn_heads': {}}, "FasterRCNN does not take the config key 'rpn_heads'.*'rpn_head'"),
     ],
 )
-def test_misspelt_settings_are_named(options, message):
+def test_misspelt_and_ignored_settings_are_refused(options, message):
     with pytest.raises((ConfigError, TypeError), match=message):
         MODELS.build(tiny_config('dc5', options))
 

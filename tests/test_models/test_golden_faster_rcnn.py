@@ -22,6 +22,7 @@ from golden import (
 from torch import Tensor, nn
 
 from mmdet.models.batch import ClipBatch
+from mmdet.models.dense_heads.rpn_head import Proposals
 
 MODEL_CONFIGS = Path(__file__).resolve().parents[2] / 'configs/_base_/models'
 MODELS = {
@@ -97,7 +98,7 @@ def test_names_and_shapes_of_weights(golden_model, shared):
 
 def test_input_of_the_network(step, expected):
     facts = expected['inputs'][0]
-    image = step.batch.key_images[0]
+    image = step.batch.images[step.batch.key_rows[0]]
     assert list(image.shape[1:]) == facts['pad_shape'][:2]
     assert image.mean().item() == pytest.approx(facts['mean'], abs=1e-6)
     for sample in facts['samples']:
@@ -149,26 +150,39 @@ def test_frozen_parameters(step, expected):
 
 def test_proposals_of_training(step, shared):
     expected = np.load(shared / 'golden/train/frcnn_r50_fpn.npz')['proposals']
-    shapes = [step.batch.clips[0].key.img_shape]
+    batch = step.batch
     with torch.no_grad():
-        _, (proposals,) = step.model.rpn_loss(step.maps['neck_out'], step.batch.gts, shapes)
-    assert proposals.shape == expected.shape
-    distance = np.abs(expected[:, None, :4] - proposals.numpy()[None, :, :4]).max(axis=2)
+        _, found = step.model.rpn_losses(step.maps['neck_out'], batch.gt, batch.img_shapes)
+    boxes = found.boxes[found.valid].numpy()
+    assert boxes.shape == expected[:, :4].shape
+    distance = np.abs(expected[:, None, :4] - boxes[None]).max(axis=2)
     assert (distance.min(axis=1) < 0.01).mean() >= 0.99
 
 
-def test_regions_labels_and_targets_of_the_second_stage(step, shared):
-    """From the original's proposals, so that no suppression is involved."""
+def test_regions_labels_and_targets_of_the_second_stage(step, shared, monkeypatch):
+    """From the original's proposals, so that no suppression is involved; the sampler, which takes
+    all of them, is made to draw them in their order."""
     data = np.load(shared / 'golden/train/frcnn_r50_fpn.npz')
-    gt, head = step.batch.gts[0], step.model.roi_head
-    samples = head.sample(torch.from_numpy(data['proposals']), gt)
-    labels = torch.full((len(samples),), 30)
-    labels[: samples.num_pos] = gt.labels[samples.pos_gt]
-    assert labels.tolist() == data['labels'].tolist()
-    np.testing.assert_allclose(samples.boxes.numpy(), data['rois'][:, 1:], atol=1e-4)
-    positives = samples.boxes[: samples.num_pos]
-    targets = head.bbox_head.bbox_coder.encode(positives, gt.boxes[samples.pos_gt])
-    np.testing.assert_allclose(targets.numpy(), data['bbox_targets'][: len(targets)], atol=1e-4)
+    head = step.model.roi_head
+    given = torch.from_numpy(data['proposals'])[None]
+    valid = torch.ones(given.shape[:2], dtype=torch.bool)
+    monkeypatch.setattr(torch, 'rand', falling)
+    boxes, labels, targets, weights = (
+        x[0] for x in head.targets(Proposals(given[..., :4], given[..., 4], valid), step.batch.gt)
+    )
+    used = weights > 0
+    assert labels[used].tolist() == data['labels'].tolist()
+    np.testing.assert_allclose(boxes[used].numpy(), data['rois'][:, 1:], atol=1e-4)
+    positives = (labels < 30).sum()
+    assert positives > 0
+    np.testing.assert_allclose(
+        targets[:positives].numpy(), data['bbox_targets'][:positives], atol=1e-4
+    )
+
+
+def falling(shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Draws in 0..1 that sort candidates by their number."""
+    return torch.linspace(0.99, 0, shape[1], device=device).expand(shape)
 
 
 @pytest.mark.parametrize('variant', ['overlap', 'empty'])

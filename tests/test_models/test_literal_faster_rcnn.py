@@ -29,9 +29,9 @@ class Literal:
         self.model, self.head = model, model.roi_head.bbox_head
         self.batch = model.data_preprocessor([clip], training=True)['batches'][0]
         with torch.no_grad():
-            self.feats = model.extract_feat(self.batch.key_images)
-        self.gts = self.batch.gts[0].boxes.double().numpy()
-        self.labels = self.batch.gts[0].labels.numpy()
+            self.feats = model.feats(model.encode(self.batch.images))
+        self.gts = clip.key.boxes.astype(np.float64)
+        self.labels = clip.key.labels
         self.stds = np.array(self.cfg.roi_head.bbox_head.bbox_coder.target_stds)
 
     def anchors(self, level: int) -> np.ndarray:
@@ -76,7 +76,8 @@ class Literal:
             feature = self.feats[level][0].double().numpy()
             stride = extractor.featmap_strides[level]
             rows.append(naive.roi_align(feature, box, stride, extractor.roi_layer.sampling_ratio))
-        logits, deltas = self.head(torch.tensor(np.array(rows)).float())
+        rows = self.head.rows(torch.tensor(np.array(rows)).float()[None])
+        logits, deltas = (x[0] for x in self.head.classify(rows)[:2])
         deltas = deltas.reshape(-1, CLASSES, 4).double().numpy() * self.stds
         return logits.double().numpy(), deltas
 

@@ -1,71 +1,148 @@
-"""The memory: bounded, random, reproducible."""
+"""The memory: bounded, random, reproducible; it never waits to know how many rows there are."""
+
+from collections import Counter
 
 import pytest
 import torch
+from host_waits import CountHostWaits
 
-from mmdet.models.memory import MemoryBank
+from mmdet.core.errors import ConfigError
+from mmdet.models.contexts import MemoryBank, memory_bank
 
 
 def bank(seed: int = 0, **settings) -> MemoryBank:
     return MemoryBank(torch.Generator().manual_seed(seed), **settings)
 
 
-def numbered(start: int, count: int) -> torch.Tensor:
-    return torch.arange(start, start + count, dtype=torch.float32)[:, None].repeat(1, 2)
+def write(memory: MemoryBank, start: int, count: int, gaps: bool = False, dtype=torch.float32):
+    """Rows numbered from `start`; with `gaps` among rows of -1 that do not exist.
+
+    Channels hold the number, and in layer l the number plus 10,000 l.
+    """
+    numbers = torch.arange(start, start + count, dtype=torch.float32)
+    valid = torch.ones(count, dtype=torch.bool)
+    if gaps:
+        valid = torch.arange(2 * count) % 2 == 1
+        numbers = torch.stack([torch.full((count,), -1.0), numbers], dim=1).flatten()
+    layers = [numbers + 10_000 * layer for layer in range(memory.layers)]
+    memory.write(torch.stack(layers)[..., None].repeat(1, 1, 2).to(dtype), valid)
 
 
-def values(rows: torch.Tensor) -> list[int]:
+def values(rows: torch.Tensor, valid: torch.Tensor | None = None) -> list[int]:
+    """The numbers of one layer's rows."""
+    rows = rows if valid is None else rows[valid]
     assert torch.equal(rows[:, 0], rows[:, 1]), 'a row was torn apart'
     return rows[:, 0].long().tolist()
 
 
-def test_keeps_everything_until_it_is_full():
+def read(memory: MemoryBank, layer: int = 0) -> list[int]:
+    rows, valid = memory.read()
+    assert rows.shape[:2] == (memory.layers, len(valid)) and len(valid) <= memory.key_length
+    return values(rows[layer], valid)
+
+
+GAPS = pytest.mark.parametrize('gaps', [False, True])
+
+
+@GAPS
+def test_keeps_everything_until_it_is_full(gaps):
     memory = bank(max_length=50, key_length=10)
     for start in range(0, 50, 7):
-        memory.update(numbered(start, min(7, 50 - start)))
-    assert sorted(values(memory.rows)) == list(range(50))
+        write(memory, start, min(7, 50 - start), gaps)
+    assert sorted(values(memory.rows[0])) == list(range(50))
 
 
-def test_reads_all_rows_while_there_are_few_and_a_subset_later():
+@GAPS
+def test_reads_all_rows_while_there_are_few_and_a_subset_later(gaps):
     memory = bank(max_length=50, key_length=10)
-    memory.update(numbered(0, 10))
-    assert values(memory.sample()) == list(range(10))
-    memory.update(numbered(10, 30))
-    read = values(memory.sample())
-    assert len(read) == 10
-    assert len(set(read)) == 10
-    assert set(read) <= set(range(40))
-    assert read != values(memory.sample())
+    write(memory, 0, 10, gaps)
+    assert sorted(read(memory)) == list(range(10))
+    write(memory, 10, 30, gaps)
+    found = read(memory)
+    assert len(found) == len(set(found)) == 10 and set(found) <= set(range(40))
+    assert found != read(memory)
 
 
+@GAPS
 @pytest.mark.parametrize('writes', [[50, 7, 7], [30, 30], [5] * 40, [200], [0, 60, 0, 60]])
-def test_never_exceeds_its_cap_and_keeps_what_was_written_last(writes):
+def test_never_exceeds_its_cap_and_keeps_what_was_written_last(writes, gaps):
     memory, start = bank(max_length=50, key_length=10), 0
     for count in writes:
-        memory.update(numbered(start, count))
+        write(memory, start, count, gaps)
         start += count
-        kept = values(memory.rows)
-        assert len(kept) == len(set(kept)) == min(50, start)
+        kept = values(memory.rows[0])
+        assert len(kept) == len(set(kept)) == min(50, start) == len(memory)
+        assert min(kept, default=0) >= 0
         if 0 < count <= 50:
             assert set(range(start - count, start)) <= set(kept)
 
 
+def test_a_bank_of_rows_that_do_not_exist_is_empty_and_not_read():
+    memory = bank(max_length=50, key_length=10)
+    memory.write(torch.full((1, 20, 2), -1.0), torch.zeros(20, dtype=torch.bool))
+    assert len(memory) == 0 and read(memory) == [] and not memory.is_empty
+    write(memory, 0, 3)
+    assert sorted(read(memory)) == [0, 1, 2]
+
+
+def test_more_slots_than_rows_are_never_read_as_rows():
+    """The host knows an upper bound only: 200 slots were written, 20 of them exist."""
+    memory = bank(max_length=500, key_length=60)
+    for start in range(0, 20, 2):
+        valid = torch.zeros(20, dtype=torch.bool)
+        valid[[3, 11]] = True
+        rows = torch.full((1, 20, 2), -1.0)
+        rows[0, [3, 11]] = torch.tensor([[start], [start + 1.0]])
+        memory.write(rows, valid)
+    rows, valid = memory.read()
+    assert len(valid) == 60 and sorted(values(rows[0], valid)) == list(range(20))
+
+
+def test_layers_are_written_together_and_drawn_apart():
+    memory = bank(layers=3, max_length=40, key_length=10)
+    for start in range(0, 120, 20):
+        write(memory, start, 20, gaps=True)
+    rows, valid = memory.read()
+    assert memory.rows.shape == (3, 40, 2) and valid.all()
+    layers = [values(rows[i]) for i in range(3)]
+    numbers = [[v - 10_000 * i for v in layer] for i, layer in enumerate(layers)]
+    assert all(0 <= v < 120 and len(set(layer)) == 10 for layer in numbers for v in layer)
+    kept = [{v - 10_000 * i for v in values(memory.rows[i])} for i in range(3)]
+    assert numbers[0] != numbers[1] and kept[0] != kept[1]
+    assert all(set(range(100, 120)) <= rest for rest in kept)
+
+
 def test_dropped_rows_are_random():
     memory = bank(max_length=1000, key_length=10)
-    memory.update(numbered(0, 1000))
-    memory.update(numbered(1000, 500))
-    old = [v for v in values(memory.rows) if v < 1000]
+    write(memory, 0, 1000)
+    write(memory, 1000, 500)
+    old = [v for v in values(memory.rows[0]) if v < 1000]
     assert len(old) == 500
     assert 200 < sum(v < 500 for v in old) < 300  # 250 expected, 8 standard deviations
+
+
+@pytest.mark.parametrize('full', [False, True])
+def test_every_row_is_read_and_dropped_equally_often(full):
+    """Of 12 rows 4 are read, of 12 rows 4 are replaced: each in a third of the trials."""
+    reads, dropped, trials = Counter(), Counter(), 1500
+    for seed in range(trials):
+        memory = bank(seed, max_length=12 if full else 30, key_length=4)
+        write(memory, 0, 12, gaps=True)
+        reads.update(read(memory))
+        write(memory, 12, 4, gaps=True)
+        dropped.update(set(range(12)) - set(values(memory.rows[0])))
+    # 500 expected, a standard deviation is 18
+    assert all(400 < reads[row] < 600 for row in range(12))
+    assert all(400 < dropped[row] < 600 for row in range(12)) if full else not dropped
 
 
 def test_depends_on_its_own_generator_only():
     def history(seed):
         memory, reads = bank(seed, max_length=40, key_length=10), []
         for start in range(0, 200, 20):
-            memory.update(numbered(start, 20))
+            write(memory, start, 20)
             torch.rand(start)  # somebody else draws
-            reads.append(values(memory.sample()))
+            reads.append(read(memory))
         return reads
 
     assert history(1) == history(1)
@@ -74,17 +151,44 @@ def test_depends_on_its_own_generator_only():
 
 def test_keeps_the_dtype_of_the_first_rows():
     memory = bank(max_length=20, key_length=5)
-    memory.update(numbered(0, 10).bfloat16())
-    memory.update(numbered(10, 30))
-    assert memory.sample().dtype == torch.bfloat16
+    write(memory, 0, 10, dtype=torch.bfloat16)
+    write(memory, 10, 30)
+    assert memory.read()[0].dtype == torch.bfloat16
+
+
+def test_room_grows_with_what_is_written(monkeypatch):
+    monkeypatch.setattr(memory_bank, 'FIRST_ROOM', 4)
+    memory = bank(max_length=50, key_length=50)
+    for start in range(0, 40, 5):
+        write(memory, start, 5)
+        assert sorted(read(memory)) == list(range(start + 5))
+
+
+def test_host_waits_are_seen():
+    x = torch.arange(4.0)
+    with CountHostWaits() as waits:
+        x[x > 1], x.nonzero(), x.sum().item(), bool(x[0] > 0), x.masked_select(x > 2), x[[0, 1]]
+    assert waits.waits['index by a mask'] == 1 and waits.waits['nonzero'] == 1
+    assert waits.waits['_local_scalar_dense'] == 2 and waits.waits['masked_select'] == 1
+
+
+def test_nothing_waits_to_know_how_many_rows_there_are():
+    memory = bank(max_length=40, key_length=10, layers=2)
+    with CountHostWaits() as waits:
+        for start in range(0, 120, 20):
+            write(memory, start, 20, gaps=True)
+            memory.read()
+    # numbers of the host's generator are copied from pinned memory, for which nobody waits
+    assert waits.total == waits.waits['lift_fresh'], waits.waits
+    assert len(memory) == 40
 
 
 def test_errors():
     with pytest.raises(RuntimeError, match='empty'):
-        bank().sample()
-    with pytest.raises(ValueError, match="sampling='score'"):
+        bank().read()
+    with pytest.raises(ConfigError, match="sampling='score'"):
         bank(sampling='score')
-    with pytest.raises(ValueError, match="updating='fifo'"):
+    with pytest.raises(ConfigError, match="updating='fifo'"):
         bank(updating='fifo')
-    with pytest.raises(ValueError, match='key_length=30'):
+    with pytest.raises(ConfigError, match='key_length=30'):
         bank(max_length=20, key_length=30)

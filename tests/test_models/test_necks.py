@@ -45,6 +45,33 @@ def test_pyramid_equals_a_literal_top_down_sum(size):
         torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('relu', [True, False])
+@torch.no_grad()
+def test_extra_levels_are_strided_convolutions_of_the_output_before(relu):
+    fpn = FPN(CHANNELS, 5, 5, start_level=1, add_extra_convs='on_output',
+              relu_before_extra_convs=relu)  # fmt: skip
+    for parameter in fpn.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    feats = maps(208, 336)
+    plain = FPN(CHANNELS[1:], 5, 3)
+    plain.load_state_dict(
+        {
+            k: v
+            for k, v in fpn.state_dict().items()
+            if not k.startswith(('fpn_convs.3.', 'fpn_convs.4.'))
+        }
+    )
+    expected = list(plain(feats[1:]))
+    for conv, with_relu in ((fpn.fpn_convs[3], False), (fpn.fpn_convs[4], relu)):
+        x = expected[-1].clamp(min=0) if with_relu else expected[-1]
+        dense = F.conv2d(x, conv.conv.weight, conv.conv.bias, padding=1)
+        expected.append(dense[:, :, ::2, ::2])
+    found = fpn(feats)
+    assert len(found) == 5 and (expected[3] < 0).any()
+    for x, y in zip(found, expected, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
+
+
 @torch.no_grad()
 def test_channel_mapper_is_a_3x3_convolution_and_relu():
     neck, x = ChannelMapper([6], out_channels=3), torch.rand(2, 6, 7, 9)
@@ -72,6 +99,15 @@ def test_initial_weights_are_xavier_uniform(neck):
             assert parameter.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
 
 
-def test_fewer_outputs_than_inputs_are_refused():
-    with pytest.raises(ValueError, match='num_outs=3 is below the 4 input levels'):
-        FPN(CHANNELS, 8, num_outs=3)
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(num_outs=3), 'num_outs=3 is below the 4 input levels'),
+        (dict(num_outs=2, start_level=1), 'num_outs=2 is below the 3 input levels'),
+        (dict(start_level=4), 'start_level=4 is none of the 4 input levels'),
+        (dict(add_extra_convs='on_input'), "add_extra_convs='on_input': False or 'on_output'"),
+    ],
+)
+def test_levels_that_cannot_be_made_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        FPN(**{'in_channels': CHANNELS, 'out_channels': 8, 'num_outs': 5, **change})

@@ -1,36 +1,57 @@
+"""Suppression against loops and torchvision's operator."""
+
 import naive
 import numpy as np
 import pytest
 import torch
+import torchvision
 
-from mmdet.models.task_modules import batched_nms, multiclass_nms
+from mmdet.models.task_modules import batched_nms, nms, sorted_nms
 
 
-def random_boxes(n: int, seed: int) -> torch.Tensor:
+def random_boxes(*shape: int, seed: int = 0) -> torch.Tensor:
     """Quarter-pixel coordinates: exact in float32 also after the class offset."""
     rng = np.random.default_rng(seed)
-    low = rng.integers(0, 400, (n, 2)) / 4
-    return torch.tensor(np.concatenate([low, low + rng.integers(40, 240, (n, 2)) / 4], 1)).float()
+    low = rng.integers(0, 400, (*shape, 2)) / 4
+    return torch.tensor(np.concatenate([low, low + rng.integers(40, 240, (*shape, 2)) / 4], -1))
+
+
+def kept(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    groups: torch.Tensor,
+    threshold: float,
+    max_keep: int = 300,
+) -> list[int]:
+    """`batched_nms` of one image whose boxes all exist."""
+    valid = torch.ones(1, len(boxes), dtype=torch.bool)
+    indices, used = batched_nms(
+        boxes[None], scores[None], valid, groups[None].long(), threshold, max_keep
+    )
+    assert indices.shape == used.shape == (1, max_keep)
+    assert used.int().diff(dim=1).amax() <= 0  # used slots come first
+    return indices[used].tolist()
 
 
 def test_iou_equal_to_the_threshold_is_kept():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])  # IoU exactly .5
     scores, groups = torch.tensor([0.9, 0.8]), torch.zeros(2)
-    assert batched_nms(boxes, scores, groups, 0.5).tolist() == [0, 1]
-    assert batched_nms(boxes, scores, groups, 0.4999).tolist() == [0]
+    assert kept(boxes, scores, groups, 0.5) == [0, 1]
+    assert kept(boxes, scores, groups, 0.4999) == [0]
 
 
 @pytest.mark.parametrize('threshold', [0.3, 0.5, 0.7])
 def test_equals_a_loop_over_groups(threshold):
-    boxes, scores = random_boxes(200, 0), torch.rand(200, generator=torch.manual_seed(0))
+    boxes, scores = random_boxes(200), torch.rand(200, generator=torch.manual_seed(0))
     groups = torch.arange(200) % 3
-    kept = []
+    expected = []
     for group in range(3):
         own = (groups == group).nonzero().flatten().numpy()
-        kept += [own[i] for i in naive.nms(boxes.numpy()[own], scores.numpy()[own], threshold)]
-    found = batched_nms(boxes, scores, groups, threshold)
+        found = naive.nms(boxes.numpy()[own], scores.numpy()[own], threshold)
+        expected += [own[i] for i in found]
+    found = kept(boxes, scores, groups, threshold)
     assert 20 < len(found) < 200
-    assert found.tolist() == sorted(kept, key=lambda i: -scores[i])
+    assert found == sorted(expected, key=lambda i: -scores[i])
 
 
 def test_the_offset_between_classes_rounds_as_in_the_original():
@@ -47,7 +68,7 @@ def test_the_offset_between_classes_rounds_as_in_the_original():
         boxes = torch.tensor(pair).float()
         groups = torch.tensor([29, 29, 0])
         scores = torch.tensor([0.9, 0.8, 0.7])
-        found = batched_nms(boxes, scores, groups, 0.5).tolist()
+        found = kept(boxes, scores, groups, 0.5)
         shifted = boxes.numpy() + groups.numpy()[:, None].astype(np.float32) * np.float32(1901)
         assert found == naive.nms(shifted, scores.numpy(), 0.5)
         flipped += found != naive.nms(boxes.numpy(), scores.numpy(), 0.5)
@@ -57,33 +78,59 @@ def test_the_offset_between_classes_rounds_as_in_the_original():
 def test_classes_are_moved_apart_by_the_largest_coordinate_plus_one():
     boxes = torch.tensor([[90.0, 90, 100, 100], [-10, -10, 0, 0]])  # the second: to 91 ... 101
     scores, groups = torch.tensor([0.9, 0.8]), torch.tensor([0, 1])
-    assert batched_nms(boxes, scores, groups, 0.7).tolist() == [0, 1]  # IoU 81 / 119 = .68
-    assert batched_nms(boxes, scores, groups, 0.65).tolist() == [0]
+    assert kept(boxes, scores, groups, 0.7) == [0, 1]  # IoU 81 / 119 = .68
+    assert kept(boxes, scores, groups, 0.65) == [0]
+    # a box that does not exist moves nothing
+    more = torch.cat([boxes, torch.tensor([[0.0, 0, 500, 500]])])[None]
+    valid = torch.tensor([[True, True, False]])
+    scores, groups = torch.tensor([[0.9, 0.8, 0.95]]), torch.tensor([[0, 1, 0]])
+    indices, used = batched_nms(more, scores, valid, groups, 0.65, 3)
+    assert indices[used].tolist() == [0]
 
 
-def test_multiclass_equals_a_loop_over_classes():
-    boxes = random_boxes(40 * 3, 1).reshape(40, 3, 4)
-    scores = torch.rand(40, 3, generator=torch.manual_seed(1))
-    expected = []
-    for c in range(3):
-        rows = [n for n in range(40) if scores[n, c] > 0.2]
-        kept = naive.nms(boxes[rows, c].numpy(), scores[rows, c].numpy(), 0.5)
-        expected += [(float(scores[rows[i], c]), c, boxes[rows[i], c].tolist()) for i in kept]
-    expected = sorted(expected, reverse=True)[:25]
-    found_boxes, found_scores, labels = multiclass_nms(boxes, scores, 0.2, 0.5, 25)
-    assert found_scores.tolist() == [e[0] for e in expected]
-    assert labels.tolist() == [e[1] for e in expected]
-    assert found_boxes.tolist() == [e[2] for e in expected]
+@pytest.mark.parametrize('max_keep', [1, 20, 1000])
+@pytest.mark.parametrize('threshold', [0.3, 0.5, 0.7])
+@pytest.mark.parametrize('prefix', [nms.FIRST_PREFIX, 16], ids=['one look', 'several looks'])
+def test_sorted_equals_torchvision(monkeypatch, prefix, threshold, max_keep):
+    monkeypatch.setattr(nms, 'FIRST_PREFIX', prefix)
+    boxes = random_boxes(4, 500).float()
+    boxes[1, 250:] = boxes[1, :250]  # every box twice
+    valid = torch.rand(4, 500, generator=torch.manual_seed(1)) < torch.tensor(
+        [[1], [0.9], [0.1], [0]]
+    )
+    indices, used = sorted_nms(boxes, valid, threshold, max_keep)
+    for i in range(4):
+        existing = valid[i].nonzero().flatten()
+        rank = -torch.arange(len(existing)).float()
+        expected = existing[torchvision.ops.nms(boxes[i, existing], rank, threshold)][:max_keep]
+        assert indices[i][used[i]].tolist() == expected.tolist()
+        assert used[i].tolist() == [n < len(expected) for n in range(max_keep)]
+    assert used[2].any() and not used[3].any()
 
 
-def test_a_score_must_be_above_the_threshold():
-    boxes = random_boxes(2, 2).reshape(1, 2, 4)
-    _, scores, labels = multiclass_nms(boxes, torch.tensor([[0.25, 0.26]]), 0.25, 0.5, 100)
-    assert labels.tolist() == [1] and len(scores) == 1
+@pytest.mark.parametrize('max_keep', [30, 1000])
+@pytest.mark.parametrize('prefix', [nms.FIRST_PREFIX, 16], ids=['one look', 'several looks'])
+def test_batched_equals_torchvision_with_equal_scores_in_their_order(monkeypatch, prefix, max_keep):
+    monkeypatch.setattr(nms, 'FIRST_PREFIX', prefix)
+    generator = torch.Generator().manual_seed(2)
+    boxes, groups = random_boxes(3, 400).float(), torch.randint(5, (3, 400), generator=generator)
+    scores = torch.randint(40, (3, 400), generator=generator) / 40  # ten boxes of every score
+    valid = torch.rand(3, 400, generator=generator) < 0.8
+    indices, used = batched_nms(boxes, scores, valid, groups, 0.5, max_keep)
+    for i in range(3):
+        order = sorted(valid[i].nonzero().flatten().tolist(), key=lambda n: -scores[i, n])
+        moved = boxes[i] + groups[i, :, None] * (boxes[i][valid[i]].max() + 1)
+        rank = -torch.arange(len(order)).float()
+        expected = torch.tensor(order)[torchvision.ops.nms(moved[order], rank, 0.5)]
+        assert indices[i][used[i]].tolist() == expected[:max_keep].tolist()
 
 
 @pytest.mark.parametrize('n', [0, 4])
 def test_nothing_to_suppress(n):
-    boxes, scores, labels = multiclass_nms(torch.rand(n, 3, 4), torch.zeros(n, 3), 1e-4, 0.5, 100)
-    assert (boxes.shape, scores.shape, labels.shape) == ((0, 4), (0,), (0,))
-    assert batched_nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5).shape == (0,)
+    boxes, scores = torch.rand(2, n, 4), torch.zeros(2, n)
+    groups, valid = torch.ones(2, n, dtype=torch.long), torch.zeros(2, n, dtype=torch.bool)
+    if n:
+        indices, used = batched_nms(boxes, scores, valid, groups, 0.5, 7)
+    else:
+        indices, used = sorted_nms(boxes, valid, 0.5, 7)
+    assert indices.shape == (2, 7) and not used.any()

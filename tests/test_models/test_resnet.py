@@ -5,6 +5,7 @@ import urllib.request
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.models as tv
 from torch import nn
 
@@ -79,35 +80,78 @@ def test_dilated_stage_differs_from_torchvision_in_its_first_block_only():
 
 
 def test_basic_blocks_are_dilated_in_their_first_convolution():
-    model = ResNet(18, base_channels=4, **DC5)
+    model = ResNet(18, base_channels=12, **DC5)
     assert [block.conv1.dilation for block in model.layer4] == [(2, 2)] * 2
     assert {block.conv2.dilation for block in model.layer4} == {(1, 1)}
     assert model.layer3[0].conv1.dilation == (1, 1)
 
 
+def literal_caffe_bottleneck(block: nn.Module, x: torch.Tensor, stride: int) -> torch.Tensor:
+    def norm(x: torch.Tensor, bn: nn.BatchNorm2d) -> torch.Tensor:
+        scale = bn.weight / (bn.running_var + 0.25).sqrt()
+        return (x - bn.running_mean[:, None, None]) * scale[:, None, None] + bn.bias[:, None, None]
+
+    y = norm(F.conv2d(x[:, :, ::stride, ::stride], block.conv1.weight), block.bn1).clamp(min=0)
+    y = norm(F.conv2d(y, block.conv2.weight, padding=1), block.bn2).clamp(min=0)
+    y = norm(F.conv2d(y, block.conv3.weight), block.bn3)
+    if block.downsample is not None:
+        x = norm(F.conv2d(x[:, :, ::stride, ::stride], block.downsample[0].weight),
+                 block.downsample[1])  # fmt: skip
+    return (x + y).clamp(min=0)
+
+
+@torch.no_grad()
+def test_caffe_bottleneck_strides_in_its_first_convolution_and_norms_have_their_epsilon():
+    model = ResNet(50, base_channels=8, style='caffe', norm_eps=0.25).eval()
+    randomise(model)
+    maps = model(IMAGE)
+    for i, stride in ((1, 2), (2, 2), (3, 2)):
+        x = maps[i - 1]
+        for number, block in enumerate(model.stages[i]):
+            x = literal_caffe_bottleneck(block, x, stride if number == 0 else 1)
+        torch.testing.assert_close(maps[i], x, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_an_epsilon_of_zero_divides_by_the_variance_alone():
+    model = ResNet(18, base_channels=4, norm_eps=0).eval()
+    randomise(model)
+    x = torch.rand(1, 4, 6, 6)
+    bn = model.bn1
+    scale = bn.weight * bn.running_var.rsqrt()
+    shift = bn.bias - bn.running_mean * scale
+    torch.testing.assert_close(bn(x), x * scale[:, None, None] + shift[:, None, None])
+
+
+def test_frozen_batch_norm_has_no_gradient_in_any_stage():
+    model = ResNet(18, base_channels=4, frozen_stages=-1, norm_frozen=True)
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert trained == {n for n, p in model.named_parameters() if p.dim() == 4}
+
+
 @pytest.mark.parametrize('size', [(96, 128), (48, 208)])
 def test_map_sizes(size):
     x = torch.zeros(2, 3, *size)
-    (map5,) = ResNet(18, base_channels=4, **DC5)(x)
-    assert map5.shape == (2, 32, size[0] // 16, size[1] // 16)
-    maps = ResNet(18, base_channels=4)(x)
+    (map5,) = ResNet(18, base_channels=12, **DC5)(x)
+    assert map5.shape == (2, 96, size[0] // 16, size[1] // 16)
+    maps = ResNet(18, base_channels=12)(x)
     assert [m.shape[2:] for m in maps] == [
         (-(-size[0] // s), -(-size[1] // s)) for s in (4, 8, 16, 32)
     ]
 
 
 def test_stem_and_first_stage_are_frozen():
-    model = ResNet(18, base_channels=4, frozen_stages=1)
+    model = ResNet(18, base_channels=12, frozen_stages=1)
     frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {
         n for n, _ in model.named_parameters() if n.startswith(('conv1.', 'bn1.', 'layer1.'))
     }
-    assert all(p.requires_grad for p in ResNet(18, base_channels=4).parameters())
+    assert all(p.requires_grad for p in ResNet(18, base_channels=12).parameters())
 
 
 def moved_statistics(**kwargs) -> set[str]:
     """Parts of the backbone whose running statistics change in a training step."""
-    model = ResNet(18, base_channels=4, frozen_stages=1, **kwargs).train()
+    model = ResNet(18, base_channels=12, frozen_stages=1, **kwargs).train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     model(IMAGE)
     after = model.state_dict()
@@ -120,7 +164,7 @@ def test_statistics_of_batch_norm_move_only_when_asked_to_and_never_in_frozen_st
 
 
 def test_affine_parameters_of_batch_norm_learn():
-    model = ResNet(18, base_channels=4, frozen_stages=1).train()
+    model = ResNet(18, base_channels=12, frozen_stages=1).train()
     sum(m.sum() for m in model(IMAGE)).backward()
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == [] and model.layer2[0].bn1.weight.grad is not None
@@ -139,7 +183,7 @@ def test_random_initialisation_makes_every_block_an_identity():
     ('change', 'message'),
     [
         (dict(depth=152), r'depth 152 is unknown. Known: \[18, 34, 50, 101\]'),
-        (dict(style='caffe'), "style='pytorch' here, got 4 and 'caffe'"),
+        (dict(style='tensorflow'), "a style of .*'caffe'.* got 4 and 'tensorflow'"),
         (dict(num_stages=3), "num_stages=4.*got 3 and 'pytorch'"),
     ],
 )
@@ -180,7 +224,7 @@ def test_pretrained_weights_must_fit(tmp_path):
 @pytest.mark.parametrize('init_cfg', [dict(type='Kaiming'), dict(type='Pretrained')])
 def test_init_cfg_of_another_kind_is_refused(init_cfg):
     with pytest.raises(ValueError, match=r'legal is None or dict\(type="Pretrained"'):
-        ResNet(18, base_channels=4, init_cfg=init_cfg).init_weights()
+        ResNet(18, base_channels=12, init_cfg=init_cfg).init_weights()
 
 
 def test_torchvision_names():

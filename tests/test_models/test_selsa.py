@@ -1,144 +1,156 @@
-"""SELSA: cached references, sliding windows, training."""
+"""SELSA: cached references and sliding windows against a literal implementation.
+
+What holds for every video method is in test_video_methods.py.
+"""
 
 import pytest
 import torch
-import torch.nn.functional as F
+from literal_parts import assert_close, detections_of, image_of, regions_of
+from naive_stpn_selsa import classify
 from tiny_video_models import (
     adaptive_clips,
     assert_same,
     clip_of_frames,
+    packed_once,
+    planned_clips,
     run,
-    tiny_config,
     tiny_model,
+    total,
+    training_batch,
     training_clips,
     video_frames,
 )
 
 from mmdet.core.errors import ConfigError
-from mmdet.datasets.ref_sampling import RefSampler
-from mmdet.models.vid.selsa import FrameRegions
-from mmdet.registry import MODELS
-from mmdet.structures import Detections
-
-
-def literal_selsa(model, frames: torch.Tensor, key: int, refs: list[int]):
-    """Everything recomputed at every frame, references first, then the key frame itself."""
-    detector, head = model.detector, model.detector.roi_head.bbox_head
-
-    def regions(i):
-        clip = clip_of_frames(1, frames, [i])
-        feats = detector.extract_feat(model.data_preprocessor([clip])['batches'][0].key_images)
-        (proposals,) = detector.propose(feats, [clip.key.img_shape])
-        rois = torch.cat([proposals.new_zeros(len(proposals), 1), proposals[:, :4]], dim=1)
-        return clip.key, proposals, detector.roi_head.bbox_roi_extractor(feats, rois).flatten(1)
-
-    frame, proposals, x = regions(key)
-    r = torch.cat([regions(i)[2] for i in [*refs, key]])
-    for fc, aggregator in zip(head.shared_fcs, head.aggregator, strict=True):
-        x, r = fc(x), fc(r)
-        x = F.relu(x + aggregator(x, r))
-        r = F.relu(r)
-    return detector.roi_head.detections(head.fc_cls(x), head.fc_reg(x), proposals, frame)
+from mmdet.models.vid.frame_flow import REGIONS
+from mmdet.structures import Clip, Detections
 
 
 @torch.inference_mode()
+def literal_selsa(model, clips: list[Clip], refs: list[list[int]]) -> list[Detections]:
+    """Everything recomputed at every frame, references first, then the key frame itself.
+
+    Args:
+        clips: those of the whole video, of which the key frames are taken.
+        refs: frame ids of the references of each of them.
+    """
+    detector, head = model.detector, model.detector.roi_head.bbox_head
+
+    def regions(clip):
+        image, shape = image_of(model, clip)
+        return *regions_of(detector, detector.feats(detector.encode(image)), shape), shape
+
+    found = []
+    for clip, ids in zip(clips, refs, strict=True):
+        boxes, own, shape = regions(clip)
+        seen = torch.cat([*(regions(clips[i])[1] for i in ids), own])
+        found.append(detections_of(detector, *classify(head, own, seen), boxes, shape, clip.key))
+    return found
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Numbers of images that each pass of the backbone computes."""
+
+    def of(model) -> list[int]:
+        counts, encode = [], model.detector.encode
+        monkeypatch.setattr(
+            model.detector, 'encode', lambda x, **kw: counts.append(len(x)) or encode(x, **kw)
+        )
+        return counts
+
+    return of
+
+
 @pytest.mark.parametrize('length', [1, 2, 20])
 def test_cached_references_equal_recomputing_them(length):
     model = tiny_model('selsa')
-    clips = adaptive_clips(1, length)
-    frames, refs = video_frames(1, length), [f.frame_id for f in clips[0].refs]
-    for i, found in enumerate(run(model, clips)):
-        expected = literal_selsa(model, frames, i, refs)
-        assert len(found) == len(expected) > 0
-        torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
-        torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-2, rtol=0)
+    clips = adaptive_clips(model, 1, length)
+    refs = [[frame.frame_id for frame in clips[0].refs]] * length
+    assert_close(run(model, clips), literal_selsa(model, clips, refs))
 
 
-def test_references_are_computed_once_per_video(monkeypatch):
+def test_references_are_computed_once_per_video(computed):
     model = tiny_model('selsa')
-    seen = []
-    compute = type(model).compute_regions
-    monkeypatch.setattr(
-        type(model),
-        'compute_regions',
-        lambda self, images, frames, state: (
-            seen.extend(f.frame_id for f in frames) or compute(self, images, frames, state)
-        ),
-    )
-    run(model, adaptive_clips(1, 20))
-    refs = {round(i * 19 / 13) for i in range(14)}
-    assert seen == [0, *sorted(refs - {0}), *range(1, 20)]
+    counts, clips = computed(model), adaptive_clips(model, 1, 20)
+    assert len({frame.frame_id for frame in clips[0].refs}) == 14
+    run(model, clips)
+    assert counts[0] == 1 and sum(counts) == 14 + 20 and counts[-19:] == [1] * 19
 
 
-def test_window_slides_over_the_video(monkeypatch):
-    """With stride 1 the window of frame f is f - 15 .. f + 15, clamped, and its middle is f."""
-    length, model = 40, tiny_model('selsa')
-    sampler = RefSampler(frame_range=[-15, 15], num_ref_imgs=30, method='test_with_fix_stride')
-    monkeypatch.setattr(
-        type(model),
-        'compute_regions',
-        lambda self, images, frames, state: [
-            FrameRegions(torch.full((1, 5), float(f.frame_id)), torch.zeros(1, 32)) for f in frames
-        ],
-    )
-    windows, keys = [], []
-    monkeypatch.setattr(
-        type(model),
-        'detect',
-        lambda self, own, _, frame: (
-            keys.append(int(own.proposals[0, 0]))
-            or windows.append([int(r.proposals[0, 0]) for r in state.window])
-            or Detections()
-        ),
-    )
-    state, frames = model.init_state(video_id=1), video_frames(1, length)
-    for i in range(length):
-        refs = sampler(i, length, None, pad=False)
-        clip = clip_of_frames(1, frames, [i, *refs], num_left_refs=15, frame_stride=1)
-        model.step(clip, state)
-    assert keys == list(range(length))
-    clamped = [[min(max(f + d, 0), length - 1) for d in range(-15, 16)] for f in range(length)]
-    assert windows == clamped
+def window_of(key: int, held: list[int], new: list[int], before: int, stride: int) -> list[int]:
+    """Frames of a literal window: a list whose slot number `before` is the key frame.
+
+    Every `stride` frames it moves by one and the key frame is in it; between, the key frame
+    replaces what the slot holds.
+    """
+    if key == 0:
+        return new
+    if key % stride == 0:
+        return [*held[1:], *new]
+    return [*held[:before], key, *held[before + 1 :]]
 
 
-def test_a_sliding_window_computes_every_frame_once(monkeypatch):
-    length, model, seen = 12, tiny_model('selsa'), []
-    compute = type(model).compute_regions
-    monkeypatch.setattr(
-        type(model),
-        'compute_regions',
-        lambda self, images, frames, state: (
-            seen.extend(f.frame_id for f in frames) or compute(self, images, frames, state)
-        ),
-    )
-    sampler = RefSampler(frame_range=[-3, 3], num_ref_imgs=6, method='test_with_fix_stride')
-    state, frames = model.init_state(video_id=1), video_frames(1, length)
-    for i in range(length - 3):  # beyond, the last frame comes again and again
-        refs = sampler(i, length, None, pad=False)
-        clip = clip_of_frames(1, frames, [i, *refs], num_left_refs=3, frame_stride=1)
-        model.step(clip, state)
-    assert seen == list(range(length))
+@pytest.mark.parametrize(
+    ('low', 'high', 'stride', 'length'),
+    [(-3, 3, 1, 12), (-2, 2, 3, 14), (-1, 3, 2, 9), (-3, 0, 2, 9)],
+)
+def test_a_window_with_gaps_equals_a_literal_one(low, high, stride, length):
+    model = tiny_model('selsa')
+    sampler = dict(
+        frame_range=[low, high], num_ref_imgs=high - low, stride=stride,
+        method='test_with_fix_stride',
+    )  # fmt: skip
+    clips, held, refs = planned_clips(model, 1, length, sampler), [], []
+    for key, clip in enumerate(clips):
+        assert {frame.role for frame in clip.refs} <= {'window'}
+        held = window_of(key, held, [frame.frame_id for frame in clip.refs], -low, stride)
+        assert held[-low] == key and len(held) == high - low + 1
+        refs.append([*held[:-low], *held[-low + 1 :]])
+        if stride == 1:
+            around = [min(max(key + d, 0), length - 1) for d in range(low, high + 1)]
+            assert held == around
+    assert_close(run(model, clips), literal_selsa(model, clips, refs))
+
+
+def test_a_sliding_window_computes_every_frame_once(computed):
+    model, length = tiny_model('selsa'), 12
+    counts = computed(model)
+    sampler = dict(frame_range=[-3, 3], num_ref_imgs=6, method='test_with_fix_stride')
+    clips = planned_clips(model, 1, length, sampler)[: length - 3]  # then the last one comes again
+    run(model, [packed_once(clip) for clip in clips])
+    assert sum(counts) == length  # the first frame is in the first window four times
 
 
 def test_a_window_cannot_start_in_the_middle():
     model = tiny_model('selsa')
-    clip = clip_of_frames(1, video_frames(1, 8), [5], num_left_refs=3, frame_stride=1)
-    with pytest.raises(ValueError, match='starts at frame 5 without references'):
+    frames = video_frames(1, 8)
+    clip = clip_of_frames(1, frames, [5, 7, 8 - 1], ['window'] * 2)
+    with pytest.raises(ConfigError, match='starts at frame 5 without the frames of its window'):
         model.step(clip, model.init_state(video_id=1))
 
 
-def test_fixed_stride_runs_for_real_with_gaps():
-    model, length = tiny_model('selsa'), 9
-    sampler = RefSampler(
-        frame_range=[-2, 2], num_ref_imgs=4, stride=3, method='test_with_fix_stride'
-    )
-    state, frames = model.init_state(video_id=1), video_frames(1, length)
-    for i in range(length):
-        refs = sampler(i, length, None, pad=False)
-        clip = clip_of_frames(1, frames, [i, *refs], num_left_refs=2, frame_stride=3)
-        found, _ = model.step(clip, state)
-        assert found.image_id == 1000 + i
-        assert len(state.window) == 5
+def test_a_window_of_the_past_follows_the_config():
+    model = tiny_model('selsa')
+    window = dict(method='test_with_fix_stride', num_ref_imgs=6, frame_range=[-3, 3], stride=2)
+    for given, reach, stride in ((window, 6, 2), (None, 14, 10)):
+        plan = model.plan('causal', given)
+        assert (plan.sampler.low, plan.sampler.high, plan.sampler.stride) == (-reach, 0, stride)
+        assert plan.in_order and plan.lookahead == 0
+    assert model.plan('offline', window).lookahead == 6
+
+
+def test_windows_of_two_videos_side_by_side_equal_each_alone():
+    model = tiny_model('selsa')
+    sampler = dict(frame_range=[-2, 2], num_ref_imgs=4, stride=2, method='test_with_fix_stride')
+    videos = {video: planned_clips(model, video, 6, sampler) for video in (1, 2)}
+    alone = {video: run(model, clips) for video, clips in videos.items()}
+    states = {video: model.init_state(video_id=video) for video in videos}
+    for i in (0, 2, 4):  # two frames of each
+        clips = [clip for clips in videos.values() for clip in clips[i : i + 2]]
+        found = model.step_batch(clips, [states[clip.key.video_id] for clip in clips])
+        assert_close(found, [alone[clip.key.video_id][clip.key.frame_id] for clip in clips])
+    assert all(len(state.contexts[REGIONS].window) == 5 for state in states.values())
 
 
 def test_a_video_without_references_has_itself():
@@ -151,24 +163,7 @@ def test_a_video_without_references_has_itself():
 
 def test_gradient_flows_through_references():
     model = tiny_model('selsa').train()
-    batch = model.data_preprocessor(training_clips(1), training=True)['batches'][0]
+    batch = training_batch(model, training_clips(model, 1))
     batch.images.requires_grad_()
-    losses = model.loss(batch)
-    sum(v for k, v in losses.items() if 'loss' in k).backward()
-    assert batch.images.grad[:, 1:].abs().max() > 0
-
-
-def test_training_needs_references():
-    model = tiny_model('selsa').train()
-    clip = training_clips(1)[0]
-    clip.frames, clip.images = clip.frames[:1], clip.images[:1]
-    with pytest.raises(ValueError, match='ref_img_sampler'):
-        model(**model.data_preprocessor([clip], training=True))
-
-
-def test_head_must_take_references():
-    cfg = tiny_config('selsa')
-    cfg.detector.roi_head.bbox_head.type = 'Shared2FCBBoxHead'
-    cfg.detector.roi_head.bbox_head.pop('aggregator')
-    with pytest.raises(ConfigError, match='needs a bbox_head that takes references'):
-        MODELS.build(cfg)
+    total(model.loss(batch)).backward()
+    assert batch.images.grad[1:].abs().max() > 0

@@ -8,7 +8,8 @@ from test_swin import TINY, images, randomise
 from torch import nn
 
 from mmdet.models.backbones import STPNSwinTransformer, SwinTransformer
-from mmdet.models.backbones.swin_layers import PatchMerging, WindowAttention
+from mmdet.models.backbones.swin_layers import PatchMerging
+from mmdet.models.backbones.window_attention import WindowAttention
 from mmdet.models.vid.prompt_predictors import AttentionPromptPredictor
 from mmdet.registry import MODELS
 

@@ -9,7 +9,7 @@ from golden import load_json
 from naive_swin import block_output
 from torch import nn
 
-from mmdet.models.backbones import SwinTransformer, swin_layers, windows
+from mmdet.models.backbones import SwinTransformer, pieces, swin_layers, windows
 from mmdet.registry import MODELS
 
 TINY = dict(
@@ -182,7 +182,7 @@ def test_work_in_pieces_changes_nothing(monkeypatch):
     model, x = tiny(), images(2, 3, 50, 70)
     expected = [level.detach() for level in model(x)]
     for piece in (1, 1000, 2**30):
-        monkeypatch.setattr(swin_layers, 'PIECE', piece)
+        monkeypatch.setattr(pieces, 'PIECE', piece)
         with torch.inference_mode():
             for got, want in zip(model(x), expected, strict=True):
                 torch.testing.assert_close(got, want, rtol=0, atol=1e-5)

@@ -1,34 +1,35 @@
 """What every detector shares: states of videos, admission of frames, order of clips."""
 
-from dataclasses import dataclass, field
-
 import pytest
 import torch
 from tiny_detector import random_clip, tiny_detector
 
 import mmdet.models  # noqa: F401
-from mmdet.models.vid import BaseVideoDetector, VideoState
-from mmdet.structures import Clip, Detections
-
-
-@dataclass
-class CountingState(VideoState):
-    seen: list[int] = field(default_factory=list)
+from mmdet.models.base import BaseVideoDetector
+from mmdet.models.detections import BatchDetections
+from mmdet.structures import Clip
 
 
 class Counter(BaseVideoDetector):
-    """A detector with memory: it reports how many frames of the video came before."""
+    """A detector with memory: its label tells how many frames of the video came before."""
 
-    def make_state(self, **common) -> CountingState:
-        return CountingState(**common)
+    fixed_size = True
 
-    def predict(self, batch, states) -> list[Detections]:
-        (state,) = states
-        assert state.is_new == (not state.seen)
-        state.seen.append(batch.clips[0].key.image_id)
-        return [
-            Detections(scores=torch.rand(1, generator=state.generator), image_id=len(state.seen))
-        ]
+    def init_state(self, video_id=0, seed=0):
+        state = super().init_state(video_id, seed)
+        state.contexts['seen'] = []
+        return state
+
+    def detect_batch(self, batch, states) -> BatchDetections:
+        labels, scores = [], []
+        for clip, state in zip(batch.clips, states, strict=True):
+            seen = state.contexts['seen']
+            assert state.frames_seen <= len(seen) and state.is_new == (state.frames_seen == 0)
+            seen.append(clip.key.image_id)
+            labels.append([len(seen)])
+            scores.append(torch.rand(1, generator=state.generator))
+        labels, ones = torch.tensor(labels), torch.ones(len(states), 1)
+        return BatchDetections(ones[..., None].expand(-1, 1, 4), torch.stack(scores), labels, ones)
 
 
 def counter() -> Counter:
@@ -46,8 +47,8 @@ def test_two_videos_can_be_interleaved():
     for i in range(3):
         for v in videos:
             detections, states[v] = model.step(videos[v][i], states[v])
-            assert detections.image_id == i + 1
-    assert [states[v].seen for v in videos] == [[0, 1, 2]] * 2
+            assert detections.labels.tolist() == [i + 1] and detections.image_id == i
+    assert [states[v].contexts['seen'] for v in videos] == [[0, 1, 2]] * 2
 
 
 def test_a_state_may_appear_several_times_and_its_clips_are_taken_in_order():
@@ -55,8 +56,8 @@ def test_a_state_may_appear_several_times_and_its_clips_are_taken_in_order():
     a, b = model.init_state(video_id=1), model.init_state(video_id=2)
     clips = [frames(1, 2)[0], frames(2, 1)[0], frames(1, 2)[1]]
     found = model.step_batch(clips, [a, b, a])
-    assert [d.image_id for d in found] == [1, 1, 2]
-    assert (a.frames_seen, b.frames_seen, a.seen) == (2, 1, [0, 1])
+    assert [d.labels.item() for d in found] == [1, 1, 2]
+    assert (a.frames_seen, b.frames_seen, a.contexts['seen']) == (2, 1, [0, 1])
 
 
 def test_randomness_depends_on_the_seed_and_the_video_alone():

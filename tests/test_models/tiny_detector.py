@@ -15,7 +15,7 @@ MODEL_CONFIGS = Path(__file__).resolve().parents[2] / 'configs/_base_/models'
 
 NARROW = {
     'backbone.depth': 18,
-    'backbone.base_channels': 8,
+    'backbone.base_channels': 12,  # see CHANNELS in tiny_video_models.py
     'backbone.init_cfg': None,
     'neck.out_channels': 16,
     'rpn_head.in_channels': 16,
@@ -26,7 +26,7 @@ NARROW = {
     'train_cfg.rpn_proposal.max_per_img': 60,
     'test_cfg.rpn.max_per_img': 30,
 }
-NECK_INPUTS = {'dc5': [64], 'fpn': [8, 16, 32, 64]}
+NECK_INPUTS = {'dc5': [96], 'fpn': [12, 24, 48, 96]}
 
 
 def tiny_config(kind: str, options: dict | None = None, unlimited: bool = False) -> Config:

@@ -4,6 +4,7 @@ import shutil
 import sys
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -250,3 +251,33 @@ def test_checks_that_end_or_hang_their_process(repo, tmp_path, monkeypatch):
         ('hangs', 'no answer in 3 s', 'FAULT'),
         ('fine', 'yes', 'ok'),
     ]
+
+
+def test_versions_that_read_wrong_are_too_old(monkeypatch):
+    """PyAV before 17 decodes HD with the colours of SD, OpenCV before 5 leaves WebP turned."""
+    from diagnosis import packages
+
+    required = dict(map(packages.split_requirement, packages.requirements()[0]))
+    for name, version in {'av': '16.1.0', 'opencv-python-headless': '4.12.0.88'}.items():
+        monkeypatch.setattr(packages, 'installed', lambda _, name=name, v=version: [(name, v)])
+        (found,) = packages.check_required(name, required[name])
+        assert found.status == 'FAULT' and found.value == f'{version} is too old'
+        assert found.advice == f"pip install --upgrade '{name}>={required[name]}'"
+
+
+def test_colours_of_another_standard_are_a_note(monkeypatch):
+    from diagnosis import toolbox
+
+    from mmdet.video.writer import VideoWriter
+
+    to_hd = np.array([[0.0722, 0.7152, 0.2126], [0.5, -0.3854, -0.1146], [-0.0458, -0.4542, 0.5]])
+    to_sd = np.array([[0.114, 0.587, 0.299], [0.5, -0.3313, -0.1687], [-0.0813, -0.4187, 0.5]])
+    wrong = to_hd.T @ np.linalg.inv(to_sd).T  # BGR to YCbCr of BT.709, and back by BT.601
+    right = VideoWriter.write
+
+    def write(self, image):
+        right(self, np.clip(image @ wrong, 0, 255).round().astype(np.uint8))
+
+    monkeypatch.setattr(VideoWriter, 'write', write)
+    found = {finding.name: finding for finding in toolbox.check_video()}
+    assert found['read video'].status == 'note' and 'changed by' in found['read video'].value

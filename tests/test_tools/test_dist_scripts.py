@@ -1,5 +1,6 @@
 """The launch scripts: argument orders, and two processes on a CPU equal one."""
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -8,11 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from mmdet import apis
+from mmdet.core.errors import NonFiniteLossError
 from mmdet.engine.loops import VideoTrainLoop
 
 STUB = """#!/usr/bin/env bash
@@ -199,6 +203,58 @@ def test_a_signal_to_one_rank_stops_and_saves_all(toy, whole, tmp_path):
     resumed = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['state_dict']
     for name, value in expected.items():
         assert torch.equal(resumed[name], value), name
+
+
+def _train_and_note(toy, work_dir, **options):
+    """Writes the losses of this rank's iterations beside the log."""
+    losses = []
+    original = VideoTrainLoop.run_iter
+
+    def run_iter(self, index, batch):
+        train_step = self.runner.model.train_step
+
+        def noting(batch, optim_wrapper):
+            losses.append(train_step(batch, optim_wrapper))
+            return losses[-1]
+
+        self.runner.model.train_step = noting
+        original(self, index, batch)
+        self.runner.model.train_step = train_step
+
+    VideoTrainLoop.run_iter = run_iter
+    apis.train(toy, work_dir=work_dir, **options)
+    values = [float(step['loss'].detach()) for step in losses]
+    Path(work_dir, f'rank_{os.environ["RANK"]}.json').write_text(json.dumps(values))
+
+
+@pytest.mark.dist
+def test_the_logged_loss_is_the_mean_over_ranks(toy, tmp_path):
+    in_parallel(2, _train_and_note, toy, work_dir=str(tmp_path), seed=3, validate=False)
+    ranks = np.array([json.loads((tmp_path / f'rank_{r}.json').read_text()) for r in (0, 1)])
+    assert ranks.shape == (2, 8) and (abs(ranks[0] - ranks[1]) > 1e-3).all()
+    lines = [json.loads(line) for line in next(tmp_path.rglob('scalars.json')).open()]
+    assert [line['step'] for line in lines] == [1, 4, 8]
+    for line in lines:
+        assert line['loss'] == pytest.approx(ranks[:, : line['step']].mean(), rel=1e-6)
+
+
+@pytest.mark.dist
+def test_a_loss_that_is_not_finite_on_one_rank_stops_both(toy, tmp_path):
+    """Each says so itself, instead of waiting for the other until the timeout."""
+    in_parallel(2, _train_with_a_bad_rank, toy, work_dir=str(tmp_path), seed=3)
+    texts = [(tmp_path / f'error_{rank}.txt').read_text() for rank in (0, 1)]
+    assert 'another process is not finite at iteration 3 (epoch 1)' in texts[0]
+    assert 'The loss is not finite at iteration 3 (epoch 1): loss nan' in texts[1]
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def _train_with_a_bad_rank(toy, work_dir, **options):
+    if os.environ['RANK'] == '1':
+        options['cfg_options'] = {'model.explode_at': 3}
+    try:
+        apis.train(toy, work_dir=work_dir, **options)
+    except NonFiniteLossError as error:
+        Path(work_dir, f'error_{os.environ["RANK"]}.txt').write_text(str(error))
 
 
 @pytest.mark.dist

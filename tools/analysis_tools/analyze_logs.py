@@ -39,15 +39,15 @@ def main() -> None:
         logs = [load_training(path) for path in args.logs]
         runs = dict(zip(name_runs(args.logs), logs, strict=True))
         keys = keys_to_show(runs, args.keys)
+        print(text_table(*summary_rows(runs, keys)))
+        if args.out:
+            plot_logs(runs, keys, args.out, args.smooth)
+            print(f'Written: {args.out}')
+        if args.csv:
+            write_csv(args.csv, ['run', 'key', 'axis', 'step', 'value'], curve_rows(runs, keys))
+            print(f'Written: {args.csv}')
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
-    print(text_table(*summary_rows(runs, keys)))
-    if args.out:
-        plot_logs(runs, keys, args.out, args.smooth)
-        print(f'Written: {args.out}')
-    if args.csv:
-        write_csv(args.csv, ['run', 'key', 'axis', 'step', 'value'], curve_rows(runs, keys))
-        print(f'Written: {args.csv}')
 
 
 if __name__ == '__main__':

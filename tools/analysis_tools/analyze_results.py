@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmengine.config import DictAction
+from mmdet.core.options import OptionsAction
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -23,14 +23,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--eval-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
-        help='motion_file=FILE.mat, frame_list=FILE.txt, classes=a,b, metrics=vid',
+        help='motion_file=FILE.mat, frame_list=FILE.txt, classes=[a,b], metrics=vid',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
         help='change config keys: test_dataloader.dataset.img_prefix=DIR',
     )

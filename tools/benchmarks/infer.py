@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .machine import describe_machine
-from .synthetic import video_clip, write_frames
+from .synthetic import planned_refs, video_clip, write_frames
 
 STAGES = ('decode', 'resize', 'pack', 'transfer', 'backbone', 'neck', 'RPN', 'RoI', 'post')
 FRAME_SIZE = (1280, 720)
@@ -51,7 +51,7 @@ class StageTimer:
         for owner, name, stage in (
             (model.data_preprocessor, 'forward', 'transfer'),
             (detector.backbone, 'forward', 'backbone'),
-            (detector.neck, 'forward', 'neck'),
+            *([(detector.neck, 'forward', 'neck')] if detector.neck is not None else []),
             (detector, 'propose', 'RPN'),
             (detector.roi_head, 'detections', 'post'),
         ):
@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from mmdet.engine.amp import autocast
+    from mmdet.engine.compile import compile_static_parts
 
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     cfg, model = build_model(args.config, args.cfg_options, device)
@@ -92,17 +93,21 @@ def run(args: argparse.Namespace) -> None:
     )
     timer = StageTimer(device)
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_frames(Path(folder), args.warmup + args.frames + 1, *FRAME_SIZE)
+        sampler, count = dataset.get('ref_img_sampler'), args.warmup + args.frames + 1
+        plan = model.plan('offline', sampler)
+        ahead = plan.lookahead if plan is not None else 0  # no frame at the end of the video
+        paths = write_frames(Path(folder), count + ahead, *FRAME_SIZE)
         images = None
         pipeline = timed_pipeline(dataset.pipeline, timer)
-        refs = reference_ids(dataset.get('ref_img_sampler'), len(paths))
+        refs = [planned_refs(model, 'offline', sampler, i, len(paths)) for i in range(count)]
         unit, images = backbone_unit(model, pipeline, paths, timer)
         if args.compile:
             compile_static_parts(model)
         timer.attach(model)
         with autocast(args.amp, device):
             first = run_video(model, pipeline, paths, refs, timer)
-    print(f'padded input {tuple(images.shape[-2:])}, {len(refs)} references, torch default threads')
+    size, number = tuple(images.shape[-2:]), len(refs[0])
+    print(f'padded input {size}, {number} references, torch default threads')
     show(first[0], first[1 + args.warmup :], unit)
 
 
@@ -118,13 +123,6 @@ def build_model(config: str, options: list[str], device: torch.device):
     return cfg, MODELS.build(cfg.model).to(device).eval()
 
 
-def compile_static_parts(model: torch.nn.Module) -> None:
-    """Compile what does the same for every image of a size; the first images take longer."""
-    detector = getattr(model, 'detector', model)
-    for part in (detector.backbone, detector.neck):
-        part.forward = torch.compile(part.forward)
-
-
 def timed_pipeline(configs: list[dict], timer: StageTimer) -> list[Callable]:
     """The transforms of a test pipeline, the first two of which are timed by name."""
     from mmdet.datasets.transforms import Pipeline
@@ -134,14 +132,6 @@ def timed_pipeline(configs: list[dict], timer: StageTimer) -> list[Callable]:
     return [timer.wrap(name, t) for name, t in zip(names, transforms, strict=False)]
 
 
-def reference_ids(sampler: dict | None, length: int) -> list[int]:
-    from mmdet.datasets.ref_sampling import RefSampler
-
-    if sampler is None:
-        return []
-    return RefSampler(**sampler)(0, length, np.random.default_rng(0), pad=False)
-
-
 def load(pipeline: list[Callable], clip):
     for transform in pipeline:
         clip = transform(clip, np.random.default_rng(0))
@@ -149,15 +139,19 @@ def load(pipeline: list[Callable], clip):
 
 
 def run_video(model, pipeline, paths, refs, timer: StageTimer) -> list[dict[str, float]]:
-    """Seconds per stage of every frame of one video."""
+    """Seconds per stage of every frame of one video.
+
+    Args:
+        refs: what comes with each of them.
+    """
     state = model.init_state(video_id=1)
     frames = []
-    for i in range(len(paths)):
+    for i, own in enumerate(refs):
         with timer.frame() as seconds:
-            clip = load(pipeline, video_clip(paths, i, refs if i == 0 else []))
+            clip = load(pipeline, video_clip(paths, i, own))
             _, state = model.step(clip, state)
         frames.append(seconds)
-        print(f'\rframe {i + 1}/{len(paths)}: {seconds["total"]:.2f} s', end='', flush=True)
+        print(f'\rframe {i + 1}/{len(refs)}: {seconds["total"]:.2f} s', end='', flush=True)
     print()
     return frames
 
@@ -166,7 +160,7 @@ def run_video(model, pipeline, paths, refs, timer: StageTimer) -> list[dict[str,
 def backbone_unit(model, pipeline, paths, timer: StageTimer, repeats: int = 5):
     """Median seconds of the backbone on one frame, contiguous float32 input; and that input."""
     clip = load(pipeline, video_clip(paths, 0))
-    images = model.data_preprocessor([clip])['batches'][0].key_images.contiguous()
+    images = model.data_preprocessor([clip])['batches'][0].images.contiguous()
     backbone = getattr(model, 'detector', model).backbone
     times = []
     for _ in range(repeats + 1):

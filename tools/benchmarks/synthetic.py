@@ -4,7 +4,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
+from mmdet.plans import Refs
 from mmdet.structures import Clip, Frame
 
 
@@ -22,21 +24,34 @@ def write_frames(folder: Path, count: int, width: int, height: int) -> list[Path
     return paths
 
 
-def video_clip(paths: list[Path], frame: int, refs: list[int] = ()) -> Clip:
+def video_clip(paths: list[Path], frame: int, refs: Refs = ()) -> Clip:
     """The clip of a key frame and its references, before the pipeline."""
     return Clip(
         [
             Frame(
-                path=str(paths[i]), image_id=i + 1, video_id=1, frame_id=i, video_length=len(paths)
+                path=str(paths[i]),
+                image_id=i + 1,
+                video_id=1,
+                frame_id=i,
+                video_length=len(paths),
+                role=role,
             )
-            for i in (frame, *refs)
+            for role, i in (('key', frame), *refs)
         ]
     )
 
 
-def training_clip(paths: list[Path], transforms, frames: list[int]) -> Clip:
+def planned_refs(
+    model: torch.nn.Module, mode: str, sampler: dict | None, frame: int, length: int
+) -> Refs:
+    """What the model's plan gives a key frame of a video."""
+    plan = model.plan(mode, sampler)
+    return plan(frame, length, np.random.default_rng(0)) if plan is not None else []
+
+
+def training_clip(paths: list[Path], transforms, frame: int, refs: Refs) -> Clip:
     """A packed clip with three boxes on its key frame."""
-    clip = video_clip(paths, frames[0], frames[1:])
+    clip = video_clip(paths, frame, refs)
     for transform in transforms:
         clip = transform(clip, np.random.default_rng(0))
     height, width = clip.key.img_shape

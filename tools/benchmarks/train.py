@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from .infer import COMPILE_HELP, FRAME_SIZE, build_model, compile_static_parts
+from .infer import COMPILE_HELP, FRAME_SIZE, build_model
 from .machine import describe_machine
-from .synthetic import training_clip, write_frames
+from .synthetic import planned_refs, training_clip, write_frames
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,8 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.registry import init_default_scope
 
     from mmdet.datasets.transforms import Pipeline
+    from mmdet.engine.compile import compile_static_parts
+    from mmdet.engine.optim import with_fused
 
     init_default_scope('mmdet')  # else --amp is mmengine's, which refuses the CPU
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -39,18 +41,20 @@ def run(args: argparse.Namespace) -> None:
         compile_static_parts(model)
     if args.amp:
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=args.amp)
-    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    optim_wrapper = build_optim_wrapper(model, with_fused(cfg.optim_wrapper))
     sampler = cfg.train_dataloader.dataset.datasets[0].ref_img_sampler
     refs = sampler.num_ref_imgs if sampler else 0
     with tempfile.TemporaryDirectory() as folder:
         paths = write_frames(Path(folder), refs + 1, *FRAME_SIZE)
         pipeline = Pipeline(cfg.test_dataloader.dataset.pipeline).transforms
-        clips = [training_clip(paths, pipeline, list(range(refs + 1))) for _ in range(args.batch)]
+        plan = planned_refs(model, 'train', sampler, refs // 2, len(paths))  # all other frames
+        clips = [training_clip(paths, pipeline, refs // 2, plan) for _ in range(args.batch)]
     print(describe_machine())
     print(
         f'{args.config}: {cfg.model.type}, {args.amp or "fp32"}, {args.batch} clip(s) of '
         f'{refs + 1} frame(s) {tuple(clips[0].images.shape[1:3])}'
-        + ', backbone and neck compiled' * args.compile
+        + ', backbone and neck compiled'
+        * args.compile
     )
     times = [
         timed_step(model, clips, optim_wrapper, device) for _ in range(args.warmup + args.steps)

@@ -37,7 +37,7 @@ def check_disk() -> Iterator[Finding]:
     shared = Path('/dev/shm')
     if shared.is_dir() and shutil.disk_usage(shared).total < LOW_SHM_GB * 1e9:
         size = shutil.disk_usage(shared).total / 1e6
-        what = f'{size:.0f} MB: data workers may die with a bus error'
+        what = f'{size:.0f} MB: room for few data workers, so loading is slow'
         yield Finding('/dev/shm', what, NOTE, 'docker run --shm-size=8g ...')
 
 

@@ -77,10 +77,11 @@ def check_video() -> Iterator[Finding]:
 
 
 def _frames() -> list:
-    """Grey frames [H, W, 3] that grow lighter."""
+    """Frames [H, W, 3] of one colour each; colours of SD for those of HD are off by up to 13."""
     import numpy as np
 
-    return [np.full((SIZE[1], SIZE[0], 3), 40 + 30 * i, np.uint8) for i in range(FRAMES)]
+    colors = [(30, 40 + 30 * i, 220 - 30 * i) for i in range(FRAMES)]
+    return [np.full((SIZE[1], SIZE[0], 3), color, np.uint8) for color in colors]
 
 
 def _write(path: Path) -> None:

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
+
+from mmdet.core.options import OptionsAction
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -14,7 +16,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
         help='change config keys: optim_wrapper.optimizer.lr=0.01',
     )
@@ -57,12 +59,10 @@ def main() -> None:
 
     with plain_errors():
         text = text_of(args)
-    if args.out is None:
-        print(text, end='')
-        return
-    with atomic_write(args.out) as file:
-        file.write(text)
-    print(f'Wrote {args.out}')
+        if args.out is not None:
+            with atomic_write(args.out) as file:
+                file.write(text)
+    print(text if args.out is None else f'Wrote {args.out}\n', end='')
 
 
 if __name__ == '__main__':

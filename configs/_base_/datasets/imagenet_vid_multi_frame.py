@@ -57,8 +57,10 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=1,
-    num_workers=2,
-    persistent_workers=False,
+    # A worker decodes and resizes about 100 frames/s of 1280 x 720: six are enough for a model that
+    # takes 2 ms per frame on a GPU.
+    num_workers=6,
+    persistent_workers=True,
     sampler=dict(type='VideoSampler'),
     collate_fn=dict(type='collate_clips'),
     dataset=dict(

@@ -9,6 +9,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10, norm_type=2),
 )
 param_scheduler = [
+    # the cosine ends where the run does: begin + T_max = 1,350
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=51),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, T_max=1225, eta_min=2e-5),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, T_max=1300, eta_min=2e-5),
 ]

@@ -196,9 +196,14 @@ def _annotation_arrays(
         'ann_offsets': np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
         'ann_ids': ids[order],
         'ann_boxes': boxes,
-        'ann_categories': categories[order].astype(np.int32),
+        'ann_categories': _narrow(categories[order]),
         'ann_areas': np.where(np.isnan(areas), boxes[:, 2] * boxes[:, 3], areas),
         'ann_instance_ids': annotations.column('instance_id')[order],
         'ann_iscrowd': annotations.column('iscrowd')[order].astype(bool),
         'ann_ignore': annotations.column('ignore')[order].astype(bool),
     }
+
+
+def _narrow(ids: np.ndarray) -> np.ndarray:
+    """int32 where it holds the ids, which are hashes or times in some files."""
+    return ids.astype(np.int32) if abs(ids).max(initial=0) <= np.iinfo(np.int32).max else ids

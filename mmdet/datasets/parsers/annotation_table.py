@@ -84,6 +84,9 @@ def _texts(values: Sequence) -> Sequence[str] | None:
     return values
 
 
+_LIMITS = {_integers: np.iinfo(np.int64).max, _small_integers: np.iinfo(np.int32).max}
+
+
 @dataclass(frozen=True)
 class Field:
     """How to read a column, its rule in words, and what an absent or null value becomes."""
@@ -99,7 +102,7 @@ _SIZE = Field(_sizes, 'must be a positive integer, in pixels')
 _BOX = Field(_boxes, 'must be four finite numbers [x, y, width, height]')
 
 FIELDS = {
-    'categories': {'id': Field(_small_integers, 'must be an integer'), 'name': _TEXT},
+    'categories': {'id': _ID, 'name': _TEXT},
     'videos': {'id': _ID, 'name': _TEXT},
     'images': {
         'id': _ID,
@@ -113,7 +116,7 @@ FIELDS = {
     'annotations': {
         'id': _ID,
         'image_id': _ID,
-        'category_id': Field(_small_integers, 'must be an integer'),
+        'category_id': _ID,
         'bbox': _BOX,
         'area': Field(_areas, 'must be a finite number', float('nan')),
         'instance_id': Field(_integers, 'must be an integer', -1),
@@ -127,9 +130,12 @@ def value_fault(name: str, field: Field, value: Any) -> str | None:
     """In words, the rule that the value of a field breaks; None if it breaks none."""
     if value is None:
         return f'has no `{name}`' if field.default is REQUIRED else None
-    if field.read((value,)) is None:
-        return f'`{name}` {field.rule}, not {value!r:.100}'
-    return None
+    if field.read((value,)) is not None:
+        return None
+    limit = _LIMITS.get(field.read)
+    if limit is not None and type(value) is int:
+        return f'`{name}` {field.rule} of at most {limit}, not {value!r:.100}'
+    return f'`{name}` {field.rule}, not {value!r:.100}'
 
 
 def entry_faults(list_name: str, entry: Any) -> Iterator[str]:

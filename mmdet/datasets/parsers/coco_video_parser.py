@@ -53,7 +53,7 @@ class CocoVideoIndex:
         ann_offsets: [N + 1] int64; annotations of image i are rows ann_offsets[i] to [i + 1].
         ann_ids: [A] int64.
         ann_boxes: [A, 4] float64, (x, y, width, height) as in the file, pixels.
-        ann_categories: [A] int32, category ids.
+        ann_categories: [A] int32, category ids (int64 where they need it).
         ann_areas: [A] float64, width * height where the file does not say.
         ann_instance_ids: [A] int64, -1 where the file does not say.
         ann_iscrowd, ann_ignore: [A] bool, False where the file does not say.

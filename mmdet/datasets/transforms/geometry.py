@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from mmdet.core.errors import ConfigError
 from mmdet.datasets.transforms.block import block_of, new_block
-from mmdet.registry import TRANSFORMS
+from mmdet.registry import TRANSFORMS, closest
 from mmdet.structures import Clip, Frame
 
 
@@ -18,11 +20,24 @@ def scaled_size(size: tuple[int, int], scale: Sequence[float], keep_ratio: bool)
     """(height, width) of an image of `size` after resizing.
 
     Keeping the ratio, the largest size whose long and short side fit `scale`; small images grow.
+    A side has at least one pixel, however long the other one is.
     """
     if not keep_ratio:
         return int(scale[1]), int(scale[0])
     factor = min(max(scale) / max(size), min(scale) / min(size))
-    return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
+    return max(int(size[0] * factor + 0.5), 1), max(int(size[1] * factor + 0.5), 1)
+
+
+def pillow_size(size: tuple[int, int], scale: Sequence[float]) -> tuple[int, int]:
+    """(height, width) as maskrcnn-benchmark and its descendants compute it.
+
+    The short side is rounded half to even where the long side limits it; the long side is cut off.
+    """
+    short = min(scale)
+    if max(size) / min(size) * short > max(scale):
+        short = round(max(scale) * min(size) / max(size))
+    long = int(short * max(size) / min(size))
+    return (short, long) if size[0] <= size[1] else (long, short)
 
 
 def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -31,22 +46,47 @@ def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
 
 
-def resize_clip(clip: Clip, scale: Sequence[float], keep_ratio: bool = True) -> Clip:
+def resize_clip(
+    clip: Clip, scale: Sequence[float], keep_ratio: bool = True, backend: str = 'cv2'
+) -> Clip:
     """Resize every frame bilinearly; frames that share one image stay equal.
 
     Boxes are multiplied by the float32 factors new / old of each side and clipped to the image.
     """
-    sizes = [scaled_size(frame.image.shape[:2], scale, keep_ratio) for frame in clip.frames]
+    sizes = [
+        target_size(frame.image.shape[:2], scale, keep_ratio, backend) for frame in clip.frames
+    ]
     resized: dict[int, np.ndarray] = {}  # of an image's id: DET clips repeat one image
     sources = [frame.image for frame in clip.frames]  # keeps the ids valid
     for frame, source, image in zip(clip.frames, sources, new_block(sizes), strict=True):
         if id(source) in resized:
             image[...] = resized[id(source)]
         else:
-            cv2.resize(source, image.shape[1::-1], dst=image, interpolation=cv2.INTER_LINEAR)
+            BACKENDS[backend](source, image)
             resized[id(source)] = image
         _set_resized(frame, image)
     return clip
+
+
+def target_size(
+    size: tuple[int, int], scale: Sequence[float], keep_ratio: bool, backend: str
+) -> tuple[int, int]:
+    """(height, width) by the rule that goes with the backend."""
+    if keep_ratio and backend == 'pillow':
+        return pillow_size(size, scale)
+    return scaled_size(size, scale, keep_ratio)
+
+
+def _cv2_resize(source: np.ndarray, out: np.ndarray) -> None:
+    cv2.resize(source, out.shape[1::-1], dst=out, interpolation=cv2.INTER_LINEAR)
+
+
+def _pillow_resize(source: np.ndarray, out: np.ndarray) -> None:
+    image = Image.fromarray(np.ascontiguousarray(source))
+    out[...] = image.resize(out.shape[1::-1], Image.Resampling.BILINEAR)
+
+
+BACKENDS = {'cv2': _cv2_resize, 'pillow': _pillow_resize}
 
 
 def _set_resized(frame: Frame, image: np.ndarray) -> None:
@@ -68,13 +108,19 @@ class Resize:
     Args:
         scale: (long side, short side) in pixels; (width, height) with `keep_ratio=False`.
         keep_ratio: fit into the scale instead of filling it.
+        backend: 'cv2', or 'pillow': antialiased, with the size that MEGA's weights were trained
+            with (1280x720 becomes 999x562, not 1000x563); 11 ms instead of 1 ms for that frame.
+
+    Raises:
+        ConfigError: an unknown backend.
     """
 
-    def __init__(self, scale: Sequence[int], keep_ratio: bool = True):
+    def __init__(self, scale: Sequence[int], keep_ratio: bool = True, backend: str = 'cv2'):
         self.scale, self.keep_ratio = _checked_scale(scale), keep_ratio
+        self.backend = _checked_backend(backend)
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        return resize_clip(clip, self.scale, self.keep_ratio)
+        return resize_clip(clip, self.scale, self.keep_ratio, self.backend)
 
 
 @TRANSFORMS.register_module()
@@ -99,6 +145,12 @@ def _checked_scale(scale: Sequence[int]) -> tuple[int, int]:
     if not isinstance(scale, Sequence) or len(scale) != 2 or min(scale) < 1:
         raise ValueError(f'A scale is (long side, short side) in pixels, not {scale!r}')
     return tuple(scale)
+
+
+def _checked_backend(backend: str) -> str:
+    if backend not in BACKENDS:
+        raise ConfigError(f'Unknown backend {backend!r} of Resize. {closest(backend, BACKENDS)}')
+    return backend
 
 
 @TRANSFORMS.register_module()

@@ -1,30 +1,60 @@
 """The last transform: one tensor for the frames of a clip."""
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from mmdet.datasets.transforms.block import block_of
 from mmdet.registry import TRANSFORMS
-from mmdet.structures import Clip
+from mmdet.structures import Clip, Frame
 
 
 @TRANSFORMS.register_module()
 class PackClip:
-    """Set `clip.images`, [T, H, W, 3] uint8 BGR, and drop the images of the single frames.
+    """Set `clip.images`, [U, H, W, 3] uint8 BGR, and drop the images of the single frames.
+
+    An image that a clip shows several times (DET clips, the references of a short video) is packed
+    once, so that it is also sent to the device and computed once: `clip.rows` tells which is whose.
 
     Raises:
         ValueError: the frames have different sizes; names two of them.
     """
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        block = block_of(clip.frames)
-        if block is None:
-            _check_sizes(clip)
-            block = np.stack([frame.image for frame in clip.frames])
+        _check_sizes(clip)
+        rows = _distinct(clip.frames)
+        count = max(rows) + 1
+        if count < len(rows):
+            clip.rows = rows
+            block = np.stack([clip.frames[rows.index(i)].image for i in range(count)])
+        else:
+            block = block_of(clip.frames)
+            if block is None:
+                block = np.stack([frame.image for frame in clip.frames])
         clip.images = torch.from_numpy(block)
         for frame in clip.frames:
             frame.image = None
         return clip
+
+
+def _distinct(frames: Sequence[Frame]) -> list[int]:
+    """For every frame the number of its image, counting images that differ."""
+    known: dict[str, list[tuple[int, np.ndarray]]] = {}
+    rows, count = [], 0
+    for frame in frames:
+        same_file = known.setdefault(os.fspath(frame.path), [])
+        row = next((r for r, image in same_file if _equal(image, frame.image)), None)
+        if row is None:
+            row, count = count, count + 1
+            same_file.append((row, frame.image))
+        rows.append(row)
+    return rows
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return a is b or np.array_equal(a, b)  # crops of their own make copies of a file differ
 
 
 def _check_sizes(clip: Clip) -> None:

@@ -1,17 +1,17 @@
 """What every aggregator shares: mixing the features of one frame with those of others.
 
-Shapes: N query rows, M reference rows, C channels, K channels of what is kept of a reference.
+Shapes: B frames, N query rows, M reference rows, C channels, K channels of what is kept of a
+reference.
 """
 
-import torch
 from torch import Tensor, nn
 
 
 class Aggregator(nn.Module):
-    """`(query [N, C], refs [M, C]) -> [N, C]`: what each query row takes from the references.
+    """What each query row takes from the references; the caller adds the result to the query.
 
-    The caller adds the result to the query. An aggregator knows nothing of frames, videos or
-    batches: it holds weights, and what is remembered of a video is in that video's state.
+    An aggregator knows nothing of videos: it holds weights, and what is remembered of a video is in
+    that video's state.
 
     Subclasses implement `mix`. What can be computed of a reference alone goes into `project`: it
     is then done once per video, and only its rows are kept.
@@ -22,20 +22,27 @@ class Aggregator(nn.Module):
 
     memory_cfg: dict = {}
 
-    def forward(self, query: Tensor, refs: Tensor) -> Tensor:
-        """What `query` [N, C] takes from `refs` [M, C]: [N, C]."""
-        return self.attend(query, self.project(refs))
+    def forward(self, query: Tensor, refs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """What `query` [B, N, C] takes from `refs` [B, M, C]: [B, N, C]."""
+        return self.attend(query, self.project(refs), valid)
 
     def project(self, refs: Tensor) -> Tensor:
-        """What is kept of `refs` [M, C]: [M, K], row by row; the rows themselves by default."""
+        """What is kept of `refs` [..., C]: [..., K], row by row; the rows themselves by default."""
         return refs
 
-    def attend(self, query: Tensor, keys: Tensor) -> Tensor:
-        """What `query` [N, C] takes from projected references [M, K]: [N, C]; 0 without any."""
-        if len(query) == 0 or len(keys) == 0:
-            return torch.zeros_like(query)
-        return self.mix(query, keys)
+    def attend(self, query: Tensor, keys: Tensor, valid: Tensor | None = None) -> Tensor:
+        """What `query` [B, N, C] takes from projected references [B, M, K]: [B, N, C].
 
-    def mix(self, query: Tensor, keys: Tensor) -> Tensor:
-        """`attend` for N > 0 and M > 0; the order of the references must not matter."""
-        raise NotImplementedError(f'{type(self).__name__} must implement mix(query, keys).')
+        Args:
+            valid: [B, M], which references exist; None for all. A frame without any takes 0, with
+                a gradient of 0 to every weight, so that all ranks have one for all.
+        """
+        if valid is None:
+            return self.mix(query, keys, None)
+        any_valid = valid.any(dim=1)
+        mixed = self.mix(query, keys, valid | ~any_valid[:, None])
+        return mixed * any_valid[:, None, None].to(mixed.dtype)
+
+    def mix(self, query: Tensor, keys: Tensor, valid: Tensor | None) -> Tensor:
+        """`attend` where every frame has a reference; the order of references must not matter."""
+        raise NotImplementedError(f'{type(self).__name__} must implement mix(query, keys, valid).')

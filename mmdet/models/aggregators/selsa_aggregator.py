@@ -1,6 +1,6 @@
 """Multi-head attention of a frame's features over those of other frames.
 
-Shapes: N query rows, M reference rows, C channels.
+Shapes: B frames, N query rows, M reference rows, C channels.
 """
 
 import torch
@@ -39,18 +39,19 @@ class SelsaAggregator(Aggregator):
         self.ref_fc = nn.Linear(in_channels, in_channels)
 
     def project(self, refs: Tensor) -> Tensor:
-        """Keys and values of `refs` [M, C], side by side: [M, 2C]."""
-        return torch.cat([self.ref_fc_embed(refs), self.ref_fc(refs)], dim=1)
+        """Keys and values of `refs` [..., C], side by side: [..., 2C]."""
+        return torch.cat([self.ref_fc_embed(refs), self.ref_fc(refs)], dim=-1)
 
-    def mix(self, query: Tensor, keys_values: Tensor) -> Tensor:
+    def mix(self, query: Tensor, keys_values: Tensor, valid: Tensor | None) -> Tensor:
         queries = self._split(self.fc_embed(query))
-        keys, values = (self._split(x) for x in keys_values.to(queries.dtype).chunk(2, dim=1))
-        mixed = F.scaled_dot_product_attention(queries, keys, values)
-        return self.fc(mixed[0].transpose(0, 1).reshape(len(query), -1))
+        keys, values = (self._split(x) for x in keys_values.to(queries.dtype).chunk(2, dim=-1))
+        mask = None if valid is None else valid[:, None, None]
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        return self.fc(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
-        """[L, C] -> [1, heads, L, d]."""
-        return x.view(1, len(x), self.heads, -1).transpose(1, 2)
+        """[B, L, C] -> [B, heads, L, d]."""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
 @MODELS.register_module()

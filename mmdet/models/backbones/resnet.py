@@ -24,11 +24,12 @@ BLOCKS = {
     50: (Bottleneck, (3, 4, 6, 3)),
     101: (Bottleneck, (3, 4, 23, 3)),
 }
+STYLES = ('pytorch', 'caffe')
 
 
 @MODELS.register_module()
 class ResNet(nn.Module):
-    """ResNet; the stride sits in the 3x3 convolution, every block of a stage has its dilation.
+    """ResNet; every block of a stage has its dilation.
 
     Args:
         depth: 18, 34, 50 or 101.
@@ -37,9 +38,13 @@ class ResNet(nn.Module):
         out_indices: stages (from 0) whose output is returned.
         frozen_stages: the stem and this many stages are not trained; -1 trains everything.
         norm_eval: batch norm keeps its statistics in training.
+        norm_frozen: weight and bias of batch norm are not trained either, in any stage.
+        norm_eps: added to the variance. Weights whose statistics are folded into the scale need 0.
+        style: 'pytorch' has the stride of a bottleneck in its 3x3 convolution, 'caffe' in the first
+            1x1, as the weights that Detectron converted from Caffe want it.
         init_cfg: `dict(type='Pretrained', checkpoint=...)` with a file, an address or
             `torchvision://resnet50`; loaded by `init_weights`, that is, when training.
-        num_stages, style: accepted for 1.x configs; only 4 and 'pytorch' exist.
+        num_stages: accepted for 1.x configs; only 4 exists.
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class ResNet(nn.Module):
         out_indices: tuple[int, ...] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         norm_eval: bool = True,
+        norm_frozen: bool = False,
+        norm_eps: float = 1e-5,
         init_cfg: dict | None = None,
         num_stages: int = 4,
         style: str = 'pytorch',
@@ -58,14 +65,16 @@ class ResNet(nn.Module):
         super().__init__()
         if depth not in BLOCKS:
             raise ConfigError(f'ResNet depth {depth} is unknown. Known: {sorted(BLOCKS)}.')
-        if num_stages != 4 or style != 'pytorch':
+        if num_stages != 4 or style not in STYLES:
             raise ConfigError(
-                f"ResNet has num_stages=4 and style='pytorch' here, got {num_stages} and {style!r}."
+                f'ResNet has num_stages=4 and a style of {STYLES} here, got {num_stages} and '
+                f'{style!r}.'
             )
         self.depth = depth
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.norm_frozen = norm_frozen
         self.init_cfg = init_cfg
 
         self.conv1 = nn.Conv2d(3, base_channels, 7, stride=2, padding=3, bias=False)
@@ -81,12 +90,25 @@ class ResNet(nn.Module):
             channels = width * block.expansion
             self.out_channels.append(channels)
             width *= 2
+        if style == 'caffe':
+            self._move_strides()
+        for norm in self._norms():
+            norm.eps = norm_eps
         self._random_init()
         self._freeze()
 
     @property
     def stages(self) -> list[nn.Sequential]:
         return [self.layer1, self.layer2, self.layer3, self.layer4]
+
+    def _norms(self) -> list[nn.BatchNorm2d]:
+        return [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+
+    def _move_strides(self) -> None:
+        """From the 3x3 convolution of every bottleneck to the 1x1 before it."""
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
 
     def _random_init(self) -> None:
         for module in self.modules():
@@ -109,15 +131,17 @@ class ResNet(nn.Module):
     def _freeze(self) -> None:
         for module in self._frozen_modules():
             module.requires_grad_(False)
+        if self.norm_frozen:
+            for norm in self._norms():
+                norm.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'ResNet':
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
         if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+            for norm in self._norms():
+                norm.eval()
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mmdet.core.errors import ConfigError
 from mmdet.models.backbones.swin import SwinTransformer
-from mmdet.models.backbones.swin_layers import PatchMerging, ShiftedWindowAttention
+from mmdet.models.backbones.swin_layers import PatchMerging
+from mmdet.models.backbones.window_attention import ShiftedWindowAttention
 from mmdet.models.backbones.windows import PROMPT_ORDERS
 from mmdet.registry import MODELS, check_arguments
 

@@ -4,25 +4,18 @@ B: images, C: channels of a stage, H, W: its token map, P: prompts (none here, s
 `STPNSwinTransformer`). Tokens are [B, P + H*W, C] until the output.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmdet.core.errors import ConfigError
+from mmdet.models.backbones.pieces import in_pieces
 from mmdet.models.backbones.pretrained import load_pretrained
 from mmdet.models.backbones.swin_convert import swin_weights
-from mmdet.models.backbones.swin_layers import (
-    FFN,
-    PatchEmbed,
-    PatchMerging,
-    ShiftedWindowAttention,
-    SwinBlock,
-    WindowAttention,
-    in_pieces,
-)
+from mmdet.models.backbones.swin_layers import FFN, PatchEmbed, PatchMerging, SwinBlock
+from mmdet.models.backbones.window_attention import ShiftedWindowAttention, WindowAttention
 from mmdet.registry import MODELS
 
 
@@ -39,11 +32,15 @@ class SwinStage(nn.Module):
     ) -> Tensor:
         """The stage's own map [B, P + H*W, C]; merging it is left to the caller."""
         for block in self.blocks:
-            if with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, hw, num_prompts, use_reentrant=False)
-            else:
-                x = block(x, hw, num_prompts)
+            x = run_block(block, with_cp, x, hw, num_prompts)
         return x
+
+
+def run_block(block: SwinBlock, with_cp: bool, *inputs) -> Tensor:
+    """A block's output; `with_cp` keeps only the inputs for the backward pass."""
+    if with_cp and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False)
+    return block(*inputs)
 
 
 @MODELS.register_module()
@@ -139,8 +136,7 @@ class SwinTransformer(nn.Module):
                 for i in range(len(image))
             ]
             return tuple(torch.cat(maps) for maps in zip(*singles, strict=True))
-        x, hw = self.patch_embed(image)
-        x = self.drop_after_pos(x)
+        x, hw = self._embed(image)
         num_prompts = 0
         if prompts is not None:
             num_prompts = prompts.shape[1]
@@ -149,11 +145,19 @@ class SwinTransformer(nn.Module):
         for i, stage in enumerate(self.stages):
             x = stage(x, hw, num_prompts, self.with_cp)
             if i in self.out_indices:
-                patches = getattr(self, f'norm{i}')(x[:, num_prompts:])
-                maps.append(patches.unflatten(1, hw).permute(0, 3, 1, 2))
+                maps.append(self._output(i, x[:, num_prompts:], hw))
             if stage.downsample is not None:
                 x, hw = stage.downsample(x, hw, num_prompts)
         return tuple(maps)
+
+    def _embed(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """[B, 3, h, w] -> the tokens [B, H*W, C] that enter the first stage, and (H, W)."""
+        x, hw = self.patch_embed(image)
+        return self.drop_after_pos(x), hw
+
+    def _output(self, stage: int, patches: Tensor, hw: tuple[int, int]) -> Tensor:
+        """A stage's tokens [B, H*W, C] -> the map [B, C, H, W] that is returned."""
+        return getattr(self, f'norm{stage}')(patches).unflatten(1, hw).permute(0, 3, 1, 2)
 
     def _freeze(self) -> None:
         if self.frozen_stages < 0:
@@ -168,11 +172,14 @@ class SwinTransformer(nn.Module):
         self._freeze()
         return self
 
+    def _own_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The entries of a pretrained file for this model, under its names."""
+        return swin_weights(state, self, self.convert_weights)
+
     def init_weights(self) -> None:
         """The pretrained file of `init_cfg`; without one, Swin's own random initialisation."""
         if self.init_cfg is not None:
-            convert = partial(swin_weights, model=self, convert=self.convert_weights)
-            load_pretrained(self, self.init_cfg, convert=convert)
+            load_pretrained(self, self.init_cfg, convert=self._own_weights)
             return
         for module in self.modules():
             if isinstance(module, nn.Linear):

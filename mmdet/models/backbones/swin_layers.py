@@ -1,50 +1,18 @@
-"""The layers of a Swin Transformer: patch embedding, window attention, FFN, patch merging.
+"""The layers of a Swin Transformer: patch embedding, blocks with their FFN, patch merging.
 
 B: images, C: channels of a stage, H, W: its token map, P: prompts (none in a plain Swin, see
 `STPNSwinTransformer`), R = P + H*W: rows, M: windows of an image, T: tokens of a window.
 
-Every map of tokens is [B, R, C]. On a CPU without gradients the work is done in pieces that stay in
-the cache: at 1008x576 the hidden layer of the first stage alone is 56 MB, and fetching such buffers
-from the system page by page took as long as the arithmetic.
+Every map of tokens is [B, R, C].
 """
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmdet.core.errors import ConfigError
-from mmdet.models.backbones.windows import (
-    WindowGrid,
-    from_windows,
-    relative_position_index,
-    to_windows,
-    window_grid,
-)
-
-PIECE = 2**22  # bytes of the widest buffer of a piece of work
-
-
-def in_pieces(x: Tensor) -> bool:
-    return x.device.type == 'cpu' and not torch.is_grad_enabled()
-
-
-def _rows_in_a_piece(x: Tensor, width: int) -> int:
-    return max(1, PIECE // (width * _compute_dtype(x).itemsize))
-
-
-def _row_by_row(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
-    """`function(x)` for a function that treats rows alone; `width`: of its widest buffer."""
-    if not in_pieces(x):
-        return function(x)
-    pieces = x.flatten(0, 1).split(_rows_in_a_piece(x, width))
-    return torch.cat([function(piece) for piece in pieces]).unflatten(0, x.shape[:2])
-
-
-def _compute_dtype(x: Tensor) -> torch.dtype:
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+from mmdet.models.backbones.pieces import row_by_row
+from mmdet.models.backbones.window_attention import ShiftedWindowAttention
 
 
 class DropPath(nn.Module):
@@ -61,109 +29,6 @@ class DropPath(nn.Module):
         return x * x.new_empty(len(x), 1, 1).bernoulli_(keep).div_(keep)
 
 
-class WindowAttention(nn.Module):
-    """Multi-head attention among the tokens of a window, biased by their relative position.
-
-    Only patch tokens have positions: logits to and from prompts get no bias.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        window_size: int,
-        qkv_bias: bool = True,
-        qk_scale: float | None = None,
-        attn_drop_rate: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.scale = qk_scale  # None: 1 / sqrt(dim of a head)
-        self.attn_drop_rate = attn_drop_rate
-        table = torch.zeros((2 * window_size - 1) ** 2, num_heads)
-        self.relative_position_bias_table = nn.Parameter(table)
-        self.register_buffer('relative_position_index', relative_position_index(window_size))
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
-        self._kept_bias: tuple[WindowGrid, tuple, Tensor] | None = None
-
-    def forward(self, windows: Tensor, grid: WindowGrid) -> Tensor:
-        """[B, M*T, C] -> [B, M*T, C], before the output projection `proj`."""
-        bias = self.bias(grid, windows.dtype)
-        split = windows.unflatten(1, (grid.num_windows, -1))
-        # A bias per window fits the windows of one image; expanding it to all would copy it.
-        groups = split.unbind(0) if len(bias) > 1 else [split.flatten(0, 1)]
-        step = len(groups[0])
-        if in_pieces(windows):
-            step = _rows_in_a_piece(windows, 3 * groups[0][0].numel())
-        out = [
-            self._attend(group[i : i + step], bias[i : i + step] if len(bias) > 1 else bias)
-            for group in groups
-            for i in range(0, len(group), step)
-        ]
-        return (out[0] if len(out) == 1 else torch.cat(out)).view(windows.shape)
-
-    def _attend(self, windows: Tensor, bias: Tensor) -> Tensor:
-        """[m, T, C] and a bias [m or 1, heads, T, T] -> [m, T, C]."""
-        qkv = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=bias,
-            dropout_p=self.attn_drop_rate if self.training else 0.0,
-            scale=self.scale,
-        )
-        return out.transpose(1, 2).flatten(2)
-
-    def bias(self, grid: WindowGrid, dtype: torch.dtype) -> Tensor:
-        """[1, heads, T, T], or [M, heads, T, T] with a shift: what is added to the logits.
-
-        In evaluation mode the last one is kept until the grid, the dtype or the table changes. A
-        table written through `.data`, as averaging hooks do, does not show it: `eval()` or
-        `train()` afterwards, which every loop calls, drops what is kept.
-        """
-        table = self.relative_position_bias_table
-        if self.training or torch.is_grad_enabled() or table.is_inference():
-            return self._make_bias(grid, dtype)
-        state = (table.data_ptr(), table._version, dtype)
-        if self._kept_bias is None or self._kept_bias[:2] != (grid, state):
-            self._kept_bias = (grid, state, self._make_bias(grid, dtype))
-        return self._kept_bias[2]
-
-    def train(self, mode: bool = True) -> 'WindowAttention':
-        self._kept_bias = None
-        return super().train(mode)
-
-    def _make_bias(self, grid: WindowGrid, dtype: torch.dtype) -> Tensor:
-        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
-        bias = F.pad(bias, (grid.num_prompts, 0, grid.num_prompts, 0))[None]
-        return (bias if grid.mask is None else bias + grid.mask[:, None]).to(dtype)
-
-
-class ShiftedWindowAttention(nn.Module):
-    """Cuts the map into windows, attends inside each, puts the map together again."""
-
-    def __init__(
-        self, w_msa: WindowAttention, window_size: int, shift: int, drop_rate: float
-    ) -> None:
-        super().__init__()
-        self.w_msa = w_msa
-        self.window_size = window_size
-        self.shift = shift
-        self.prompt_order = 'batch'
-        self.drop = nn.Dropout(drop_rate)
-
-    def forward(self, x: Tensor, hw: tuple[int, int], num_prompts: int) -> Tensor:
-        grid = window_grid(
-            *hw, self.window_size, self.shift, num_prompts, x.device, self.prompt_order
-        )
-        windows = self.w_msa(to_windows(x.to(_compute_dtype(x)), grid), grid)
-        # The projection is linear: of the averaged prompts it is the average of the projected ones.
-        return self.drop(self.w_msa.proj(from_windows(windows, grid)))
-
-
 class FFN(nn.Module):
     """Linear, exact GELU, Linear; the nesting gives the released names."""
 
@@ -178,7 +43,10 @@ class FFN(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """x + attention(norm(x)), then x + ffn(norm(x))."""
+    """x + attention(norm(x)), then x + ffn(norm(x)).
+
+    A block may attend to another frame (`reference`), whose `keys_values` its caller keeps.
+    """
 
     def __init__(self, attn: ShiftedWindowAttention, ffn: FFN, dim: int, drop_path: float) -> None:
         super().__init__()
@@ -188,9 +56,19 @@ class SwinBlock(nn.Module):
         self.ffn = ffn
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, hw: tuple[int, int], num_prompts: int = 0) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x), hw, num_prompts))
-        branch = _row_by_row(lambda rows: self.ffn(self.norm2(rows)), x, self.ffn.hidden)
+    def keys_values(self, x: Tensor, hw: tuple[int, int]) -> Tensor:
+        """What `forward` takes of a reference frame's map [B, H*W, C]: [B, M*T, 2C]."""
+        return self.attn.keys_values(self.norm1(x), hw)
+
+    def forward(
+        self,
+        x: Tensor,
+        hw: tuple[int, int],
+        num_prompts: int = 0,
+        reference: Tensor | None = None,
+    ) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), hw, num_prompts, reference))
+        branch = row_by_row(lambda rows: self.ffn(self.norm2(rows)), x, self.ffn.hidden)
         return x + self.drop_path(branch)
 
 

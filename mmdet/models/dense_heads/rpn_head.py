@@ -1,16 +1,32 @@
 """Region proposal network (Faster R-CNN, arXiv 1506.01497, section 3.1).
 
-Shapes: N images, L levels, A anchors per cell, P proposals of an image.
+Shapes: B images, A anchors per cell, P proposals of an image, S sampled anchors of an image.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmdet.models.batch import GroundTruth
-from mmdet.models.config import settings
-from mmdet.models.task_modules import batched_nms
+from mmdet.models.config import nms_settings, settings, training_settings
+from mmdet.models.task_modules import Samples, batched_nms
 from mmdet.registry import MODELS, TASK_UTILS
+
+
+@dataclass
+class Proposals:
+    """Proposals of B images, best first: boxes [B, P, 4] in resized pixels, scores [B, P] in 0..1,
+    and which of them exist [B, P]. Empty slots are all zero."""
+
+    boxes: Tensor
+    scores: Tensor
+    valid: Tensor
+
+    def best(self, count: int | None) -> 'Proposals':
+        """The first `count` of every image; all for None."""
+        return Proposals(self.boxes[:, :count], self.scores[:, :count], self.valid[:, :count])
 
 
 @MODELS.register_module()
@@ -22,7 +38,11 @@ class RPNHead(nn.Module):
         anchor_generator, bbox_coder, loss_cls, loss_bbox: configs of the parts.
         train_cfg: `assigner`, `sampler`, `allowed_border` (anchors further outside the image are
             not trained; -1 trains all).
+        maps: numbers of the neck's maps that it sees; None: all.
     """
+
+    # they decide scores and boxes
+    float32_layers = ('rpn_cls', 'rpn_reg', 'bbox_coder', 'anchor_generator')
 
     def __init__(
         self,
@@ -33,8 +53,10 @@ class RPNHead(nn.Module):
         loss_cls: dict,
         loss_bbox: dict,
         train_cfg: dict | None = None,
+        maps: list[int] | None = None,
     ) -> None:
         super().__init__()
+        self.maps = maps
         self.anchor_generator = TASK_UTILS.build(anchor_generator)
         self.bbox_coder = TASK_UTILS.build(bbox_coder)
         self.loss_cls = MODELS.build(loss_cls)
@@ -47,71 +69,80 @@ class RPNHead(nn.Module):
             nn.init.normal_(conv.weight, std=0.01)
             nn.init.zeros_(conv.bias)
         if train_cfg is not None:
-            cfg = settings(
-                train_cfg, 'train_cfg.rpn', 'assigner', 'sampler', allowed_border=0,
-                pos_weight=-1, debug=False,
-            )  # fmt: skip
+            cfg = training_settings(train_cfg, 'train_cfg.rpn', allowed_border=0)
             self.assigner = TASK_UTILS.build(cfg['assigner'])
             self.sampler = TASK_UTILS.build(cfg['sampler'])
             self.allowed_border = cfg['allowed_border']
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
-        """Per level: logits [N, H * W * A] and offsets [N, H * W * A, 4], in anchor order."""
+        """Per level: logits [B, H * W * A] and offsets [B, H * W * A, 4], in anchor order, float32.
+
+        The two layers that decide are float32 also where the others are not.
+        """
         logits, deltas = [], []
-        for x in feats:
-            x = F.relu(self.rpn_conv(x), inplace=True)
-            n = len(x)
-            logits.append(self.rpn_cls(x).permute(0, 2, 3, 1).reshape(n, -1).float())
-            deltas.append(self.rpn_reg(x).permute(0, 2, 3, 1).reshape(n, -1, 4).float())
+        for x in self._own(feats):
+            x = F.relu(self.rpn_conv(x), inplace=True).to(self.rpn_cls.weight.dtype)
+            logits.append(self.rpn_cls(x).permute(0, 2, 3, 1).flatten(1).float())
+            offsets = self.rpn_reg(x).permute(0, 2, 3, 1)
+            deltas.append(offsets.reshape(len(x), -1, 4).float())
         return logits, deltas
 
     def anchors(self, feats: tuple[Tensor, ...]) -> list[Tensor]:
         """Anchors of the maps, per level [H * W * A, 4]."""
-        sizes = [tuple(x.shape[-2:]) for x in feats]
-        return self.anchor_generator.grid_anchors(sizes, feats[0].device)
+        sizes = [tuple(x.shape[-2:]) for x in self._own(feats)]
+        return self.anchor_generator.grid_anchors(sizes)
+
+    def _own(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return feats if self.maps is None else tuple(feats[i] for i in self.maps)
 
     def loss(
         self,
         logits: list[Tensor],
         deltas: list[Tensor],
         anchors: list[Tensor],
-        gts: list[GroundTruth],
-        img_shapes: list[tuple[int, int]],
+        gt: GroundTruth,
+        img_shapes: Tensor,
     ) -> dict[str, Tensor]:
-        """Mean over images of each image's loss; an image's divisor is its sampled anchors."""
-        logits_all, deltas_all = torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
-        anchors_all = torch.cat(anchors)
-        cls = bbox = 0.0
-        for i, (gt, img_shape) in enumerate(zip(gts, img_shapes, strict=True)):
-            pos, neg, targets = self.targets(anchors_all, gt.boxes, img_shape)
-            num = max(len(pos), 1) + max(len(neg), 1)  # as in 1.x, each counts at least once
-            weight = 1 / (num * len(gts))
-            chosen = torch.cat([pos, neg])
-            is_object = torch.arange(len(chosen), device=chosen.device) < len(pos)
-            weights = deltas_all.new_full((len(chosen),), weight)
-            cls = cls + self.loss_cls(logits_all[i, chosen], is_object, weights)
-            bbox = bbox + self.loss_bbox(deltas_all[i, pos], targets, weights[: len(pos)])
-        return dict(loss_rpn_cls=cls, loss_rpn_bbox=bbox)
+        """Mean over images of each image's loss; an image's divisor is its sampled anchors.
+
+        Args:
+            img_shapes: [B, 2] (height, width) before padding.
+        """
+        samples, targets = self.targets(torch.cat(anchors), gt, img_shapes)
+        chosen, positive = samples.indices, samples.positive
+        # as in 1.x, positives and negatives each count at least once
+        counts = positive.sum(1).clamp(min=1) + (samples.valid & ~positive).sum(1).clamp(min=1)
+        weights = samples.valid / (counts[:, None] * len(counts))
+        logits = torch.cat(logits, dim=1).gather(1, chosen)
+        deltas = torch.cat(deltas, dim=1).gather(1, chosen[..., None].expand(-1, -1, 4))
+        return dict(
+            loss_rpn_cls=self.loss_cls(logits.flatten(), positive.flatten(), weights.flatten()),
+            loss_rpn_bbox=self.loss_bbox(
+                deltas.flatten(0, 1), targets.flatten(0, 1), (weights * positive).flatten()
+            ),
+        )
 
     @torch.no_grad()
     def targets(
-        self, anchors: Tensor, gt_boxes: Tensor, img_shape: tuple[int, int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices of the sampled positive and negative anchors, offsets [n_pos, 4] to regress."""
-        inside = self._inside(anchors, img_shape).nonzero().flatten()
-        assigned = self.assigner.assign(anchors[inside], gt_boxes)
-        pos, neg = self.sampler.choose(assigned)
-        matched = gt_boxes[assigned[pos] - 1]
-        targets = self.bbox_coder.encode(anchors[inside[pos]], matched)
-        return inside[pos], inside[neg], targets
+        self, anchors: Tensor, gt: GroundTruth, img_shapes: Tensor
+    ) -> tuple[Samples, Tensor]:
+        """The sampled anchors of every image, and offsets [B, S, 4] that the positives regress."""
+        inside = self._inside(anchors, img_shapes)
+        assigned = self.assigner.assign(anchors, inside, gt.boxes, gt.valid)
+        samples = self.sampler.choose(assigned)
+        matched = matched_boxes(gt.boxes, assigned.gather(1, samples.indices))
+        own = anchors[samples.indices]
+        matched = torch.where(samples.positive[..., None], matched, own)
+        return samples, self.bbox_coder.encode(own, matched)
 
-    def _inside(self, anchors: Tensor, img_shape: tuple[int, int]) -> Tensor:
+    def _inside(self, anchors: Tensor, img_shapes: Tensor) -> Tensor:
+        """Which anchors [N, 4] are trained in each image: [B, N]."""
         if self.allowed_border < 0:
-            return torch.ones(len(anchors), dtype=torch.bool, device=anchors.device)
-        height, width = img_shape
+            return anchors.new_ones(len(img_shapes), len(anchors), dtype=torch.bool)
         border = self.allowed_border
         low = (anchors[:, :2] >= -border).all(dim=1)
-        return low & (anchors[:, 2] < width + border) & (anchors[:, 3] < height + border)
+        high = anchors[None, :, 2:] < img_shapes.flip(1)[:, None] + border
+        return low & high.all(dim=2)
 
     @torch.no_grad()
     def propose(
@@ -119,47 +150,42 @@ class RPNHead(nn.Module):
         logits: list[Tensor],
         deltas: list[Tensor],
         anchors: list[Tensor],
-        img_shapes: list[tuple[int, int]],
+        img_shapes: Tensor,
         cfg: dict,
-    ) -> list[Tensor]:
-        """Proposals of every image, [P, 5] `x1, y1, x2, y2, score`, best first, without gradient.
+    ) -> Proposals:
+        """Proposals of every image, best first, without gradient.
 
         Args:
-            img_shapes: (height, width) before padding, to which boxes are clipped.
+            img_shapes: [B, 2] (height, width) before padding, to which boxes are clipped.
             cfg: `nms_pre` per level, `max_per_img`, `nms.iou_threshold`, `min_bbox_size`.
         """
-        return [
-            self._propose_one([x[i] for x in logits], [x[i] for x in deltas], anchors, shape, cfg)
-            for i, shape in enumerate(img_shapes)
-        ]
-
-    def _propose_one(
-        self,
-        logits: list[Tensor],
-        deltas: list[Tensor],
-        anchors: list[Tensor],
-        img_shape: tuple[int, int],
-        cfg: dict,
-    ) -> Tensor:
         chosen = []
         for level, (logit, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
-            score = logit.sigmoid()
-            if len(score) > cfg['nms_pre']:
-                score, order = score.sort(descending=True)
-                order = order[: cfg['nms_pre']]
-                score, delta, anchor = score[: cfg['nms_pre']], delta[order], anchor[order]
+            score, anchor = logit.sigmoid(), anchor.expand(len(logit), -1, -1)
+            if score.shape[1] > cfg['nms_pre']:
+                score, order = score.topk(cfg['nms_pre'], dim=1)
+                order = order[..., None].expand(-1, -1, 4)
+                delta, anchor = delta.gather(1, order), anchor.gather(1, order)
             chosen.append((score, delta, anchor, torch.full_like(score, level, dtype=torch.long)))
-        scores, delta, anchor, levels = (torch.cat(parts) for parts in zip(*chosen, strict=True))
-        boxes = self.bbox_coder.decode(anchor, delta, img_shape)[:, 0]
-        sides = boxes[:, 2:] - boxes[:, :2]
-        valid = (sides > cfg['min_bbox_size']).all(dim=1)
-        boxes, scores, levels = boxes[valid], scores[valid], levels[valid]
-        keep = batched_nms(boxes, scores, levels, cfg['nms']['iou_threshold'])[: cfg['max_per_img']]
-        return torch.cat([boxes[keep], scores[keep, None]], dim=1)
+        scores, delta, anchor, levels = (
+            torch.cat(parts, dim=1) for parts in zip(*chosen, strict=True)
+        )
+        boxes = self.bbox_coder.decode(anchor, delta, img_shapes)[:, :, 0]
+        valid = (boxes[..., 2:] - boxes[..., :2] > cfg['min_bbox_size']).all(dim=2)
+        nms = cfg['nms']
+        indices, used = batched_nms(
+            boxes, scores, valid, levels, nms['iou_threshold'], cfg['max_per_img'], nms['legacy']
+        )
+        boxes = boxes.gather(1, indices[..., None].expand(-1, -1, 4)) * used[..., None]
+        return Proposals(boxes, scores.gather(1, indices) * used, used)
+
+
+def matched_boxes(gt_boxes: Tensor, assigned: Tensor) -> Tensor:
+    """The ground-truth box [B, S, 4] of each assigned number [B, S]; for background any."""
+    return gt_boxes.gather(1, (assigned - 1).clamp(min=0)[..., None].expand(-1, -1, 4))
 
 
 def proposal_settings(cfg: dict, where: str) -> dict:
     """Checked settings of `RPNHead.propose`."""
     cfg = settings(cfg, where, 'nms_pre', 'max_per_img', 'nms', min_bbox_size=0)
-    settings(cfg['nms'], f'{where}.nms', 'iou_threshold', type='nms')
-    return cfg
+    return {**cfg, 'nms': nms_settings(cfg['nms'], f'{where}.nms')}

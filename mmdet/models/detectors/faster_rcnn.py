@@ -1,20 +1,18 @@
 """Faster R-CNN (arXiv 1506.01497): sees one frame, knows nothing of videos."""
 
+import torch
 from torch import Tensor
 
-from mmdet.models.base import BaseVideoDetector, VideoState
-from mmdet.models.batch import ClipBatch, GroundTruth
+from mmdet.models.batch import GroundTruth
 from mmdet.models.config import settings
-from mmdet.models.dense_heads.rpn_head import proposal_settings
+from mmdet.models.dense_heads.rpn_head import Proposals, proposal_settings
+from mmdet.models.detections import BatchDetections
+from mmdet.models.detectors.base import Detector, Maps
 from mmdet.registry import MODELS
-from mmdet.structures import Detections
-
-Feats = tuple[Tensor, ...]
-Shapes = list[tuple[int, int]]
 
 
 @MODELS.register_module()
-class FasterRCNN(BaseVideoDetector):
+class FasterRCNN(Detector):
     """Backbone, neck, region proposals, region classification.
 
     It is a complete single-frame model, and the `detector` inside the video models.
@@ -25,8 +23,6 @@ class FasterRCNN(BaseVideoDetector):
         test_cfg: `rpn` (proposals in testing, and of reference frames), `rcnn`.
         data_preprocessor: config; not needed inside a video model.
     """
-
-    together = True
 
     def __init__(
         self,
@@ -53,41 +49,29 @@ class FasterRCNN(BaseVideoDetector):
         self.rpn_head = build(dict(rpn_head, train_cfg=train['rpn']))
         self.roi_head = build(dict(roi_head, train_cfg=train['rcnn'], test_cfg=test_cfg['rcnn']))
 
-    def extract_feat(self, images: Tensor) -> Feats:
-        """Maps of [N, 3, H, W], per level [N, C, H / stride, W / stride]."""
-        feats = self.backbone(images)
-        return self.neck(feats) if self.neck is not None else feats
+    def losses(self, feats: Maps, gt: GroundTruth, img_shapes: Tensor) -> dict[str, Tensor]:
+        losses, proposals = self.rpn_losses(feats, gt, img_shapes)
+        return losses | self.roi_head.loss(feats, proposals, gt)
 
-    def rpn_loss(
-        self, feats: Feats, gts: list[GroundTruth], img_shapes: Shapes
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def rpn_losses(
+        self, feats: Maps, gt: GroundTruth, img_shapes: Tensor
+    ) -> tuple[dict[str, Tensor], Proposals]:
         """Losses of the proposal network, and the proposals that the second stage trains on."""
         anchors = self.rpn_head.anchors(feats)
         logits, deltas = self.rpn_head(feats)
-        losses = self.rpn_head.loss(logits, deltas, anchors, gts, img_shapes)
+        losses = self.rpn_head.loss(logits, deltas, anchors, gt, img_shapes)
         proposals = self.rpn_head.propose(logits, deltas, anchors, img_shapes, self.train_proposals)
         return losses, proposals
 
-    def propose(self, feats: Feats, img_shapes: Shapes) -> list[Tensor]:
-        """Proposals [P, 5] of every image with the settings of testing, best first."""
+    @torch.no_grad()
+    def propose(self, feats: Maps, img_shapes: Tensor) -> Proposals:
+        """Proposals of every image with the settings of testing, best first."""
         logits, deltas = self.rpn_head(feats)
         anchors = self.rpn_head.anchors(feats)
         return self.rpn_head.propose(logits, deltas, anchors, img_shapes, self.test_proposals)
 
-    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
-        return self.loss_of(self.extract_feat(batch.key_images), batch)
-
-    def loss_of(self, feats: Feats, batch: ClipBatch) -> dict[str, Tensor]:
-        """Losses of the key frames, given their maps."""
-        img_shapes = [clip.key.img_shape for clip in batch.clips]
-        losses, proposals = self.rpn_loss(feats, batch.gts, img_shapes)
-        return losses | self.roi_head.loss(feats, proposals, batch.gts)
-
-    def predict(self, batch: ClipBatch, states: list[VideoState]) -> list[Detections]:
-        return self.predict_from(self.extract_feat(batch.key_images), batch)
-
-    def predict_from(self, feats: Feats, batch: ClipBatch) -> list[Detections]:
-        """Detections of the key frames, given their maps."""
-        frames = [clip.key for clip in batch.clips]
-        proposals = self.propose(feats, [frame.img_shape for frame in frames])
-        return self.roi_head.predict(feats, proposals, frames)
+    def detect(self, feats: Maps, img_shapes: Tensor) -> BatchDetections:
+        proposals = self.propose(feats, img_shapes)
+        rows = self.roi_head.rows(feats, proposals.boxes)
+        logits, deltas, _ = self.roi_head.bbox_head.classify(rows)
+        return self.roi_head.detections(logits, deltas, proposals, img_shapes)

@@ -1,10 +1,11 @@
 """Classifier and box regressor of regions.
 
-Shapes: N regions, C channels, K foreground classes; label K is the background.
+Shapes: B images, P regions of an image, C channels, F width of the shared layers, K foreground
+classes; label K is the background.
 """
 
 import itertools
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +14,27 @@ from torch import Tensor, nn
 from mmdet.registry import MODELS, TASK_UTILS
 
 
+@dataclass
+class Keys:
+    """What the regions of B frames see of other frames: projected references [B, M, ...] for each
+    shared layer, and which of them exist [B, M] (None: all)."""
+
+    layers: list[Tensor]
+    valid: Tensor | None = None
+
+
 @MODELS.register_module()
 class Shared2FCBBoxHead(nn.Module):
-    """Two fully connected layers, then class logits [N, K + 1] and offsets [N, K * 4] per class.
+    """Two fully connected layers, then class logits [K + 1] and offsets [K * 4] per class.
 
     Args:
-        in_channels, roi_feat_size: of the region features [N, C, S, S].
+        in_channels, roi_feat_size: C and S of the region features [C, S, S].
         fc_out_channels, num_shared_fcs: width and number of the layers.
         num_classes: K.
         bbox_coder, loss_cls, loss_bbox: configs of the parts.
     """
+
+    float32_layers = ('fc_cls', 'fc_reg', 'bbox_coder')  # they decide scores and boxes
 
     def __init__(
         self,
@@ -51,48 +63,65 @@ class Shared2FCBBoxHead(nn.Module):
             nn.init.normal_(fc.weight, std=std)
             nn.init.zeros_(fc.bias)
 
-    def forward(self, roi_feats: Tensor, keys: Any = None) -> tuple[Tensor, Tensor]:
-        """Region features [N, C, S, S] -> logits [N, K + 1], offsets [N, K * 4], both float32."""
-        return self.classify(self.rows(roi_feats), keys)
-
     def rows(self, roi_feats: Tensor) -> Tensor:
-        """First-layer rows [N, fc_out_channels], before the ReLU, of region features."""
-        return self.shared_fcs[0](roi_feats.flatten(1))
+        """First-layer rows [B, P, F], before the ReLU, of region features [B, P, C, S, S]."""
+        first = self.shared_fcs[0]
+        return first(roi_feats.flatten(2).to(first.weight.dtype))
 
-    def classify(self, rows: Tensor, keys: Any = None) -> tuple[Tensor, Tensor]:
-        """Logits and offsets of first-layer rows; `keys` is what `enhance` mixes in."""
-        rows = self.enhance(0, rows, keys)
-        for i, fc in enumerate(self.shared_fcs[1:], start=1):
-            rows = self.enhance(i, fc(F.relu(rows)), keys)
-        rows = F.relu(rows)
-        return self.fc_cls(rows).float(), self.fc_reg(rows).float()
+    def classify(
+        self, rows: Tensor, keys: Keys | None = None, boxes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Logits [B, P, K + 1], offsets [B, P, K * 4], both float32, of first-layer rows [B, P, F].
 
-    def enhance(self, layer: int, rows: Tensor, keys: Any) -> Tensor:
+        Args:
+            keys: what `enhance` mixes in.
+            boxes: [B, P, 4], for heads that relate regions by where they lie.
+
+        Returns:
+            also the rows of every layer before its ReLU, [B, P, F] each, enhanced.
+        """
+        layers = []
+        for i, fc in enumerate(self.shared_fcs):
+            rows = self.enhance(i, rows if i == 0 else fc(F.relu(rows)), keys)
+            layers.append(rows)
+        rows = F.relu(rows).to(self.fc_cls.weight.dtype)
+        return self.fc_cls(rows).float(), self.fc_reg(rows).float(), layers
+
+    def enhance(self, layer: int, rows: Tensor, keys: Keys | None) -> Tensor:
         """What a video head does to a layer's rows before the ReLU; a single frame has nothing."""
         return rows
 
     def loss(
-        self, logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor, weights: Tensor
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        weights: Tensor,
     ) -> dict[str, Tensor]:
-        """Weighted sums over the N sampled regions.
+        """Weighted sums over the sampled regions of B images, S slots each.
 
         Args:
-            labels: [N], K for the background.
-            targets: [N_pos, 4] offsets of the regions whose label is not K, in their order.
-            weights: [N], one over the number of regions of the image and over the images.
+            labels: [B, S], K for the background.
+            targets: [B, S, 4] offsets of the regions that are not background.
+            weights: [B, S], one over the number of regions of the image and over the images; 0 for
+                empty slots.
         """
-        pos = (labels < self.num_classes).nonzero().flatten()
-        own = deltas.view(len(deltas), self.num_classes, 4)[pos, labels[pos]]
-        accuracy = (logits.argmax(dim=1) == labels).float().mean() * 100
+        positive = labels < self.num_classes
+        own = labels.clamp(max=self.num_classes - 1)[..., None, None].expand(-1, -1, 1, 4)
+        own = deltas.unflatten(2, (-1, 4)).gather(2, own)[:, :, 0]
+        right = (logits.argmax(dim=2) == labels) & (weights > 0)
         return dict(
-            loss_cls=self.loss_cls(logits, labels, weights),
-            loss_bbox=self.loss_bbox(own, targets, weights[pos]),
-            acc=accuracy if len(labels) else logits.new_zeros(()),
+            loss_cls=self.loss_cls(logits.flatten(0, 1), labels.flatten(), weights.flatten()),
+            loss_bbox=self.loss_bbox(
+                own.flatten(0, 1), targets.flatten(0, 1), (weights * positive).flatten()
+            ),
+            acc=right.sum() / (weights > 0).sum().clamp(min=1) * 100,
         )
 
     def decode(
-        self, logits: Tensor, deltas: Tensor, boxes: Tensor, img_shape: tuple[int, int]
+        self, logits: Tensor, deltas: Tensor, boxes: Tensor, img_shapes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Probabilities [N, K] and boxes [N, K, 4] of regions `boxes` [N, 4], clipped to (h, w)."""
-        scores = torch.softmax(logits, dim=1)[:, : self.num_classes]
-        return scores, self.bbox_coder.decode(boxes, deltas, img_shape)
+        """Probabilities [B, P, K] and boxes [B, P, K, 4] of regions [B, P, 4], clipped."""
+        scores = torch.softmax(logits, dim=2)[..., : self.num_classes]
+        return scores, self.bbox_coder.decode(boxes, deltas, img_shapes)

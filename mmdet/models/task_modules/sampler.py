@@ -1,4 +1,7 @@
-"""Which proposals a training step learns from."""
+"""Which boxes a training step learns from.
+
+Shapes: B images, N candidates of an image, S boxes that are sampled of it at most.
+"""
 
 from dataclasses import dataclass
 
@@ -11,22 +14,24 @@ from mmdet.registry import TASK_UTILS
 
 @dataclass
 class Samples:
-    """Sampled boxes of one image, positives first."""
+    """What was chosen of every image: positives first, empty slots last.
 
-    boxes: Tensor  # [P + Q, 4]
-    pos_gt: Tensor  # [P] int64, the ground truth of each positive
-    num_pos: int
+    `indices` [B, S] int64 into the candidates; `positive`, `valid` [B, S] bool.
+    """
 
-    def __len__(self) -> int:
-        return len(self.boxes)
+    indices: Tensor
+    positive: Tensor
+    valid: Tensor
 
 
 @TASK_UTILS.register_module()
 class RandomSampler:
-    """A random subset with a bounded share of positives, drawn from torch's global CPU generator.
+    """A random subset with a bounded share of positives.
+
+    Draws come from the global generator of the device: on a GPU nothing waits for the host.
 
     Args:
-        num: boxes per image.
+        num: S, boxes per image.
         pos_fraction: positives are at most this share of `num`; negatives fill the rest.
         neg_pos_ub: at most this many negatives per positive; -1 for no bound.
         add_gt_as_proposals: ground-truth boxes are candidates too, ahead of the proposals.
@@ -44,27 +49,26 @@ class RandomSampler:
         self.neg_pos_ub = neg_pos_ub
         self.add_gt_as_proposals = add_gt_as_proposals
 
-    def choose(self, assigned: Tensor) -> tuple[Tensor, Tensor]:
-        """Ascending indices of the chosen positives and negatives."""
-        pos = self._subset((assigned > BACKGROUND).nonzero().flatten(), self.num_pos)
-        limit = self.num - len(pos)
+    def choose(self, assigned: Tensor) -> Samples:
+        """From what `MaxIoUAssigner.assign` says of the candidates [B, N]."""
+        size = min(self.num, assigned.shape[1])
+        draw = torch.rand(assigned.shape, device=assigned.device)
+        pos, is_pos = _random_subset(draw, assigned > BACKGROUND, min(self.num_pos, size))
+        neg, is_neg = _random_subset(draw, assigned == BACKGROUND, size)
+        num_pos = is_pos.sum(dim=1, keepdim=True)
+        limit = self.num - num_pos
         if self.neg_pos_ub >= 0:
-            limit = min(limit, int(self.neg_pos_ub * max(1, len(pos))))
-        neg = self._subset((assigned == BACKGROUND).nonzero().flatten(), limit)
-        return pos, neg
+            limit = torch.minimum(limit, (self.neg_pos_ub * num_pos.clamp(min=1)).long())
+        is_neg = is_neg & (torch.arange(size, device=assigned.device) < limit)
+        indices, valid = torch.cat([pos, neg], dim=1), torch.cat([is_pos, is_neg], dim=1)
+        # positives, negatives, nothing: so that S slots hold them all
+        kind = torch.cat([is_pos * 2, is_neg * 1], dim=1)
+        order = kind.sort(dim=1, descending=True, stable=True).indices[:, :size]
+        kind = kind.gather(1, order)
+        return Samples(indices.gather(1, order), kind == 2, valid.gather(1, order))
 
-    def sample(self, boxes: Tensor, assigned: Tensor, gt_boxes: Tensor) -> Samples:
-        """Sampled boxes of one image, see `Samples`."""
-        if self.add_gt_as_proposals and len(gt_boxes):
-            boxes = torch.cat([gt_boxes, boxes])
-            own = torch.arange(1, len(gt_boxes) + 1, device=assigned.device)
-            assigned = torch.cat([own, assigned])
-        pos, neg = self.choose(assigned)
-        return Samples(boxes[torch.cat([pos, neg])], assigned[pos] - 1, len(pos))
 
-    @staticmethod
-    def _subset(candidates: Tensor, limit: int) -> Tensor:
-        if len(candidates) <= limit:
-            return candidates
-        chosen = torch.randperm(len(candidates))[:limit].to(candidates.device)
-        return candidates[chosen].sort().values
+def _random_subset(draw: Tensor, candidates: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Indices [B, count] of candidates in random order, and which of them are candidates."""
+    values, indices = draw.masked_fill(~candidates, -1.0).topk(count, dim=1)
+    return indices, values >= 0

@@ -1,86 +1,54 @@
-"""STPN (arXiv 2402.02574): prompts made from reference frames steer the backbone itself.
+"""STPN (arXiv 2402.02574): prompts made from reference frames steer the backbone itself."""
 
-Shapes: B clips of a key frame and R references, P prompts of width D.
-"""
-
-from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
-
-from mmdet.models.base import VideoState
-from mmdet.models.batch import ClipBatch
-from mmdet.models.vid.detector_needs import need_prompted_backbone
-from mmdet.models.vid.references import ReferenceDetector, check_has_references
-from mmdet.registry import MODELS, check_arguments
-from mmdet.structures import Detections
-
-
-@dataclass
-class StpnState(VideoState):
-    """`prompt`: [P, D], made at the first frame and constant from then on."""
-
-    prompt: Tensor | None = field(default=None, repr=False)
+from mmdet.core.errors import ConfigError
+from mmdet.models.vid.video_model import VideoModel
+from mmdet.registry import MODELS
 
 
 @MODELS.register_module()
-class STPN(ReferenceDetector):
+class STPN(VideoModel):
     """A detector whose backbone sees a few prompt tokens beside the frame.
 
     In testing the prompts are made once, from the references that come with the first frame of a
     video; a video that starts without references has its first frame only. Prompts do not depend
-    on the frame, so key frames may be computed in batches (`test_dataloader.batch_size`).
+    on the frame, so the frames of a video may be computed in batches.
 
-    Args:
-        detector: config of a `FasterRCNN` on an `STPNSwinTransformer`.
-        prompt_predictor: config of what makes prompts of the references' last maps.
-        support_eval: references pass the backbone in eval mode in training, too, that is, without
-            stochastic depth. Released training: False.
-        kwargs: `ref_batch`, `data_preprocessor`, `init_cfg` as in `ReferenceDetector`.
+    Args: those of `VideoModel`, with a `prompt_predictor`; the detector's backbone is an
+        `STPNSwinTransformer`.
     """
 
-    together = True
+    def check_parts(self) -> None:
+        need_prompts(self)
 
-    def __init__(
-        self, detector: dict, prompt_predictor: dict, support_eval: bool = False, **kwargs
-    ) -> None:
-        check_arguments(ReferenceDetector, kwargs)
-        super().__init__(detector, **kwargs)
-        self.prompt_predictor = MODELS.build(prompt_predictor)
-        self.support_eval = support_eval
 
-    def check_detector(self) -> None:
-        super().check_detector()
-        need_prompted_backbone(self.detector, type(self).__name__)
+@MODELS.register_module()
+class STPNSelsa(VideoModel):
+    """A detector whose backbone sees prompts and whose regions see those of references.
 
-    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
-        check_has_references(batch, type(self).__name__)
-        prompts = self.prompt_predictor(self.support(batch.images[:, 1:]))
-        return self.detector.loss_of(self.prompted(batch.key_images, prompts), batch)
+    1.x has this model; no paper or README gives a result of it. With `extra_frames` (the released
+    configs) each reference does one of the two: in training the first half makes the prompts, in
+    testing those at odd places (refs[1::2]); the others are computed with these prompts and become
+    SELSA's references. A sliding window keeps all of its frames, prompted by those it starts with.
 
-    @torch.no_grad()
-    def support(self, images: Tensor) -> Tensor:
-        """Last maps [B, R, C, h, w] of references [B, R, 3, H, W], without prompts or gradient."""
-        backbone = self.detector.backbone
-        mode = backbone.training
-        backbone.train(mode and not self.support_eval)
-        frames = images.flatten(0, 1)
-        chunks = [frames] if self.training else frames.split(self.ref_batch)
-        maps = torch.cat([backbone(x)[-1] for x in chunks])
-        backbone.train(mode)
-        return maps.unflatten(0, images.shape[:2])
+    Without, every reference does both: it is computed without prompts, with gradient, and its
+    last map makes the prompts of the key frame.
 
-    def prompted(self, images: Tensor, prompts: Tensor) -> tuple[Tensor, ...]:
-        """Neck maps of images [B, 3, H, W], each with its own prompts [B, P, D]."""
-        return self.detector.neck(self.detector.backbone(images, prompts))
+    Args: those of `VideoModel`, with a `prompt_predictor`; the detector has an
+        `STPNSwinTransformer` and a `SelsaRoIHead`.
+    """
 
-    def make_state(self, **common) -> StpnState:
-        return StpnState(**common)
+    def check_parts(self) -> None:
+        need_prompts(self)
+        if self.regions is None:
+            raise ConfigError(
+                f'STPNSelsa needs a `model.detector.roi_head.bbox_head` that takes references '
+                f'(SelsaBBoxHead or one that inherits it), got {type(self.bbox_head).__name__}.'
+            )
 
-    def predict(self, batch: ClipBatch, states: list[StpnState]) -> list[Detections]:
-        for images, state in zip(batch.images, states, strict=True):
-            if state.prompt is None:
-                refs = images[1:] if len(images) > 1 else images
-                state.prompt = self.prompt_predictor(self.support(refs[None])[0])
-        prompts = torch.stack([state.prompt for state in states])
-        return self.detector.predict_from(self.prompted(batch.key_images, prompts), batch)
+
+def need_prompts(model: VideoModel) -> None:
+    if model.prompts is None:
+        raise ConfigError(
+            f'{type(model).__name__} needs a `model.prompt_predictor`, such as '
+            f"dict(type='AttentionPromptPredictor')."
+        )

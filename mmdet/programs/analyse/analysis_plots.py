@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mmdet.visualization.fonts import readable_names
 from mmdet.visualization.plots import draw_groups, png_figure
 
 MOST_NUMBERS = 45  # rows of a confusion matrix in which numbers can still be read
@@ -24,11 +25,11 @@ def plot_confusion(
     """
     used = np.append(np.flatnonzero((matrix.sum(axis=0) + matrix.sum(axis=1))[:-1]), len(classes))
     matrix = matrix[np.ix_(used, used)]
-    names = [*classes, 'background']
+    names = [*readable_names(classes), 'background']
     names = [names[i] for i in used]
     part = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = 2.6 + 0.42 * len(names)
-    with png_figure(path, 1, size=(side + 0.8, side)) as (axis,):
+    with png_figure(path, 1, size=(side + 0.8, side), texts=names) as (axis,):
         image = axis.imshow(part, cmap='Blues', vmin=0, vmax=1)
         axis.set_xticks(range(len(names)), names, rotation=90)
         axis.set_yticks(range(len(names)), names)

@@ -8,12 +8,15 @@ import cv2
 import numpy as np
 import torch
 
+from mmdet.core.errors import UndecodableFrameError
+from mmdet.core.images import read_image
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.evaluation.ground_truth import GroundTruth, ground_truth
 from mmdet.evaluation.results import read_pkl
 from mmdet.structures import Detections
 from mmdet.visualization.draw import draw_detections, draw_ground_truth
 
+MAX_LONG_SIDE = 4000  # of an enlarged frame
 MIN_SHORT_SIDE = 480  # pixels: smaller frames are enlarged so that labels stay readable
 
 
@@ -46,7 +49,8 @@ class AnnotatedFrames:
         self.score_thr, self.show_ground_truth = score_thr, show_ground_truth
         self.truth: GroundTruth = ground_truth(self.index, classes)
         self.classes = self.truth.classes
-        self._results = read_pkl(results, len(self.truth.image_ids), len(self.classes))
+        images, names = len(self.truth.image_ids), self.classes
+        self._results = read_pkl(results, images, len(names), names)
 
     def detections(self, image: int) -> Detections:
         """Of the image at this position of the index, at or above the threshold."""
@@ -105,10 +109,12 @@ def read_enlarged(path: Path) -> tuple[np.ndarray, int]:
     Raises:
         OSError: the frame is missing or cannot be decoded.
     """
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise OSError(f'{path} is missing or cannot be decoded.')
+    try:
+        picture = read_image(os.fspath(path))
+    except (FileNotFoundError, UndecodableFrameError) as error:
+        raise OSError(f'{path} is missing or cannot be decoded.') from error
     factor = -(-MIN_SHORT_SIDE // min(picture.shape[:2]))
+    factor = max(min(factor, MAX_LONG_SIDE // max(picture.shape[:2])), 1)
     return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), factor
 
 

@@ -18,6 +18,7 @@ from mmdet.programs.analyse.mistakes import KINDS
 from mmdet.structures import Detections
 from mmdet.visualization.contact_sheet import contact_sheet
 from mmdet.visualization.draw import draw_boxes, draw_detections, draw_ground_truth
+from mmdet.visualization.fonts import readable_names
 from mmdet.visualization.palette import Color
 
 MISTAKE_COLOR: Color = (40, 40, 235)
@@ -124,7 +125,7 @@ class MistakeFrames:
         return contact_sheet([picture], [caption], title, tile_width=WIDTH)
 
     def _name(self, run: Analysis, obj: int) -> str:
-        return run.objects.classes[run.objects.label[obj]]
+        return readable_names(run.objects.classes)[run.objects.label[obj]]
 
     def _rows(self, run: Analysis, image: int) -> np.ndarray:
         """Rows of the detections of an image from the threshold on."""
@@ -132,7 +133,7 @@ class MistakeFrames:
         return start + np.flatnonzero(run.detections.score[start:stop] >= self.score_thr)
 
     def _texts(self, run: Analysis, rows: Iterable[int]) -> list[str]:
-        found, classes = run.detections, run.objects.classes
+        found, classes = run.detections, readable_names(run.objects.classes)
         return [f'{classes[found.label[r]]} {found.score[r]:.2f}' for r in rows]
 
     def _detections(self, run: Analysis, image: int, factor: int) -> Detections:

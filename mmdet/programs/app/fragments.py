@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from datetime import timedelta
+from fractions import Fraction
 from html import escape
 from typing import Any
 
@@ -48,11 +49,19 @@ def note(text: str, kind: str = 'error') -> str:
     return f'<div class="vod-note vod-{kind}" role="alert">{escape(text)}</div>'
 
 
-def picture(image: np.ndarray, alt: str) -> str:
-    """An <img> of [H, W, 3] uint8 BGR that holds its own data: no file is left behind."""
-    scale = MAX_SIDE / max(image.shape[:2])
-    if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+def picture(image: np.ndarray, alt: str, pixel_aspect: Fraction = Fraction(1)) -> str:
+    """An <img> of [H, W, 3] uint8 BGR that holds its own data: no file is left behind.
+
+    `pixel_aspect` is width by height of its pixels; the picture has square ones.
+    """
+    wide, high = max(pixel_aspect, Fraction(1)), max(1 / pixel_aspect, Fraction(1))
+    height, width = image.shape[0] * float(high), image.shape[1] * float(wide)
+    scale = min(1, MAX_SIDE / max(height, width))
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    if size != image.shape[1::-1]:
+        smaller = size[0] <= image.shape[1] and size[1] <= image.shape[0]
+        method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        image = cv2.resize(image, size, interpolation=method)
     data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     text = base64.b64encode(data.tobytes()).decode()
     return f'<img class="vod-frame" alt="{escape(alt)}" src="data:image/jpeg;base64,{text}">'
@@ -67,7 +76,8 @@ def running(run: Run, ahead: int) -> str:
     if result is None:
         text = 'Stopping after the first frame' if run.stopping else 'Reading the video'
         return f'<div class="vod-empty">{text} …</div>'
-    frame = picture(drawn(result, run.classes), f'frame {result.frame_index} with boxes')
+    alt = f'frame {result.frame_index} with boxes'
+    frame = picture(drawn(result, run.classes), alt, run.pixel_aspect)
     return _bar(progress, run.stopping) + frame
 
 
@@ -152,8 +162,8 @@ def css_color(label: int) -> str:
     return f'rgb({red} {green} {blue})'
 
 
-def frame_view(image: np.ndarray, row: dict[str, Any]) -> str:
-    """One frame of the result, and the table of what was found on it."""
+def frame_view(image: np.ndarray, row: dict[str, Any], pixel_aspect: Fraction = Fraction(1)) -> str:
+    """One frame of the result (see `picture`), and the table of what was found on it."""
     head = f'Frame {row["frame"]}, {row["time_s"]:.2f} s'
     cells = ''.join(_table_row(found) for found in row['detections'])
     table = (
@@ -163,7 +173,7 @@ def frame_view(image: np.ndarray, row: dict[str, Any]) -> str:
         else '<div class="vod-small">Nothing found on this frame.</div>'
     )
     return (
-        f'<div class="vod-view"><div>{picture(image, head)}</div>'
+        f'<div class="vod-view"><div>{picture(image, head, pixel_aspect)}</div>'
         f'<div class="vod-side"><div class="vod-title">{head}</div>{table}</div></div>'
     )
 

@@ -6,9 +6,12 @@ from typing import Any
 
 import gradio as gr
 
+from mmdet.core.errors import BusyError
 from mmdet.programs.app import fragments
+from mmdet.programs.app.gate import COOKIE
 from mmdet.programs.app.results import RunResults
 from mmdet.programs.app.run import Run, RunQueue
+from mmdet.programs.app.visitors import Visitors
 
 REFRESH_S = 0.25  # between two pictures of a running video
 OFFLINE, CAUSAL = 'offline', 'causal'
@@ -39,13 +42,15 @@ class Page:
     """The page as `blocks`; the runs of all its users go through one queue."""
 
     def __init__(
-        self, runs: RunQueue, model_name: str, score_thr: float = 0.3, causal: bool = False
+        self,
+        runs: RunQueue,
+        visitors: Visitors,
+        model_name: str,
+        score_thr: float = 0.3,
+        causal: bool = False,
     ) -> None:
-        self.runs = runs
-        day = 24 * 3600  # uploads are kept that long
-        with gr.Blocks(
-            title='Video object detection', analytics_enabled=False, delete_cache=(3600, day)
-        ) as self.blocks:
+        self.runs, self.visitors = runs, visitors
+        with gr.Blocks(title='Video object detection', analytics_enabled=False) as self.blocks:
             self.session = gr.State(None, delete_callback=_discard)
             gr.HTML(fragments.header(model_name, runs.detector.classes))
             with gr.Row(elem_id='vod-main'):
@@ -97,16 +102,28 @@ class Page:
         )  # fmt: skip
 
     def detect(
-        self, before: Session | None, upload: str | None, score_thr: float, mode: str
+        self,
+        before: Session | None,
+        upload: str | None,
+        score_thr: float,
+        mode: str,
+        request: gr.Request,
     ) -> Iterator[Updates]:
         """Run the uploaded video; yields the page as it changes. A closed tab ends the run."""
-        if upload is None:
+        visitor = self.visitors.known(request.cookies.get(COOKIE))
+        if visitor is None or upload is None or not self.visitors.owns_upload(visitor, upload):
             yield {self.note: _shown(fragments.note(NO_VIDEO))}
             return
         if before is not None:
+            self.visitors.drop_run(visitor, before.run.folder.name)
             before.discard()
-        run = self.runs.submit(Path(upload), score_thr, mode == CAUSAL)
+        try:
+            run = self.runs.submit(Path(upload), score_thr, mode == CAUSAL)
+        except BusyError as error:
+            yield {self.note: _shown(fragments.note(str(error)))}
+            return
         session = Session(self.runs, run)
+        self.visitors.add_run(visitor, run.folder.name, session.discard)
         try:
             yield {
                 self.session: session,
@@ -151,7 +168,8 @@ def show_frame(session: Session | None, position: int) -> str:
     if session is None or session.results is None:
         return ''
     results = session.results
-    return fragments.frame_view(results.image(position), results.row(position))
+    image = results.image(position)
+    return fragments.frame_view(image, results.row(position), results.pixel_aspect)
 
 
 def _stop(session: Session | None) -> Updates:

@@ -4,6 +4,7 @@ import json
 import threading
 from array import array
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,11 @@ class RunResults:
         """The frame with its boxes, [H, W, 3] uint8 BGR; up to one pixel more than the source."""
         with self._lock:
             return self._video.read(position)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width by height of a pixel of `image` as it is to be shown; known with the first one."""
+        return self._video.pixel_aspect
 
     def num_detections(self) -> int:
         return sum(len(row['detections']) for row in self._rows())

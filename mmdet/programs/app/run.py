@@ -1,12 +1,14 @@
 """Detecting on uploaded videos, one after the other, in a thread that others watch and stop."""
 
 import copy
+import os
 import re
 import secrets
 import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +16,9 @@ from mmengine.logging import MMLogger
 
 from mmdet.apis.video_detector import FrameResult, VideoDetector
 from mmdet.apis.video_run import ResultFiles
-from mmdet.core.errors import VideoError
+from mmdet.core.errors import BusyError, VideoError
+
+MAX_WAITING = 20
 
 
 class Progress(NamedTuple):
@@ -43,6 +47,7 @@ class Run:
     Attributes:
         video, lines: the mp4 with boxes and the JSON lines, of the same frames; see `has_files`.
         progress: so far.
+        pixel_aspect: width by height of a pixel of the video as it is to be shown.
         latest: the newest result, None before the first one.
         stopped: somebody ended it before the end of the video.
         error: a sentence that says why it broke off, or None.
@@ -59,6 +64,7 @@ class Run:
         self.video = folder / f'{stem}_detections.mp4'
         self.lines = folder / f'{stem}_detections.jsonl'
         self.classes = detector.classes
+        self.pixel_aspect = Fraction(1)
         self.progress = Progress()
         self.latest: FrameResult | None = None
         self.stopped = False
@@ -93,7 +99,8 @@ class Run:
             self._detect()
         except (VideoError, OSError) as error:
             # the page knows the file by its name, not by where the upload lies
-            self.error = str(error).replace(str(self.source), self.source.name)
+            text = str(error).replace(str(self.source), self.source.name)
+            self.error = text.replace(f'{self.folder}{os.sep}', '')
         except Exception as error:  # the queue must go on, whatever happened to one video
             MMLogger.get_current_instance().exception('Detecting on %s', self.source.name)
             self.error = f'{type(error).__name__}: {error} (the terminal shows more).'
@@ -111,6 +118,7 @@ class Run:
                     files.write(result)
                     seconds = time.monotonic() - start
                     self.progress = Progress(files.frames, stream.num_frames, seconds)
+                    self.pixel_aspect = stream.source.pixel_aspect
                     self.latest = result
                     if self.stopping:
                         self.stopped = True
@@ -133,10 +141,16 @@ class RunQueue:
         self._lock = threading.Lock()
 
     def submit(self, source: Path, score_thr: float, causal: bool) -> Run:
-        """Start a run as soon as those before it are finished."""
+        """Start a run as soon as those before it are finished.
+
+        Raises:
+            BusyError: too many are waiting.
+        """
         folder = self.folder / secrets.token_urlsafe(16)
         run = Run(self.detector, source, folder, score_thr, causal)
         with self._lock:
+            if len(self._runs) >= MAX_WAITING:
+                raise BusyError(f'{len(self._runs)} videos are waiting: try again later.')
             self._runs.append(run)
         self._pool.submit(self._work, run)
         return run

@@ -3,18 +3,18 @@
 import os
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.apis.video_detector import VideoDetector
 from mmdet.apis.video_run import StopSignals
 from mmdet.core.errors import AddressError
+from mmdet.programs.app.gate import Gate
 from mmdet.programs.app.run import RunQueue
+from mmdet.programs.app.visitors import Visitors
 
-# A browser refuses whatever is not from the page's own host, should a part of gradio ask for it.
-OWN_HOST_ONLY = (
-    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-    "object-src 'none'; form-action 'self'"
-)
+EVERYONE = ('0.0.0.0', '::')
+MAX_CONNECTIONS = 500
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -39,6 +39,7 @@ def serve(
     model_name: str,
     score_thr: float = 0.3,
     causal: bool = False,
+    host_names: Sequence[str] = (),
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; uploads and results are removed then.
 
@@ -47,21 +48,39 @@ def serve(
         listener: from `listen`.
         model_name: shown on the page.
         score_thr, causal: what the controls say at first.
+        host_names: names of this machine beside its own, under which the page may be asked for.
     """
     with tempfile.TemporaryDirectory(prefix='vfe-app-') as folder, StopSignals():
         runs = RunQueue(detector, Path(folder, 'results'))
+        visitors = Visitors(Path(folder, 'uploads'))
+        visitors.start_sweeping()
         try:
-            _run_server(_application(runs, Path(folder), model_name, score_thr, causal), listener)
+            app = _application(runs, visitors, model_name, score_thr, causal)
+            names, everyone = served_names(listener, host_names)
+            _run_server(Gate(app, visitors, names, everyone), listener)
         except KeyboardInterrupt:
             print('Stopped.')
         finally:
+            visitors.close()
             runs.close()
 
 
-def _application(runs: RunQueue, folder: Path, model_name: str, score_thr: float, causal: bool):
+def served_names(listener: socket.socket, host_names: Sequence[str] = ()) -> tuple[set[str], bool]:
+    """The names by which the page may be asked for, and whether any address of numbers is one."""
+    host = listener.getsockname()[0]
+    everyone = host in EVERYONE
+    names = {'localhost', '127.0.0.1', '::1', host, *host_names}
+    if everyone or host not in ('127.0.0.1', '::1'):
+        names |= {socket.gethostname(), socket.getfqdn()}
+    return names, everyone
+
+
+def _application(
+    runs: RunQueue, visitors: Visitors, model_name: str, score_thr: float, causal: bool
+):
     """The page at /, the files of finished runs at /results."""
     # gradio reads these when it is imported
-    os.environ['GRADIO_TEMP_DIR'] = str(folder / 'uploads')
+    os.environ['GRADIO_TEMP_DIR'] = str(visitors.uploads)
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
     os.environ['HF_HUB_DISABLE_TELEMETRY'] = '1'
     import gradio as gr
@@ -71,17 +90,9 @@ def _application(runs: RunQueue, folder: Path, model_name: str, score_thr: float
     from mmdet.programs.app.page import STYLE, SYSTEM_FONTS, Page
 
     app = FastAPI(openapi_url=None)
-
-    @app.middleware('http')
-    async def refuse_other_hosts(request, call_next):
-        response = await call_next(request)
-        response.headers['Content-Security-Policy'] = OWN_HOST_ONLY
-        response.headers['Referrer-Policy'] = 'same-origin'
-        return response
-
     runs.folder.mkdir()
     app.mount('/results', StaticFiles(directory=runs.folder))
-    page = Page(runs, model_name, score_thr, causal)
+    page = Page(runs, visitors, model_name, score_thr, causal)
     return gr.mount_gradio_app(
         app,
         page.blocks,
@@ -100,11 +111,18 @@ def _run_server(app, listener: socket.socket) -> None:
     import uvicorn
 
     host, port = listener.getsockname()[:2]
-    everyone = host in ('0.0.0.0', '::')
+    everyone = host in EVERYONE
     said = f'Open http://{"127.0.0.1" if everyone else host}:{port} in a browser. Ctrl-C ends.'
     if everyone:
         said += '\nEveryone who can reach this machine can use the page; there is no password.'
     print(said, flush=True)
     # a page that is still open keeps a connection: do not wait for it
-    config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        log_level='warning',
+        timeout_graceful_shutdown=1,
+        limit_concurrency=MAX_CONNECTIONS,
+        proxy_headers=False,  # what a client says of its own address is not believed
+        server_header=False,
+    )
     uvicorn.Server(config).run(sockets=[listener])

@@ -14,6 +14,7 @@ from typing import Any
 
 from mmdet.core.errors import ConversionError
 from mmdet.core.images import natural_key
+from mmdet.core.text import read_text
 from mmdet.datasets.parsers.annotation_table import FIELDS, value_fault
 from mmdet.programs.convert.frames import find_frames, image_size, relative_name, trailing_number
 from mmdet.programs.convert.label_files import LayoutOptions, first_number, video_prefix
@@ -53,8 +54,8 @@ def open_coco(inputs: Sequence[Path], options: LayoutOptions) -> Source:
 
 def _load(path: Path) -> dict[str, list[dict]]:
     try:
-        content = json.loads(path.read_text(encoding='utf-8-sig'))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_text(path, ConversionError))
+    except ValueError as error:
         raise ConversionError(f'{path} cannot be read as JSON: {error}') from error
     for name in ('images', 'annotations', 'categories'):
         if not isinstance(content, dict) or not isinstance(content.get(name), list):
@@ -106,6 +107,7 @@ def _objects_by_image(
                 occluded=entry.get('occluded') in (True, 1),
                 generated=entry.get('generated') in (True, 1),
                 crowd=bool(entry.get('iscrowd')),
+                area=entry.get('area'),
             )
         )
     return objects
@@ -204,16 +206,33 @@ def _read(
 ) -> Iterator[FrameRecord]:
     for image in images:
         name = image['file_name'].replace('\\', '/')
-        width, height = image.get('width'), image.get('height')
-        if not width or not height:
-            try:
-                width, height = image_size(img_root / name)
-            except ConversionError as error:
-                raise ConversionError(
-                    f'{path}: image id {image["id"]} has no width and height, and {error}'
-                ) from None
+        width, height = _size(path, image, img_root / name)
         found = objects.get(image['id'], [])
-        yield FrameRecord(name, int(width), int(height), found, is_key=_key(image))
+        yield FrameRecord(name, width, height, found, is_key=_key(image))
+
+
+def _size(path: Path, image: Mapping[str, Any], file: Path) -> tuple[int, int]:
+    """(width, height) of a frame: what the JSON says, which must be that of the file.
+
+    Frames that are not there were remarked upon; their size is taken on trust.
+    """
+    given = image.get('width'), image.get('height')
+    if not all(given):
+        try:
+            return image_size(file)
+        except ConversionError as error:
+            raise ConversionError(
+                f'{path}: image id {image["id"]} has no width and height, and {error}'
+            ) from None
+    width, height = map(int, given)
+    size = image_size(file) if file.exists() else (width, height)
+    if size != (width, height):
+        raise ConversionError(
+            f'{path}: image id {image["id"]} is of {width}x{height} pixels, but {file} has '
+            f'{size[0]}x{size[1]}: its boxes do not fit. (Sizes are those of the picture upright, '
+            f'as its EXIF orientation says.)'
+        )
+    return size
 
 
 def _key(image: Mapping[str, Any]) -> bool | None:

@@ -1,7 +1,7 @@
 """From records to CocoVID JSON: ids, boxes inside of the image, a file that is whole and checked.
 
 The images are written as they come and the boxes are kept as plain numbers until their categories
-are known: memory holds 90 bytes per box and nothing per frame.
+are known: memory holds 100 bytes per box and nothing per frame.
 """
 
 import json
@@ -16,7 +16,8 @@ from mmdet.datasets.parsers.annotation_check import read_annotations
 from mmdet.programs.convert.records import FrameRecord, ObjectRecord, VideoSource
 from mmdet.programs.convert.summary import Summary
 
-KEPT_FIELDS = 11  # per box: video, image, class, track, x, y, w, h, occluded, generated, crowd
+# per box: video, image, class, track, x, y, w, h, area, occluded, generated, crowd
+KEPT_FIELDS = 12
 DECIMALS = 3  # of coordinates, in pixels
 CUT_BY = 1.0  # pixels beyond the border that are worth a remark
 NAMED = 5  # boxes named where many are left out
@@ -37,7 +38,9 @@ class ClassTable:
     ):
         self.selected, self.declared = selected, declared
         self._kept = set(declared or ()) if keep_unused else set()
-        self._numbers: dict[str, int] = {name: i for i, name in enumerate(declared or ())}
+        self._numbers: dict[str, int] = {
+            name: i for i, name in enumerate(dict.fromkeys(declared or ()))
+        }
 
     def add(self, record: ObjectRecord) -> int:
         """The number of an object's class. A class of crowds alone does not become a category."""
@@ -151,7 +154,8 @@ class CocoVIDWriter:
         if record.track is not None:
             track = self._num_tracks + tracks.setdefault(record.track, len(tracks) + 1)
         flags = (record.occluded, record.generated, record.crowd)
-        self._boxes.extend((video, self._num_images, number, track, *box, *flags))
+        area = _area(record, box)
+        self._boxes.extend((video, self._num_images, number, track, *box, area, *flags))
 
     def finish(self) -> Summary:
         """Write what follows the images, and read the whole file as training will.
@@ -180,7 +184,7 @@ class CocoVIDWriter:
     def _annotations(self) -> Iterator[dict]:
         names, instances = self._classes.names(), {}
         for category, row in self._rows():
-            video, image, number, track, *box, occluded, generated, crowd = row
+            video, image, number, track, *box, area, occluded, generated, crowd = row
             if not category:
                 self.foreign[names[int(number)]] += 1
                 continue
@@ -195,7 +199,7 @@ class CocoVIDWriter:
                 'category_id': category,
                 **({'instance_id': instance} if track else {}),
                 'bbox': [_plain(value) for value in box],
-                'area': _plain(box[2] * box[3]),
+                'area': _plain(area),
                 'iscrowd': bool(crowd),
                 'occluded': bool(occluded),
                 'generated': bool(generated),
@@ -221,15 +225,7 @@ class CocoVIDWriter:
         remarks = [f'{self.num_keys:,} training key frames.']
         if self.cut:
             remarks.append(f'{self.cut:,} boxes reached over the border and were cut there.')
-        if self.empty:
-            shown = '; '.join(f'{origin} {_numbers(box)}' for origin, box in self.empty[:NAMED])
-            remarks.append(
-                f'{len(self.empty):,} boxes have no area inside of the image and were left out: '
-                f'{shown}{"; ..." if len(self.empty) > NAMED else ""}.'
-            )
-        if self.foreign:
-            counts = ', '.join(f'{name} ({n:,})' for name, n in self.foreign.most_common())
-            remarks.append(f'Boxes of other classes were left out: {counts}.')
+        remarks += self.left_out()
         if self.unlabelled:
             remarks.append(
                 f'{self.unlabelled:,} frames have no label file and count as frames without '
@@ -240,6 +236,20 @@ class CocoVIDWriter:
                 f'{self.untracked:,} of {self.num_boxes:,} boxes have no track id: '
                 f'there will be no AP by motion.'
             )
+        return remarks
+
+    def left_out(self) -> list[str]:
+        """Which boxes are not in the file and why, one sentence each."""
+        remarks = []
+        if self.empty:
+            shown = '; '.join(f'{origin} {_numbers(box)}' for origin, box in self.empty[:NAMED])
+            remarks.append(
+                f'{len(self.empty):,} boxes have no area inside of the image and were left out: '
+                f'{shown}{"; ..." if len(self.empty) > NAMED else ""}.'
+            )
+        if self.foreign:
+            counts = ', '.join(f'{name} ({n:,})' for name, n in self.foreign.most_common())
+            remarks.append(f'Boxes of other classes were left out: {counts}.')
         return remarks
 
 
@@ -256,6 +266,13 @@ def clip_box(
     if round(right - left, DECIMALS) <= 0 or round(bottom - top, DECIMALS) <= 0:
         return None
     return left, top, right - left, bottom - top
+
+
+def _area(record: ObjectRecord, box: tuple[float, float, float, float]) -> float:
+    """Pixels of an object whose box was cut to `box`; a mask loses the same part as its box."""
+    if record.area is None or not record.area > 0:  # some tools write 0, or NaN
+        return box[2] * box[3]
+    return record.area * (box[2] * box[3]) / (record.bbox[2] * record.bbox[3])
 
 
 def _reaches_over(box: tuple[float, float, float, float], width: int, height: int) -> bool:

@@ -95,7 +95,9 @@ def to_cocovid(kind: str, inputs: Sequence[Path], out: Path, options: ConvertOpt
         console.print(f'Writing and checking {where}', soft_wrap=True, markup=False)
         summaries = {split: writer.finish() for split, writer in writers.items()}
         if not any(writer.num_boxes for writer in writers.values()):
-            raise ConversionError(f'None of the {total:,} frames has a labelled object.')
+            why = [text for writer in writers.values() for text in writer.left_out()]
+            none = f'None of the {total:,} frames has a labelled object.'
+            raise ConversionError(' '.join([none, *why]))
     for note in source.notes:
         console.print(note, soft_wrap=True, markup=False)
     for split, summary in summaries.items():

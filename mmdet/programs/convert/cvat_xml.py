@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from mmdet.core.errors import ConversionError
+from mmdet.core.text import xml_events
 from mmdet.programs.convert.records import parse_integer, parse_number
 
-Element = ElementTree.Element
 SHAPES = ('box', 'polygon', 'polyline', 'ellipse', 'mask')  # what has a box; not points, skeletons
 OTHER_SHAPES = ('points', 'cuboid', 'skeleton')
 Box = tuple[float, float, float, float]
@@ -35,25 +35,19 @@ def top_elements(path: Path) -> Iterator[Element]:
     Raises:
         ConversionError: not XML, or not CVAT's; names the file.
     """
-    try:
-        events = ElementTree.iterparse(path, events=('start', 'end'))
-        root, depth = None, 0
-        for event, element in events:
-            if root is None:
-                root = element
-                if root.tag != 'annotations':
-                    raise ConversionError(
-                        f'{path} is not a CVAT file: its root is <{root.tag}>, not <annotations>. '
-                        f'Export the task as "CVAT for video 1.1" or "CVAT for images 1.1".'
-                    )
-            depth += 1 if event == 'start' else -1
-            if event == 'end' and depth == 1:
-                yield element
-                root.clear()
-    except ElementTree.ParseError as error:
-        raise ConversionError(f'{path} is not well-formed XML: {error}') from error
-    except OSError as error:
-        raise ConversionError(f'{path} cannot be read: {error}') from error
+    root, depth = None, 0
+    for event, element in xml_events(path, ConversionError):
+        if root is None:
+            root = element
+            if root.tag != 'annotations':
+                raise ConversionError(
+                    f'{path} is not a CVAT file: its root is <{root.tag}>, not <annotations>. '
+                    f'Export the task as "CVAT for video 1.1" or "CVAT for images 1.1".'
+                )
+        depth += 1 if event == 'start' else -1
+        if event == 'end' and depth == 1:
+            yield element
+            root.clear()
 
 
 def read_tasks(meta: Element, path: Path) -> tuple[list[Task], list[str]]:

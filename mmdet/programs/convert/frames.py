@@ -10,18 +10,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from mmdet.core.errors import ConversionError, VideoError
-from mmdet.core.images import is_image, is_video, natural_key
+from mmdet.core import images
+from mmdet.core.errors import ConversionError, UndecodableFrameError, VideoError
+from mmdet.core.folders import hidden
+from mmdet.core.images import is_image, is_video, natural_key, write_image
 from mmdet.core.progress import FrameProgress
 from mmdet.video.video_file import VideoFile
 
 JPEG_QUALITY = 95
-_EXIF_ORIENTATION = 0x0112
-_EXIF_QUARTER_TURNS = {5, 6, 7, 8}  # width and height change places
 
 
 @dataclass
@@ -33,23 +29,30 @@ class FrameFolder:
     fps: float | None = None
 
 
+# what Roboflow puts behind the name of every image: clip-12_jpg.rf.3f2a9c1e...
+_ROBOFLOW = re.compile(r'[_.](jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9a-z]{8,}$', re.IGNORECASE)
+
+
+def frame_stem(stem: str) -> str:
+    """The name that a frame had before an export put a hash behind it."""
+    return _ROBOFLOW.sub('', stem)
+
+
 def trailing_number(stem: str) -> int | None:
     """The number a name ends in: 12 of `cam1_000012`."""
-    digits = re.search(r'\d+$', stem)
+    digits = re.search(r'\d+$', frame_stem(stem))
     return int(digits[0]) if digits else None
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels, upright as the EXIF orientation says; reads the header only.
+    """(width, height) in pixels, upright, as training loads it; see `images.image_size`.
 
     Raises:
         ConversionError: names the file that is missing or no image.
     """
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_QUARTER_TURNS
-            return image.size[::-1] if turned else image.size
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        return images.image_size(path)
+    except (FileNotFoundError, UndecodableFrameError) as error:
         raise ConversionError(f'{path} cannot be read as an image: {error}') from error
 
 
@@ -68,14 +71,6 @@ def relative_name(path: Path, img_root: Path) -> str:
         ) from None
 
 
-def walk_files(root: Path) -> Iterator[Path]:
-    """All files below a folder in natural order, without hidden ones (`._0001.jpg` of macOS)."""
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        subfolders[:] = sorted((s for s in subfolders if not _hidden(s)), key=natural_key)
-        for name in sorted((n for n in names if not _hidden(n)), key=natural_key):
-            yield Path(folder) / name
-
-
 def images_in(folder: Path) -> list[Path]:
     """The images that lie in a folder itself, in natural order; none if there is no such folder.
 
@@ -84,7 +79,7 @@ def images_in(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    found = [p for p in folder.iterdir() if is_image(p) and not _hidden(p.name)]
+    found = [p for p in folder.iterdir() if is_image(p) and not hidden(p.name)]
     return in_order(found)
 
 
@@ -175,7 +170,7 @@ def extract_frames(video: Path, folder: Path) -> int:
             temporary.mkdir()
             with FrameProgress(source.num_frames or 0, f'Extracting {video}') as progress:
                 for frame in source.frames():
-                    _write_jpeg(temporary / f'{count:06d}.jpg', frame.image)
+                    write_image(temporary / f'{count:06d}.jpg', frame.image, JPEG_QUALITY)
                     count += 1
                     progress.advance(1)
             if source.broken:
@@ -199,17 +194,6 @@ def _opened(video: Path) -> Iterator[VideoFile]:
             yield source
     except VideoError as error:
         raise ConversionError(str(error)) from error
-
-
-def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    done, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not done:
-        raise ConversionError(f'OpenCV could not encode {path} ({image.shape[1]}x{image.shape[0]})')
-    path.write_bytes(data.tobytes())
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith('.') or name == '__MACOSX'
 
 
 def _absolute(path: Path) -> Path:

@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from mmdet.core.errors import ConversionError
+from mmdet.core.folders import walk_files
+from mmdet.core.text import read_rows
 from mmdet.programs.convert.frames import (
     FrameFolder,
     find_frames,
     image_size,
     relative_name,
-    walk_files,
 )
 from mmdet.programs.convert.records import (
     FrameRecord,
@@ -96,12 +97,8 @@ def _meta_info(path: Path) -> dict[str, str]:
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-    try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConversionError(f'{path} cannot be read: {error}') from error
-    rows = [(f'row {number} of {path}', line) for number, line in enumerate(lines, 1)]
-    return [row for row in rows if row[1].strip()]
+    rows = read_rows(path, ConversionError)
+    return [(f'row {number} of {path}', line) for number, line in rows]
 
 
 def _levels(path: Path, length: int, highest: int, absent: int) -> list[int]:

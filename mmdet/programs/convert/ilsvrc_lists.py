@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from mmdet.core.errors import ILSVRCError
+from mmdet.core.text import read_rows
 
 LIST_FOLDERS = ('ImageSets', 'Lists')
 DET_NESTED = 'ILSVRC2013_train'  # one folder per WordNet id inside; the others hold files
@@ -113,20 +114,13 @@ def list_det_images(folder: Path) -> list[str]:
 
 def _rows(path: Path, numbers: int) -> Iterator[tuple[str, str, list[int]]]:
     """(description of the row, name, its whole numbers) of every row that is not blank."""
-    try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ILSVRCError(f'Cannot read the list {path}: {error}') from error
-    found = False
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        if not fields:
-            continue
-        found = True
-        origin = f'row {number} of {path} ({line.strip()!r})'
-        yield origin, _checked_name(fields[0], origin), _numbers(fields[1:], numbers, origin)
-    if not found:
+    rows = read_rows(path, ILSVRCError)
+    if not rows:
         raise ILSVRCError(f'The list {path} is empty.')
+    for number, line in rows:
+        fields = line.split()
+        origin = f'row {number} of {path} ({line!r})'
+        yield origin, _checked_name(fields[0], origin), _numbers(fields[1:], numbers, origin)
 
 
 def _checked_name(name: str, origin: str) -> str:

@@ -3,9 +3,11 @@
 import os
 from array import array
 from dataclasses import dataclass
-from xml.etree import ElementTree
+from pathlib import Path
+from xml.etree.ElementTree import Element
 
 from mmdet.core.errors import ILSVRCError
+from mmdet.core.text import read_xml
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES, IMAGENET_VID_WNIDS
 
 # The name is misspelt in every file of this kind that is in use, so it stays.
@@ -73,24 +75,17 @@ def parse_xml(path: str, tracks: bool) -> tuple[int, int, list[XMLObject]]:
     Raises:
         ILSVRCError: the file is missing, unreadable, not XML, or lacks a field; names the file.
     """
+    root = read_xml(Path(path), ILSVRCError)
     try:
-        with open(path, 'rb') as file:
-            root = ElementTree.fromstring(file.read())
         width, height = _integer(root, 'size/width'), _integer(root, 'size/height')
         if width < 1 or height < 1:
             raise ValueError(f'<size> is {width} x {height}')
         return width, height, [_object(node, tracks) for node in root.findall('object')]
-    except FileNotFoundError:
-        raise ILSVRCError(f'{path} is missing') from None
-    except OSError as error:
-        raise ILSVRCError(f'{path} cannot be read: {error.strerror}') from error
-    except ElementTree.ParseError as error:
-        raise ILSVRCError(f'{path} is not well-formed XML: {error}') from error
     except ValueError as error:
         raise ILSVRCError(f'{path}: {error}') from error
 
 
-def _object(node: ElementTree.Element, tracks: bool) -> XMLObject:
+def _object(node: Element, tracks: bool) -> XMLObject:
     xmin, ymin, xmax, ymax = (
         _integer(node, f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')
     )
@@ -102,14 +97,14 @@ def _object(node: ElementTree.Element, tracks: bool) -> XMLObject:
     return found
 
 
-def _text(node: ElementTree.Element, field: str) -> str:
+def _text(node: Element, field: str) -> str:
     text = (node.findtext(field) or '').strip()
     if not text:
         raise ValueError(f'<{node.tag}> has no <{field}>')
     return text
 
 
-def _integer(node: ElementTree.Element, field: str) -> int:
+def _integer(node: Element, field: str) -> int:
     text = _text(node, field)
     try:
         number = int(text)

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mmdet.core.errors import ConversionError
+from mmdet.core.folders import walk_files
 from mmdet.core.images import is_image, is_video
 from mmdet.programs.convert.frames import (
     FrameFolder,
     folder_name,
+    frame_stem,
     frames_of_video,
     in_order,
     relative_name,
     trailing_number,
-    walk_files,
 )
 
 # folders that say what a file is, not which video it belongs to; the first has labels in the second
@@ -108,7 +109,7 @@ def video_prefix(path: Path | PurePosixPath) -> str:
     Raises:
         ConversionError: the name does not end in a number.
     """
-    prefix = re.fullmatch(r'(.*?)[-_. ]*\d+', path.stem)
+    prefix = re.fullmatch(r'(.*?)[-_. ]*\d+', frame_stem(path.stem))
     if prefix is None:
         raise ConversionError(
             f'{path}: the name does not end in a frame number, so it cannot be grouped by prefix '
@@ -121,7 +122,7 @@ def hint_of_prefixes(videos: list[LabelledVideo]) -> list[str]:
     """Notes on folders whose file names look like those of several videos."""
     notes = []
     for video in videos:
-        stems = [path.stem for path in video.folder.files]
+        stems = [frame_stem(path.stem) for path in video.folder.files]
         numbered = [re.fullmatch(r'(.*?\D)\d+', stem) for stem in stems]
         prefixes = {match[1] for match in numbered if match}
         if all(numbered) and 1 < len(prefixes) <= len(stems) // 2:

@@ -14,18 +14,21 @@ from functools import partial
 from pathlib import Path
 
 from mmdet.core.errors import ConversionError
+from mmdet.core.folders import walk_files
+from mmdet.core.text import read_rows, read_text
+from mmdet.programs.convert.class_names import unique_names
 from mmdet.programs.convert.frames import (
     FrameFolder,
     find_frames,
     image_size,
     relative_name,
-    walk_files,
 )
 from mmdet.programs.convert.records import (
     FrameRecord,
     ObjectRecord,
     Source,
     VideoSource,
+    check_tracks,
     parse_integer,
     parse_number,
     split_row,
@@ -102,7 +105,8 @@ def _open(folder: Path, img_root: Path) -> _Sequence:
     labels = folder / 'gt' / 'labels.txt'
     names = list(CLASSES)
     if labels.is_file():
-        names = [n.strip() for n in labels.read_text(encoding='utf-8').splitlines() if n.strip()]
+        rows = read_rows(labels, ConversionError)
+        names = unique_names([name for _, name in rows], labels, first=1)
     return _Sequence(folder, frames, names, fps)
 
 
@@ -121,9 +125,9 @@ def _seqinfo(path: Path) -> dict[str, str]:
         return {}
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(path.read_text(encoding='utf-8-sig'))
+        parser.read_string(read_text(path, ConversionError))
         return dict(parser['Sequence'])
-    except (configparser.Error, KeyError, UnicodeDecodeError) as error:
+    except (configparser.Error, KeyError) as error:
         raise ConversionError(f'{path} is no seqinfo.ini with a [Sequence]: {error}') from error
 
 
@@ -131,19 +135,18 @@ def _read(sequence: _Sequence, img_root: Path) -> Iterator[FrameRecord]:
     path = sequence.folder / 'gt' / 'gt.txt'
     objects: dict[int, list[ObjectRecord]] = defaultdict(list)
     length = len(sequence.frames.files)
-    lines = path.read_text(encoding='utf-8-sig').splitlines()
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            frame, record = parse_row(line, f'row {number} of {path}', sequence.names)
-            if not 1 <= frame <= length:
-                raise ConversionError(
-                    f'{record.origin}: frame {frame} is not in 1..{length}; '
-                    f'{sequence.frames.files[0].parent} has {length} frames.'
-                )
-            objects[frame].append(record)
+    for number, line in read_rows(path, ConversionError):
+        frame, record = parse_row(line, f'row {number} of {path}', sequence.names)
+        if not 1 <= frame <= length:
+            raise ConversionError(
+                f'{record.origin}: frame {frame} is not in 1..{length}; '
+                f'{sequence.frames.files[0].parent} has {length} frames.'
+            )
+        objects[frame].append(record)
     for frame, image in enumerate(sequence.frames.files, 1):
         size = image_size(image)
-        yield FrameRecord(relative_name(image, img_root), *size, objects.pop(frame, []))
+        found = check_tracks(objects.pop(frame, []))
+        yield FrameRecord(relative_name(image, img_root), *size, found)
 
 
 def parse_row(line: str, origin: str, names: Sequence[str]) -> tuple[int, ObjectRecord]:

@@ -6,7 +6,7 @@ reads the annotations of one video at a time, so that memory holds one video's o
 
 import math
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mmdet.core.errors import ConversionError
@@ -19,7 +19,8 @@ class ObjectRecord:
     `bbox` is (x, y, width, height) in pixels; `origin` the file and row or element it comes from;
     `track` the same for the same object in all frames of the video, None where it is unknown;
     `generated` whether a program interpolated the box; `crowd` marks what is no object to learn or
-    find, though a detection of it is not wrong (`iscrowd`).
+    find, though a detection of it is not wrong (`iscrowd`); `area` in pixels where the source has
+    that of a mask, None: that of the box.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ObjectRecord:
     occluded: bool = False
     generated: bool = False
     crowd: bool = False
+    area: float | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +77,26 @@ class Source:
     classes: list[str] | None = None
     keep_unused: bool = True
     notes: list[str] = field(default_factory=list)
+
+
+def check_tracks(objects: Sequence[ObjectRecord]) -> list[ObjectRecord]:
+    """The objects of a frame, in which no track may be twice.
+
+    Raises:
+        ConversionError: names both rows or elements.
+    """
+    first: dict[Hashable, ObjectRecord] = {}
+    for record in objects:
+        if record.track is None or record.crowd:
+            continue
+        if record.track in first:
+            raise ConversionError(
+                f'{record.origin}: the track {record.track} is already that of '
+                f'{first[record.track].origin}, in the same frame. One object has one box in a '
+                f'frame: give one of the two another track id, or none.'
+            )
+        first[record.track] = record
+    return list(objects)
 
 
 def parse_number(text: str | None, what: str, origin: str) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.core.errors import ConversionError
+from mmdet.core.text import read_rows
 
 SPLITS = ('train', 'val')
 
@@ -39,16 +40,10 @@ def split_by_file(names: Sequence[str], path: Path) -> dict[str, str]:
         ConversionError: an unreadable file; a row of another form, of an unknown video or of one
             that came before; a video without a row.
     """
-    try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConversionError(f'{path} cannot be read: {error}') from error
     split_of: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        split, _, name = line.strip().partition(' ')
-        name, origin = name.strip(), f'row {number} of {path} ({line.strip()!r})'
+    for number, line in read_rows(path, ConversionError):
+        split, _, name = line.partition(' ')
+        name, origin = name.strip(), f'row {number} of {path} ({line!r})'
         if split not in SPLITS or not name:
             raise ConversionError(f'{origin}: expected "train VIDEO" or "val VIDEO"')
         if name not in names:

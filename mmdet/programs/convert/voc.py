@@ -8,9 +8,10 @@ VOC, `<trackid>` (or `<track_id>`, or CVAT's attribute `track_id`) and `<occlude
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from mmdet.core.errors import ConversionError
+from mmdet.core.text import read_xml
 from mmdet.programs.convert.frames import image_size, relative_name
 from mmdet.programs.convert.label_files import (
     LabelledVideo,
@@ -23,6 +24,7 @@ from mmdet.programs.convert.records import (
     ObjectRecord,
     Source,
     VideoSource,
+    check_tracks,
     parse_number,
 )
 
@@ -52,7 +54,7 @@ def open_voc(roots: Sequence[Path], options: LayoutOptions) -> Source:
 def _read(pair: LabelledVideo, img_root: Path) -> Iterator[FrameRecord]:
     for image, label in zip(pair.folder.files, pair.labels, strict=True):
         size = image_size(image)
-        objects = read_objects(label, image, size) if label else []
+        objects = check_tracks(read_objects(label, image, size)) if label else []
         name = relative_name(image, img_root)
         yield FrameRecord(name, *size, objects, labelled=label is not None)
 
@@ -63,10 +65,7 @@ def read_objects(path: Path, image: Path, size: tuple[int, int]) -> list[ObjectR
     Raises:
         ConversionError: not XML, a field is missing or no number, or the sizes differ.
     """
-    try:
-        root = ElementTree.fromstring(path.read_bytes())
-    except (OSError, ElementTree.ParseError) as error:
-        raise ConversionError(f'{path} cannot be read as XML: {error}') from error
+    root = read_xml(path, ConversionError)
     _check_size(root, path, image, size)
     return [
         _object(node, f'object {number} of {path}')
@@ -74,7 +73,7 @@ def read_objects(path: Path, image: Path, size: tuple[int, int]) -> list[ObjectR
     ]
 
 
-def _check_size(root: ElementTree.Element, path: Path, image: Path, size: tuple[int, int]) -> None:
+def _check_size(root: Element, path: Path, image: Path, size: tuple[int, int]) -> None:
     given = [root.findtext(f'size/{side}') for side in ('width', 'height')]
     if None in given:
         return
@@ -86,7 +85,7 @@ def _check_size(root: ElementTree.Element, path: Path, image: Path, size: tuple[
         )
 
 
-def _object(node: ElementTree.Element, origin: str) -> ObjectRecord:
+def _object(node: Element, origin: str) -> ObjectRecord:
     name = (node.findtext('name') or '').strip()
     if not name:
         raise ConversionError(f'{origin}: it has no <name>')
@@ -104,7 +103,7 @@ def _object(node: ElementTree.Element, origin: str) -> ObjectRecord:
     )
 
 
-def _track(node: ElementTree.Element) -> str | None:
+def _track(node: Element) -> str | None:
     for field in TRACK_FIELDS:
         if node.findtext(field):
             return node.findtext(field).strip()
@@ -114,5 +113,5 @@ def _track(node: ElementTree.Element) -> str | None:
     return None
 
 
-def _is_set(node: ElementTree.Element, field: str) -> bool:
+def _is_set(node: Element, field: str) -> bool:
     return (node.findtext(field) or '').strip() in ('1', 'True', 'true')

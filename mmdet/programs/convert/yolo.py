@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import yaml
-
 from mmdet.core.errors import ConversionError
+from mmdet.core.text import read_rows
+from mmdet.programs.convert.class_names import find_names
 from mmdet.programs.convert.frames import image_size, relative_name
 from mmdet.programs.convert.label_files import (
     LabelledVideo,
@@ -24,14 +24,11 @@ from mmdet.programs.convert.records import (
     ObjectRecord,
     Source,
     VideoSource,
+    check_tracks,
     parse_integer,
     parse_number,
 )
 
-NAME_FILES = (
-    *('data.yaml', 'data.yml', 'dataset.yaml'),
-    *('obj.names', 'classes.txt', 'labels/classes.txt'),
-)
 SLACK = 0.01  # how far a value may lie outside of 0..1, from rounding
 Row = tuple[int, tuple[float, float, float, float], int | None]
 
@@ -80,46 +77,13 @@ def _common_names(roots: Sequence[Path], given: Sequence[str] | None) -> tuple[l
     )
 
 
-def find_names(root: Path) -> tuple[list[str] | None, Path | None]:
-    """Class names in the order of their numbers, and the file they stand in."""
-    absolute = root.absolute()
-    for folder in (absolute, *absolute.parents[:2]):
-        for path in (folder / name for name in NAME_FILES):
-            if path.is_file():
-                return read_names(path), path
-    return None, None
-
-
-def read_names(path: Path) -> list[str]:
-    """Class names of a file: `names` of a YAML file, else one per line.
-
-    Raises:
-        ConversionError: it cannot be read, or has no names; names the file.
-    """
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-        if path.suffix not in ('.yaml', '.yml'):
-            return [line.strip() for line in text.splitlines() if line.strip()]
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConversionError(f'{path} cannot be read: {error}') from error
-    names = content.get('names') if isinstance(content, dict) else None
-    if isinstance(names, dict) and set(names) == set(range(len(names))):
-        names = [names[i] for i in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise ConversionError(
-            f'{path}: `names` must be a list of class names, or a name for each number 0, 1, ...'
-        )
-    return [str(name) for name in names]
-
-
 def _read(
     pair: LabelledVideo, names: list[str], origin: str, img_root: Path
 ) -> Iterator[FrameRecord]:
     for image, label in zip(pair.folder.files, pair.labels, strict=True):
         width, height = image_size(image)
         objects = []
-        for number, text in _rows(label) if label else ():
+        for number, text in read_rows(label, ConversionError) if label else ():
             place = f'row {number} of {label}'
             class_id, (x, y, w, h), track = parse_row(text, place)
             if not 0 <= class_id < len(names):
@@ -130,17 +94,8 @@ def _read(
             box = (x * width, y * height, w * width, h * height)
             objects.append(ObjectRecord(names[class_id], box, place, track))
         name = relative_name(image, img_root)
-        yield FrameRecord(name, width, height, objects, labelled=label is not None)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConversionError(f'{path} cannot be read: {error}') from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield number, line
+        found = check_tracks(objects)
+        yield FrameRecord(name, width, height, found, labelled=label is not None)
 
 
 def parse_row(text: str, origin: str) -> Row:

@@ -4,10 +4,10 @@ from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 
 from mmdet.core.fileio import atomic_write
+from mmdet.core.images import write_image
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES, IMAGENET_VID_WNIDS
 from mmdet.programs.sample.scene import Label
 
@@ -39,13 +39,9 @@ class SampleWriter:
         """
         jpeg = self.root / 'Data' / subset / f'{name}.JPEG'
         xml = self.root / 'Annotations' / subset / f'{name}.xml'
-        for path in (jpeg, xml):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        ok, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        if not ok:
-            raise OSError(f'OpenCV could not encode {jpeg}')
-        jpeg.write_bytes(data.tobytes())
-        xml.write_bytes(_xml(name, image.shape[:2], labels, tracks=subset == 'VID'))
+        write_image(jpeg, image, JPEG_QUALITY)
+        with atomic_write(xml, 'wb', sync=False) as file:
+            file.write(_xml(name, image.shape[:2], labels, tracks=subset == 'VID'))
         if degraded_by:
             self.lists[f'VID_{name.split("/")[0]}_degraded.txt'].append(f'{name} {degraded_by}')
 

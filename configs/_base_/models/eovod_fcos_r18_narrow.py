@@ -1,0 +1,13 @@
+# EOVOD with both priors on the narrow FCOS of the sample videos.
+_base_ = 'fcos_r18_narrow.py'
+
+model = dict(
+    _delete_=True,
+    type='EOVOD',
+    data_preprocessor=_base_.model.pop('data_preprocessor'),
+    detector=_base_.model,
+    location_prior=dict(),
+    size_prior=dict(interval=7, margin=1),
+    memory=dict(num_keys=1024),
+    aggregator=dict(num_heads=4),
+)

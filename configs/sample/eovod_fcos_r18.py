@@ -1,0 +1,9 @@
+# EOVOD with both priors on the trained fcos_r18 of the sample videos; train that first. Not
+# measured yet.
+_base_ = [
+    '../_base_/models/eovod_fcos_r18_narrow.py',
+    '../_base_/datasets/sample_vid_multi_frame.py',
+    '../_base_/schedules/sample_2x.py',
+    '../_base_/default_runtime.py',
+]
+load_from = 'work_dirs/fcos_r18/epoch_5.pth'

@@ -1,0 +1,7 @@
+# Narrow FCOS, from scratch on the sample videos. Not measured yet.
+_base_ = [
+    '../_base_/models/fcos_r18_narrow.py',
+    '../_base_/datasets/sample_vid_single_frame.py',
+    '../_base_/schedules/sample_5x.py',
+    '../_base_/default_runtime.py',
+]

@@ -1,0 +1,28 @@
+# MEGA, R-101 C4: without the reduction to 256 channels, with a last global relation.
+# Expected AP50 on ImageNet VID val: 82.9.
+#   Source: mega.pytorch README (its evaluator; see README.md). Not trained here. Its weights load
+#   after `tools/model_converters/convert_checkpoint.py --from mega IN.pth OUT.pth`.
+# To test exactly as the original does: `--cfg-options model.legacy=True`.
+# Schedule: 4 epochs, lr / 10 after epoch 3; SGD 0.002 at 8 GPUs x 1 clip.
+_base_ = [
+    '../../_base_/models/mega_r50_c4.py',
+    '../../_base_/datasets/imagenet_vid_c4.py',
+    '../../_base_/schedules/sgd_c4_1x.py',
+    '../../_base_/default_runtime.py',
+]
+model = dict(
+    detector=dict(
+        backbone=dict(
+            depth=101,
+            init_cfg=dict(
+                checkpoint='https://download.openmmlab.com/pretrain/third_party/'
+                'resnet101_msra-6cc46731.pth'
+            ),
+        ),
+        neck=None,
+        roi_head=dict(
+            bbox_roi_extractor=dict(out_channels=2048),
+            bbox_head=dict(in_channels=2048, aggregator=dict(global_stages=2)),
+        ),
+    )
+)

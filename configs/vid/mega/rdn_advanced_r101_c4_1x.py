@@ -1,0 +1,7 @@
+# RDN, R-101 C4, with the advanced stage: distilled references first take from all others.
+# Expected AP50 on ImageNet VID val: 81.7 (mega.pytorch README). The rest is as in
+# rdn_r101_c4_1x.py.
+_base_ = ['./rdn_r101_c4_1x.py']
+model = dict(
+    detector=dict(roi_head=dict(bbox_head=dict(aggregator=dict(advanced_stages=1)))),
+)

@@ -1,0 +1,68 @@
+"""The region head of MEGA and RDN: regions take from a window of frames between its layers.
+
+Shapes: B frames, P regions of a frame, F width of the shared layers.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmdet.core.errors import ConfigError
+from mmdet.models.aggregators import MegaAggregator, RDNAggregator
+from mmdet.models.aggregators.regions import Regions
+from mmdet.models.roi_heads.bbox_head import Shared2FCBBoxHead
+from mmdet.registry import MODELS
+
+
+@dataclass
+class RelationKeys:
+    """What the regions of B frames see: the best of every frame of a window [B, W, R, ...], of
+    global frames [B, M, ...] and, for every local stage, of earlier windows [B, M_i, ...]."""
+
+    window: Regions
+    globals: Regions | None = None
+    memory: list[Regions] | None = None
+
+
+@MODELS.register_module()
+class RelationBBoxHead(Shared2FCBBoxHead):
+    """As many layers as the stages of its aggregator need, between which regions are related.
+
+    Args:
+        aggregator: config of a `MegaAggregator` or `RDNAggregator`.
+        topk: regions of a frame that others see, best proposals first.
+        kwargs: of `Shared2FCBBoxHead`, without `num_shared_fcs`.
+
+    Raises:
+        ConfigError: another aggregator, or one that distils more regions than `topk`.
+    """
+
+    def __init__(self, aggregator: dict, topk: int = 75, **kwargs) -> None:
+        stages = MODELS.build(aggregator)
+        if not isinstance(stages, (MegaAggregator, RDNAggregator)):
+            raise ConfigError(
+                f'The `aggregator` of a RelationBBoxHead is a MegaAggregator or an RDNAggregator, '
+                f'got {type(stages).__name__}.'
+            )
+        if stages.distilled > topk:
+            raise ConfigError(f'distilled={stages.distilled} of topk={topk} regions is impossible.')
+        super().__init__(num_shared_fcs=stages.num_fcs, **kwargs)
+        self.aggregator = stages
+        self.topk = topk
+
+    def classify(
+        self, rows: Tensor, keys: RelationKeys | None = None, boxes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Logits and offsets as in `Shared2FCBBoxHead`, of regions with `boxes` [B, P, 4].
+
+        Returns:
+            also what each local stage leaves to a memory: rows of the window's frames [B, W, R, F].
+        """
+        rows = F.relu(rows)
+        key = Regions(rows, boxes, rows.new_ones(rows.shape[:2], dtype=bool))
+        rows, kept = self.aggregator(
+            self.shared_fcs[1:], key, keys.window, keys.globals, keys.memory
+        )
+        rows = rows.to(self.fc_cls.weight.dtype)
+        return self.fc_cls(rows).float(), self.fc_reg(rows).float(), [refs.rows for refs in kept]

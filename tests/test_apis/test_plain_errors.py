@@ -1,0 +1,33 @@
+"""What ends a command in one sentence, and what is a fault of the toolbox."""
+
+import errno
+import os
+
+import pytest
+
+from mmdet.apis.common import plain_errors
+from mmdet.core.errors import ConfigError, WriteError
+
+
+@pytest.mark.parametrize(
+    ('error', 'told'),
+    [
+        (ConfigError('no such key'), 'error: no such key'),
+        (WriteError('cannot write a.pth: full'), 'error: cannot write a.pth: full'),
+        (FileNotFoundError('a: there is no such file'), 'error: a: there is no such file'),
+        (OSError(errno.ENOSPC, 'No space left'), 'error: writing failed: No space left. Free'),
+        (OSError(errno.EROFS, 'Read-only', 'a'), 'error: cannot read or write a: Read-only. The'),
+        (PermissionError(errno.EACCES, 'Denied', 'b'), 'error: cannot read or write b: Denied. Ch'),
+    ],
+)
+def test_what_the_user_puts_right_is_one_sentence(error, told):
+    with pytest.raises(SystemExit) as caught, plain_errors():
+        raise error
+    assert caught.value.code.startswith(told)
+
+
+@pytest.mark.parametrize('error', [KeyError('a'), OSError(errno.EBADF, os.strerror(errno.EBADF))])
+def test_other_errors_go_on(error):
+    with pytest.raises(type(error)) as caught, plain_errors():
+        raise error
+    assert caught.value is error

@@ -1,0 +1,192 @@
+"""Mosaic, MixUp, affine maps and colours, against what is seen in the pixels."""
+
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+
+from mmdet.core.errors import ConfigError
+from mmdet.datasets.transforms import MixUp, Mosaic, RandomAffine, RandomHSV
+from mmdet.structures import Clip, Frame
+
+COLOURS = (10, 70, 150, 250)  # of the clip and the three others
+
+
+def plain_clip(colour: int, size=(30, 40), frames: int = 2, bright_box=None) -> Clip:
+    """Frames of one colour; `bright_box` is drawn in white and is the only object."""
+    made = []
+    for i in range(frames):
+        image = np.full((*size, 3), colour, np.uint8)
+        box = bright_box or [4, 6, 20, 18]
+        if bright_box:
+            x1, y1, x2, y2 = bright_box
+            image[y1:y2, x1:x2] = 255
+        frame = Frame(path=f'{colour}', image=image, ori_shape=size, img_shape=size)
+        frame.boxes = np.array([box], np.float32)
+        frame.labels, frame.instance_ids = np.array([colour]), np.array([i])
+        made.append(frame)
+    return Clip(made)
+
+
+def lent(transform, clips):
+    """The transform with these other clips, one after the other."""
+    source = iter(clips)
+    transform.lend(lambda rng: next(source))
+    return transform
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_four_clips_meet_in_a_point_and_boxes_go_along(seed):
+    mosaic = lent(Mosaic(size=40), [plain_clip(c) for c in COLOURS[1:]])
+    clip = mosaic(plain_clip(COLOURS[0]), rng(seed))
+    for frame in clip.frames:
+        image = frame.image[..., 0]
+        assert image.shape == frame.img_shape == (80, 80)
+        rows, columns = np.nonzero(image == COLOURS[0])
+        x, y = columns.max() + 1, rows.max() + 1  # the point that the first one touches
+        assert 20 <= x <= 60 and 20 <= y <= 60
+        expected = np.full((80, 80), 114)
+        corners = [(x - 40, y - 30), (x, y - 30), (x - 40, y), (x, y)]  # 30 x 40 each
+        for colour, (left, top) in zip(COLOURS, corners, strict=True):
+            expected[max(top, 0) : top + 30, max(left, 0) : left + 40] = colour
+        assert (image == expected).all()
+        for box, label, (left, top) in zip(frame.boxes, frame.labels, corners, strict=True):
+            assert label == COLOURS[corners.index((left, top))]
+            assert box.tolist() == [4 + left, 6 + top, 20 + left, 18 + top]
+        assert frame.instance_ids is None
+
+
+def test_images_are_scaled_to_fit_and_a_short_clip_repeats_its_last_frame():
+    others = [plain_clip(c, size=(60, 80), frames=1) for c in COLOURS[1:]]
+    clip = lent(Mosaic(size=40), others)(plain_clip(COLOURS[0], frames=3), rng())
+    assert len(clip.frames) == 3
+    for frame in clip.frames:
+        assert set(np.unique(frame.image)) == {114, *COLOURS}
+        sizes = frame.boxes[:, 2:] - frame.boxes[:, :2]
+        assert sizes.tolist() == [[16, 12], [8, 6], [8, 6], [8, 6]]
+
+
+def test_mixup_is_the_average_with_the_boxes_of_both():
+    mixup = lent(MixUp(size=40, scale=(1, 1), flip_prob=0), [plain_clip(100)])
+    clip = mixup(plain_clip(200), rng())
+    for frame in clip.frames:
+        assert (frame.image == 150).all()
+        assert frame.boxes.tolist() == [[4, 6, 20, 18]] * 2 and frame.labels.tolist() == [200, 100]
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_mixup_scales_mirrors_and_cuts_the_other_one(seed):
+    """The object of the other clip is where its pixels are."""
+    mixup = lent(MixUp(size=80, scale=(0.5, 1.5)), [plain_clip(0, bright_box=[2, 8, 30, 20])])
+    clip = mixup(plain_clip(0, size=(60, 80)), rng(seed))
+    for frame in clip.frames:
+        assert frame.image.shape == (60, 80, 3)
+        if len(frame.boxes) == 2:
+            rows, columns = np.nonzero(frame.image[..., 0] > 100)
+            seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            np.testing.assert_allclose(frame.boxes[1], seen, atol=1.5)
+    same = [np.array_equal(clip.frames[0].image, f.image) for f in clip.frames]
+    assert all(same)
+
+
+def test_mirroring_moves_the_box():
+    mixup = lent(MixUp(size=40, scale=(1, 1), flip_prob=1), [plain_clip(100)])
+    frame = mixup(plain_clip(200), rng()).key
+    assert frame.boxes[1].tolist() == [20, 6, 36, 18]
+
+
+@pytest.mark.parametrize('kind', [Mosaic, MixUp])
+def test_turned_off_it_changes_nothing(kind):
+    transform = kind(size=40)
+    transform.enabled = False
+    clip = plain_clip(50)
+    image = clip.key.image
+    assert transform(clip, rng()).key.image is image
+    assert kind(size=40, prob=0)(clip, rng()).key.image is image
+
+
+@pytest.mark.parametrize('kind', [Mosaic, MixUp])
+def test_it_leaves_its_dataset_behind_when_it_goes_to_another_process(kind):
+    copied = pickle.loads(pickle.dumps(lent(kind(size=40), [])))
+    with pytest.raises(RuntimeError, match='inside of a dataset only'):
+        copied(plain_clip(50), rng())
+
+
+def test_a_side_without_pixels_is_refused():
+    with pytest.raises(ConfigError, match='number of pixels, not 0'):
+        Mosaic(size=0)
+
+
+NOTHING = dict(degrees=0, translate=0, scale=(1, 1), shear=0)
+
+
+def test_an_affine_map_that_does_nothing_changes_nothing():
+    clip, before = (
+        plain_clip(50, bright_box=[4, 6, 20, 18]),
+        plain_clip(50, bright_box=[4, 6, 20, 18]),
+    )
+    frame = RandomAffine(**NOTHING)(clip, rng()).key
+    assert (frame.image == before.key.image).all()
+    assert frame.boxes.tolist() == [[4, 6, 20, 18]] and frame.instance_ids.tolist() == [0]
+
+
+def test_a_negative_border_cuts_the_middle_out():
+    clip = plain_clip(50, size=(60, 80), bright_box=[30, 25, 50, 40])
+    frame = RandomAffine(**NOTHING, border=-10)(clip, rng()).key
+    assert frame.image.shape == (40, 60, 3) and frame.img_shape == (40, 60)
+    assert frame.boxes.tolist() == [[20, 15, 40, 30]]
+    assert (frame.image[15:30, 20:40] == 255).all() and (frame.image[14] < 255).all()
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_boxes_are_around_the_pixels_of_their_object(seed):
+    affine = RandomAffine(degrees=20, translate=0.1, scale=(0.8, 1.2), shear=10)
+    clip = affine(plain_clip(0, size=(120, 160), bright_box=[60, 40, 110, 80]), rng(seed))
+    for frame in clip.frames:
+        white = (frame.image[..., 0] > 128) & (frame.image[..., 0] != 114)
+        rows, columns = np.nonzero(white)
+        seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(frame.boxes[0], seen, atol=2)
+    assert not np.allclose(clip.key.boxes[0], [60, 40, 110, 80], atol=3)
+
+
+@pytest.mark.parametrize(('box', 'kept'), [
+    ([60, 40, 110, 80], True),
+    ([-40, 40, 1, 80], False),  # less than a tenth of it is in the image
+    ([60, 40, 61.5, 80], False),  # too thin
+    ([5, 40, 155, 46], False),  # 25 times as long as wide
+])  # fmt: skip
+def test_what_is_left_of_a_box_decides(box, kept):
+    clip = plain_clip(0, size=(120, 160))
+    clip.key.boxes = np.array([box], np.float32)
+    frame = RandomAffine(**NOTHING)(clip, rng()).key
+    assert len(frame.boxes) == len(frame.labels) == len(frame.instance_ids) == kept
+
+
+def test_affine_can_be_turned_off():
+    affine = RandomAffine()
+    affine.enabled = False
+    clip = plain_clip(5)
+    assert affine(clip, rng()).key.image.shape == (30, 40, 3)
+
+
+def test_colours_shift_alike_in_all_frames_and_within_their_limits():
+    clip = plain_clip(0)
+    pixel = np.uint8([[[100, 150, 200]]])
+    for frame in clip.frames:
+        frame.image[:] = pixel
+    before = cv2.cvtColor(pixel, cv2.COLOR_BGR2HSV).astype(int)[0, 0]
+    shifts = []
+    for seed in range(200):
+        frames = [Frame(path='', image=f.image.copy()) for f in clip.frames]
+        out = RandomHSV(5, 30, 30)(Clip(frames), rng(seed)).frames
+        assert (out[0].image == out[1].image).all()
+        shifts.append(cv2.cvtColor(out[0].image, cv2.COLOR_BGR2HSV).astype(int)[0, 0] - before)
+    largest = np.abs(shifts).max(0)
+    assert (largest <= [6, 32, 31]).all() and (largest >= [3, 22, 22]).all()
+    assert ((np.array(shifts) == 0).mean(0) > 0.3).all()  # each is left alone half the time

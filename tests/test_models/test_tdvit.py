@@ -1,0 +1,222 @@
+"""The TDViT backbone: its blocks against a loop over windows, its layout, names and weights."""
+
+import pytest
+import torch
+from golden import load_json
+from naive_tdvit import block_output
+from test_swin import TINY, images, randomise
+
+from mmdet.core.errors import ConfigError
+from mmdet.models.backbones import SwinTransformer, TDViTTransformer
+from mmdet.models.backbones.swin_layers import SwinBlock
+from mmdet.registry import MODELS
+
+TINY_TDVIT = {**TINY, 'dilations': (2, 3)}
+SIZES = {
+    't': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
+    't_plus': dict(embed_dims=96, depths=(2, 2, 8, 2), num_heads=(3, 6, 12, 24), extra_blocks=2),
+    's': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
+    's_plus': dict(embed_dims=96, depths=(2, 2, 20, 2), num_heads=(3, 6, 12, 24), extra_blocks=2),
+    'b': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
+    'b_plus': dict(embed_dims=128, depths=(2, 2, 20, 2), num_heads=(4, 8, 16, 32), extra_blocks=2),
+}
+
+
+def tiny(seed: int = 0, **settings) -> TDViTTransformer:
+    model = MODELS.build(dict(type='TDViTTransformer', **{**TINY_TDVIT, **settings}))
+    return randomise(model, seed).eval()
+
+
+def temporal_block(attention: str, shifted: bool) -> SwinBlock:
+    """With window 3; odd blocks are shifted by 1, and both of the last two are temporal."""
+    block = tiny(attention=attention, depths=(4, 2)).stages[0].blocks[3 if shifted else 2]
+    assert block.attn.shift == shifted
+    return block.double()
+
+
+# ---- one block
+
+
+@pytest.mark.parametrize('hw', [(6, 9), (5, 7), (2, 2)])
+@pytest.mark.parametrize('shifted', [False, True])
+@pytest.mark.parametrize('attention', ['joint', 'cross'])
+def test_a_temporal_block_equals_the_loop_over_its_windows(attention, shifted, hw):
+    """With its gradients, those that come through the reference's keys and values included."""
+    block = temporal_block(attention, shifted)
+    shape = 2, hw[0] * hw[1], 8
+    x = images(*shape).double().requires_grad_()
+    other = images(*shape, seed=5).double().requires_grad_()
+    expected = torch.stack(
+        [
+            block_output(block, *pair, hw, attention == 'joint')
+            for pair in zip(x, other, strict=True)
+        ]
+    )
+    weight = images(*expected.shape, seed=1).double()
+    inputs = [x, other, *block.parameters()]
+    gradients = torch.autograd.grad((expected * weight).sum(), inputs)
+
+    actual = block(x, hw, reference=block.keys_values(other, hw))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
+    for got, want in zip(
+        torch.autograd.grad((actual * weight).sum(), inputs), gradients, strict=True
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9)
+    with torch.no_grad():
+        quiet = block(x, hw, reference=block.keys_values(other, hw))
+        torch.testing.assert_close(quiet, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize('hw', [(14, 21), (15, 22), (5, 7)])
+@pytest.mark.parametrize('index', [0, 1, 2, 3])
+@pytest.mark.parametrize('attention', ['joint', 'cross'])
+def test_the_own_map_as_reference_is_swins_block(attention, index, hw):
+    model = randomise(TDViTTransformer(attention=attention, depths=(8, 2, 2, 2))).eval()
+    block = model.stages[0].blocks[4 + index]
+    x = images(1, hw[0] * hw[1], 96)
+    with torch.no_grad():
+        plain, temporal = block(x, hw), block(x, hw, reference=block.keys_values(x, hw))
+    scale = plain.abs().max()
+    torch.testing.assert_close(temporal / scale, plain / scale, rtol=0, atol=1e-6)
+    assert (block(x, hw, reference=block.keys_values(x.flip(1), hw)) - plain).norm() > 0.01 * scale
+
+
+@pytest.mark.parametrize('attention', ['joint', 'cross'])
+def test_a_query_sees_the_references_tokens_of_its_own_window_only(attention):
+    block, hw = temporal_block(attention, shifted=True), (6, 6)
+    x, other = images(1, 36, 8).double(), images(1, 36, 8, seed=5).double()
+    changed = other.clone()
+    changed[0, 0] = -changed[
+        0, 0
+    ]  # alone in its region: the shift brought the corners of the map together
+    before, after = (block(x, hw, reference=block.keys_values(r, hw)) for r in (other, changed))
+    difference = (after - before).abs().amax(-1).view(6, 6)
+    assert difference[0, 0] > 1e-3
+    assert difference[1:].max() < 1e-6 and difference[:, 1:].max() < 1e-6
+
+
+# ---- layout
+
+
+def letters(model: TDViTTransformer) -> list[str]:
+    places = {(p.stage, p.index) for p in model.temporal_blocks}
+    return [
+        ''.join('t' if (i, j) in places else 's' for j in range(len(stage.blocks)))
+        for i, stage in enumerate(model.stages)
+    ]
+
+
+def test_layouts_of_the_paper():
+    split = {name: letters(TDViTTransformer(**size)) for name, size in SIZES.items()}
+    assert split['t'] == ['st', 'st', 'sssttt', 'st']
+    assert split['t_plus'] == ['st', 'st', 'sssttttt', 'st']
+    assert split['s'] == split['b'] == ['st', 'st', 's' * 9 + 't' * 9, 'st']
+    assert split['s_plus'] == split['b_plus'] == ['st', 'st', 's' * 9 + 't' * 11, 'st']
+    factorised = TDViTTransformer(scheme='factorised')
+    assert letters(factorised) == ['st', 'st', 'ststst', 'st']
+    assert [p.dilation for p in factorised.temporal_blocks] == [4, 8, 16, 16, 16, 32]
+
+
+def test_names_are_swins_and_sizes_the_papers():
+    swin, tdvit = SwinTransformer().state_dict(), TDViTTransformer().state_dict()
+    assert {k: v.shape for k, v in tdvit.items()} == {k: v.shape for k, v in swin.items()}
+    millions = {
+        name: sum(p.numel() for p in TDViTTransformer(**size).parameters()) / 1e6
+        for name, size in SIZES.items()
+    }
+    assert {name: round(m, 2) for name, m in millions.items()} == {
+        't': 27.52, 't_plus': 31.07, 's': 48.84, 's_plus': 52.39, 'b': 86.75, 'b_plus': 93.06,
+    }  # fmt: skip
+
+
+def test_names_are_those_of_the_reference_implementation(shared):
+    prefix = 'detector.backbone.'
+    keys = load_json(shared / 'golden/vfe2/tdvit_t_joint.keys.json')
+    expected = {k.removeprefix(prefix): v for k, v in keys.items() if k.startswith(prefix)}
+    own = {k: list(v.shape) for k, v in TDViTTransformer().state_dict().items()}
+    assert own == expected
+
+
+# ---- weights
+
+
+def plus(**settings) -> TDViTTransformer:
+    return TDViTTransformer(
+        **{**TINY, 'depths': (2, 2, 6), 'num_heads': (2, 4, 4), 'out_indices': (0, 1, 2)},
+        dilations=(1, 2, 3), extra_blocks=2, **settings,
+    )  # fmt: skip
+
+
+def check_copies(model: TDViTTransformer) -> None:
+    state = model.state_dict()
+    for new, old in ((4, 2), (5, 3)):
+        names = [name for name in state if name.startswith(f'stages.2.blocks.{old}.')]
+        assert len(names) == 14
+        for name in names:
+            assert torch.equal(state[name.replace(f'blocks.{old}', f'blocks.{new}')], state[name])
+        a, b = (model.stages[2].blocks[i] for i in (new, old))
+        assert a.attn.shift == b.attn.shift
+
+
+def test_extra_blocks_start_as_copies_and_are_never_dropped():
+    model = plus()
+    model.init_weights()
+    check_copies(model)
+    assert not torch.equal(
+        model.stages[2].blocks[3].attn.w_msa.qkv.weight,
+        model.stages[2].blocks[2].attn.w_msa.qkv.weight,
+    )
+    model = TDViTTransformer(**SIZES['t_plus'], drop_path_rate=0.2)
+    rates = [block.drop_path.rate for stage in model.stages for block in stage.blocks]
+    plain = torch.linspace(0, 0.2, 12).tolist()
+    assert rates == pytest.approx([*plain[:10], 0, 0, *plain[10:]])
+
+
+def test_a_swin_file_fills_the_extra_blocks(tmp_path):
+    swin = randomise(SwinTransformer(**{
+        **TINY, 'depths': (2, 2, 4), 'num_heads': (2, 4, 4), 'out_indices': (0, 1, 2)
+    }))  # fmt: skip
+    torch.save(swin.state_dict(), tmp_path / 'swin.pth')
+    model = plus(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'swin.pth')))
+    model.init_weights()
+    check_copies(model)
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in swin.state_dict().items())
+
+
+def test_a_file_of_the_same_model_keeps_its_extra_blocks(tmp_path):
+    trained = randomise(plus())
+    torch.save(trained.state_dict(), tmp_path / 'trained.pth')
+    model = plus(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'trained.pth')))
+    model.init_weights()
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in trained.state_dict().items())
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(attention='both'), "attention 'both': expected 'joint' or 'cross'"),
+        (dict(scheme='halves'), "expected 'split' or 'factorised'"),
+        (dict(memory='latest'), "memory 'latest': expected 'earliest' or 'nms'"),
+        (dict(hold=3), "hold 3: expected 'D' or 1"),
+        (dict(memory_feature='both'), "expected 'input' or 'output'"),
+        (dict(dilations=(4, 8, 16)), 'one for each of the 2 stages'),
+        (dict(dilations=(0, 1)), 'at least 1'),
+        (dict(dilations=(1.5, 2)), 'whole frames'),
+        (dict(extra_blocks=2), r'depths \(2, 2\) has 2'),
+        (dict(depths=(2, 2, 3), num_heads=(2, 4, 4), dilations=(1, 1, 1), extra_blocks=2),
+         'expected 0 to 1'),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny(**settings)
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(TypeError, match="Did you mean 'embed_dims'"):
+        tiny(embed_dim=8)

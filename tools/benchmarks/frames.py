@@ -1,0 +1,246 @@
+"""Measuring a model over frames that are in memory already: speed, agreement, launches, waits."""
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmdet.core.errors import ConfigError
+from mmdet.plans import make_clip
+from mmdet.structures import Clip, Detections, Frame
+
+MODES = {
+    'fp32': (torch.float32, False),
+    'tf32': (torch.float32, True),
+    'bf16': (torch.bfloat16, True),
+    'fp16': (torch.float16, True),
+}
+# what the host does for a GPU, by the names that the profiler shows
+LAUNCHES = ('cudaLaunchKernel', 'cuLaunchKernel', 'cudaLaunchKernelExC', 'cudaGraphLaunch')
+WAITS = ('cudaStreamSynchronize', 'cudaDeviceSynchronize', 'cudaEventSynchronize')
+
+
+def random_weights(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Weights with which scores and boxes vary, as those of a trained model do."""
+    torch.manual_seed(seed)
+    for name, weight in model.named_parameters():
+        if name.endswith(('rpn_cls.weight', 'fc_cls.weight')):
+            nn.init.normal_(weight, std=0.1)
+        elif name.endswith(('rpn_reg.weight', 'fc_reg.weight')):
+            nn.init.normal_(weight, std=0.02)
+        elif name.endswith(('bn2.weight', 'bn3.weight')):  # zero at the start of training
+            nn.init.constant_(weight, 0.5)
+    return model
+
+
+@contextmanager
+def precision(tf32: bool, benchmark: bool = True) -> Iterator[None]:
+    """Matrix products and convolutions of float32 in TF32, or not; cuDNN tries its algorithms."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = benchmark
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def made_up_video(size: tuple[int, int], length: int, seed: int = 0) -> Tensor:
+    """Frames [length, H, W, 3] uint8 of a scene that moves, in pinned memory where there is any."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    coarse = rng.integers(0, 200, (9, 16, 3)).astype(np.uint8)
+    scene = np.kron(coarse, np.ones((-(-height // 9), -(-width // 16), 1), np.uint8))
+    scene = scene[:height, :width] + rng.integers(0, 50, (height, width, 3), dtype=np.uint8)
+    frames = torch.from_numpy(np.stack([np.roll(scene, 7 * i, axis=1) for i in range(length)]))
+    return frames.pin_memory() if torch.cuda.is_available() else frames
+
+
+class PlannedVideo:
+    """A made-up video and the clips that a method's offline plan makes of it."""
+
+    SAMPLER = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
+
+    def __init__(self, model: nn.Module, number: int, size: tuple[int, int], length: int) -> None:
+        try:
+            self.plan = model.plan('offline', self.SAMPLER)
+        except ConfigError:  # the method chooses its frames itself
+            self.plan = model.plan('offline', None)
+        ahead = self.plan.lookahead if self.plan is not None else 0
+        self.number, self.frames = number, made_up_video(size, length + ahead, seed=number)
+
+    def clip(self, frame_id: int) -> Clip:
+        clip = make_clip(
+            self.plan, frame_id, len(self.frames), np.random.default_rng(0), self._frame
+        )
+        return packed(clip, self.frames)
+
+    def _frame(self, frame_id: int) -> Frame:
+        shape = tuple(self.frames.shape[1:3])
+        return Frame(
+            str(frame_id), image_id=frame_id, video_id=self.number, frame_id=frame_id,
+            video_length=len(self.frames), ori_shape=shape, img_shape=shape,
+        )  # fmt: skip
+
+
+def packed(clip: Clip, frames: Tensor) -> Clip:
+    """The clip with its images, each once, out of the frames of a video."""
+    ids = [frame.frame_id for frame in clip.frames]
+    distinct = list(dict.fromkeys(ids))
+    clip.rows = [distinct.index(i) for i in ids]
+    clip.images = frames[ids[0]][None] if len(distinct) == 1 else frames[distinct]
+    return clip
+
+
+@dataclass
+class Measured:
+    """One row of the table."""
+
+    ms: float
+    first_ms: float
+    launches: float
+    waits: float
+    peak_mb: float
+    limit_ms: float
+    found: list[Detections]
+
+
+def measure(
+    model: nn.Module, mode: str, batch: int, size: tuple[int, int], steps: int, device: torch.device
+) -> Measured:
+    """Speed of `batch` videos at once.
+
+    Args:
+        model: with weights, on the CPU; it is not changed.
+        size: of the resized frames, (height, width).
+    """
+    dtype, tf32 = MODES[mode]
+    with precision(tf32):
+        model = copy.deepcopy(model).to(device)
+        model.prepare(dtype)
+        videos = [PlannedVideo(model, i, size, 12 + steps) for i in range(batch)]
+        states = [model.init_state(video_id=i) for i in range(batch)]
+
+        def clips(t: int) -> list[Clip]:
+            return [video.clip(t) for video in videos]
+
+        start = time.perf_counter()
+        model.step_batch(clips(0), states)
+        first_ms = (time.perf_counter() - start) * 1e3
+        found = [d for t in range(1, 7) for d in model.step_batch(clips(t), states)]
+        fill_memories(states)
+        for t in range(7, 11):
+            model.step_batch(clips(t), states)
+        if device.type == 'cuda':
+            torch.cuda.reset_peak_memory_stats()
+        ms = _ms_per_frame(model, [clips(t) for t in range(11, 11 + steps)], states, device)
+        last = clips(11 + steps)
+        launches, waits = _host_work(model, last, states, device)
+        peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == 'cuda' else 0.0
+        limit = static_limit(model, last, device) / batch
+        model._forget_graphs()
+    return Measured(ms / batch, first_ms, launches / batch, waits / batch, peak, limit, found)
+
+
+@torch.inference_mode()
+def fill_memories(states: list) -> None:
+    """Bring every memory to its cap, where reads and writes cost most."""
+    for state in states:
+        for context in state.contexts.values():
+            bank = getattr(context, 'bank', context)
+            if hasattr(bank, 'max_length'):
+                rows = bank.rows.clone()
+                for _ in range(bank.max_length // rows.shape[1] + 1):
+                    valid = torch.ones(rows.shape[1], dtype=torch.bool, device=rows.device)
+                    bank.write(rows, valid)
+
+
+def _ms_per_frame(model: nn.Module, batches: list, states: list, device: torch.device) -> float:
+    """Milliseconds per batch, results read one batch late."""
+    clock = Clock(device)
+    running = None
+    for clips in batches:
+        started = model.start(clips, states)
+        if running is not None:
+            running.get()
+        running = started
+    running.get()
+    return clock.ms() / len(batches)
+
+
+class Clock:
+    """Milliseconds since it was made: of the GPU, where there is one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.events = None
+        if device.type == 'cuda':
+            torch.cuda.synchronize()
+            self.events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+            self.events[0].record()
+        self.start = time.perf_counter()
+
+    def ms(self) -> float:
+        if self.events is None:
+            return (time.perf_counter() - self.start) * 1e3
+        self.events[1].record()
+        self.events[1].synchronize()
+        return self.events[0].elapsed_time(self.events[1])
+
+
+def _host_work(model, clips: list, states: list, device: torch.device) -> tuple[float, float]:
+    """Launches of one batch and how often the host waits before it asks for the results."""
+    if device.type != 'cuda':
+        return 0.0, 0.0
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        pending = model.start(clips, states)
+    pending.get()
+    counts = {e.key: e.count for e in profiler.key_averages()}
+    waits = sum(counts.get(name, 0) for name in WAITS) - 1  # the profiler's own, when it ends
+    return sum(counts.get(name, 0) for name in LAUNCHES), max(waits, 0)
+
+
+@torch.inference_mode()
+def static_limit(model: nn.Module, clips: list, device: torch.device) -> float:
+    """Milliseconds of backbone, neck and the proposal network's convolutions alone, as a graph."""
+    from mmdet.models.static import StaticPart
+
+    detector = getattr(model, 'detector', model)
+    batch = model.data_preprocessor([Clip(c.frames[:1], c.images[:1]) for c in clips])['batches'][0]
+
+    def convolutions(images: Tensor) -> tuple[Tensor, ...]:
+        feats = detector.feats(detector.encode(images))
+        if not hasattr(detector, 'rpn_head'):
+            return tuple(feats)
+        logits, deltas = detector.rpn_head(feats)
+        return (*logits, *deltas)
+
+    part = StaticPart(convolutions) if model.graphs else convolutions
+    repeats = 20 if device.type == 'cuda' else 1
+    for _ in range(3 if device.type == 'cuda' else 0):
+        part(batch.images)
+    clock = Clock(device)
+    for _ in range(repeats):
+        part(batch.images)
+    return clock.ms() / repeats
+
+
+def agreement(expected: list[Detections], found: list[Detections]) -> float:
+    """The share of detections of which the other side has one of the same class, with an IoU above
+    0.9 and a score within 0.02."""
+    from mmdet.models.task_modules import box_iou
+
+    total = hit = 0
+    for a, b in zip(expected, found, strict=True):
+        same = a.labels[:, None] == b.labels
+        near = (a.scores[:, None] - b.scores).abs() < 0.02
+        total += len(a)
+        hit += int((same & near & (box_iou(a.boxes, b.boxes) > 0.9)).any(dim=1).sum())
+    return hit / max(total, 1)
