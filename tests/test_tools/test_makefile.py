@@ -58,7 +58,7 @@ def fake_python(folder: Path, name: str, answer: str) -> None:
     'target, wanted',
     [
         ('quickstart', '.venv/bin/python tools/quickstart.py'),
-        ('test', 'OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 8'),
+        ('test', 'OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4'),
         ('lint', '.venv/bin/python -m ruff check .'),
     ],
 )
