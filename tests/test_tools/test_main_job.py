@@ -182,8 +182,7 @@ def test_ctrl_c_lets_a_step_save_before_it_ends(tmp_path):
     shutil.copy(REPO / 'tools/quickstart.py', tmp_path / 'tools')
     (tmp_path / 'tools/step.py').write_text(
         'import pathlib, time\n'
-        'print("started", flush=True)\n'
-        'try:\n    time.sleep(60)\n'
+        'try:\n    print("started", flush=True)\n    time.sleep(60)\n'
         'except KeyboardInterrupt:\n    time.sleep(1); pathlib.Path("saved").touch()\n'
     )
     code = 'import sys; sys.path.insert(0, "tools"); import quickstart; '
