@@ -57,9 +57,5 @@ def rank() -> int:
     return dist.get_rank() if _several() else 0
 
 
-def is_rank_0() -> bool:
-    return not _several() or dist.get_rank() == 0
-
-
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

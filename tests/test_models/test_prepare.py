@@ -7,6 +7,7 @@ from tiny_detector import random_clip, tiny_detector
 from torch import nn
 
 from mmdet.models.detectors import FasterRCNN
+from mmdet.models.static import StaticPart
 
 KINDS = ['dc5', 'fpn']
 DECIDING = {
@@ -85,8 +86,6 @@ def test_no_graphs_without_a_gpu_and_none_after_training_starts():
     model = detector('dc5').prepare(graphs=True)
     assert not model.graphs and not model.training
     model.graphs = True
-    model._static_parts = {
-        'detect_images': pytest.importorskip('mmdet.models.static').StaticPart(id)
-    }
+    model._static_parts = {'detect_images': StaticPart(id)}
     model.train()
     assert not model.graphs and not model._static_parts
