@@ -1,6 +1,6 @@
-# ImageNet VID as EOVOD trains CenterNet on it: clips of imagenet_vid_multi_frame.py, moved, scaled
-# and of other colours, all frames in one way. Testing: 14 references over the whole video.
-_base_ = 'imagenet_vid_multi_frame.py'
+# ImageNet VID as EOVOD trains CenterNet on it: clips within 512 x 512, moved, scaled and of other
+# colours, all frames of a clip in one way.
+_base_ = 'imagenet_vid_clips.py'
 
 train_pipeline = [
     dict(type='LoadFrames'),
@@ -22,15 +22,5 @@ for _dataset in _base_.train_dataloader.dataset.datasets:
     _dataset.pipeline = train_pipeline
 del _dataset
 train_dataloader = _base_.train_dataloader
-val_dataloader = dict(
-    dataset=dict(
-        pipeline=test_pipeline,
-        ref_img_sampler=dict(
-            _delete_=True,
-            num_ref_imgs=14,
-            frame_range=[-7, 7],
-            method='test_with_adaptive_stride',
-        ),
-    )
-)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -1,85 +1,11 @@
-# ImageNet VID, clips: a key frame with references. Training: 2 references, one within 9 frames
-# before the key and one after it; a DET image stands for its own references. Testing: a sliding
-# window of 15 frames to each side. The data are those of imagenet_vid_single_frame.py.
-dataset_type = 'ImagenetVIDDataset'
-data_root = 'data/ILSVRC/'
+# The clips of imagenet_vid_clips.py; testing with a sliding window of 15 frames to each side.
+_base_ = 'imagenet_vid_clips.py'
 
-train_pipeline = [
-    dict(type='LoadFrames'),
-    dict(type='LoadAnnotations'),
-    dict(type='Resize', scale=(1000, 600), keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackClip'),
-]
-test_pipeline = [
-    dict(type='LoadFrames'),
-    dict(type='Resize', scale=(1000, 600), keep_ratio=True),
-    dict(type='PackClip'),
-]
-
-train_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='ClipSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
-    collate_fn=dict(type='collate_clips'),
-    dataset=dict(
-        type='ConcatDataset',
-        datasets=[
-            dict(
-                type=dataset_type,
-                ann_file=data_root + 'annotations/imagenet_vid_train.json',
-                img_prefix=data_root + 'Data/VID',
-                ref_img_sampler=dict(
-                    num_ref_imgs=2,
-                    frame_range=9,
-                    filter_key_img=True,
-                    method='bilateral_uniform',
-                ),
-                pipeline=train_pipeline,
-            ),
-            dict(
-                type=dataset_type,
-                ann_file=data_root + 'annotations/imagenet_det_30plus1cls.json',
-                img_prefix=data_root + 'Data/DET',
-                load_as_video=False,
-                ref_img_sampler=dict(
-                    num_ref_imgs=2,
-                    frame_range=0,
-                    filter_key_img=False,
-                    method='bilateral_uniform',
-                ),
-                pipeline=train_pipeline,
-            ),
-        ],
-    ),
-)
 val_dataloader = dict(
-    batch_size=1,
-    # A worker decodes and resizes about 100 frames/s of 1280 x 720: six are enough for a model that
-    # takes 2 ms per frame on a GPU.
-    num_workers=6,
-    persistent_workers=True,
-    sampler=dict(type='VideoSampler'),
-    collate_fn=dict(type='collate_clips'),
     dataset=dict(
-        type=dataset_type,
-        ann_file=data_root + 'annotations/imagenet_vid_val.json',
-        img_prefix=data_root + 'Data/VID',
         ref_img_sampler=dict(
-            num_ref_imgs=30,
-            frame_range=[-15, 15],
-            stride=1,
-            method='test_with_fix_stride',
-        ),
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
+            method='test_with_fix_stride', num_ref_imgs=30, frame_range=[-15, 15], stride=1
+        )
+    )
 )
 test_dataloader = val_dataloader
-
-val_evaluator = dict(
-    type='VideoDetectionMetric', ann_file=data_root + 'annotations/imagenet_vid_val.json'
-)
-test_evaluator = val_evaluator

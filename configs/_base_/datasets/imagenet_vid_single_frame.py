@@ -1,70 +1,9 @@
-# ImageNet VID, one frame at a time. Training: labelled VID frames (15 per video) and the DET images
-# of the 30 classes, 109,682 in all. Testing: the 555 validation videos. The annotation files are
-# made by tools/convert_datasets/ilsvrc/; paths are relative to the working directory.
-dataset_type = 'ImagenetVIDDataset'
-data_root = 'data/ILSVRC/'
+# The frames of imagenet_vid_clips.py one at a time, without references.
+_base_ = 'imagenet_vid_clips.py'
 
-train_pipeline = [
-    dict(type='LoadFrames'),
-    dict(type='LoadAnnotations'),
-    dict(type='Resize', scale=(1000, 600), keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackClip'),
-]
-test_pipeline = [
-    dict(type='LoadFrames'),
-    dict(type='Resize', scale=(1000, 600), keep_ratio=True),
-    dict(type='PackClip'),
-]
-
-train_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='ClipSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
-    collate_fn=dict(type='collate_clips'),
-    dataset=dict(
-        type='ConcatDataset',
-        datasets=[
-            dict(
-                type=dataset_type,
-                ann_file=data_root + 'annotations/imagenet_vid_train.json',
-                img_prefix=data_root + 'Data/VID',
-                ref_img_sampler=None,
-                pipeline=train_pipeline,
-            ),
-            dict(
-                type=dataset_type,
-                ann_file=data_root + 'annotations/imagenet_det_30plus1cls.json',
-                img_prefix=data_root + 'Data/DET',
-                load_as_video=False,
-                ref_img_sampler=None,
-                pipeline=train_pipeline,
-            ),
-        ],
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    # A worker decodes and resizes about 100 frames/s of 1280 x 720: six are enough for a model that
-    # takes 2 ms per frame on a GPU.
-    num_workers=6,
-    persistent_workers=True,
-    sampler=dict(type='VideoSampler'),
-    collate_fn=dict(type='collate_clips'),
-    dataset=dict(
-        type=dataset_type,
-        ann_file=data_root + 'annotations/imagenet_vid_val.json',
-        img_prefix=data_root + 'Data/VID',
-        ref_img_sampler=None,
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
+for _dataset in _base_.train_dataloader.dataset.datasets:
+    _dataset.ref_img_sampler = None
+del _dataset
+train_dataloader = _base_.train_dataloader
+val_dataloader = dict(dataset=dict(ref_img_sampler=None))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(
-    type='VideoDetectionMetric', ann_file=data_root + 'annotations/imagenet_vid_val.json'
-)
-test_evaluator = val_evaluator

@@ -6,7 +6,7 @@
 #   method='stagewise_ring', frame_range=[5, 10, 20, 40]: from rings around the key frame
 #   method='stagewise_uniform', frame_range=[[-7, -4], [-15, -8], [-31, -16], [-63, -32]]: as far
 #   back as references lie in testing
-_base_ = 'imagenet_vid_multi_frame.py'
+_base_ = 'imagenet_vid_clips.py'
 
 for _dataset in _base_.train_dataloader.dataset.datasets:
     _dataset.ref_img_sampler = dict(method='stagewise_uniform', frame_range=[4, 8, 16, 32])

@@ -1,27 +1,9 @@
-# ImageNet VID as YOLOX trains on it: mosaics of four images and the average with a fifth. The data
-# are those of imagenet_vid_single_frame.py.
-_base_ = 'imagenet_vid_single_frame.py'
+# ImageNet VID as YOLOX trains on it: images of imagenet_vid_yolox_clips.py, no references.
+_base_ = 'imagenet_vid_yolox_clips.py'
 
-train_pipeline = [
-    dict(type='LoadFrames'),
-    dict(type='LoadAnnotations'),
-    dict(type='Mosaic', size=640),
-    dict(type='RandomAffine', scale=(0.1, 2.0), border=-320),
-    dict(type='MixUp', size=640, scale=(0.8, 1.6)),
-    dict(type='RandomHSV'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='Resize', scale=(640, 640), keep_ratio=True),
-    dict(type='PackClip'),
-]
-test_pipeline = [
-    dict(type='LoadFrames'),
-    dict(type='Resize', scale=(640, 640), keep_ratio=True),
-    dict(type='PackClip'),
-]
-_base_.train_dataloader.batch_size = 8
 for _dataset in _base_.train_dataloader.dataset.datasets:
-    _dataset.pipeline = train_pipeline
+    _dataset.ref_img_sampler = None
 del _dataset
 train_dataloader = _base_.train_dataloader
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(dataset=dict(ref_img_sampler=None))
 test_dataloader = val_dataloader

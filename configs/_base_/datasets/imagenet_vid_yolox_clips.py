@@ -1,6 +1,6 @@
-# ImageNet VID as EOVOD trains YOLOX on it: clips of imagenet_vid_multi_frame.py, all frames mixed
-# in one way. Testing: 14 references over the whole video.
-_base_ = 'imagenet_vid_multi_frame.py'
+# ImageNet VID as EOVOD trains YOLOX on it: mosaics of four clips and the average with a fifth, all
+# frames of a clip mixed in one way.
+_base_ = 'imagenet_vid_clips.py'
 
 train_pipeline = [
     dict(type='LoadFrames'),
@@ -23,15 +23,5 @@ for _dataset in _base_.train_dataloader.dataset.datasets:
     _dataset.pipeline = train_pipeline
 del _dataset
 train_dataloader = _base_.train_dataloader
-val_dataloader = dict(
-    dataset=dict(
-        pipeline=test_pipeline,
-        ref_img_sampler=dict(
-            _delete_=True,
-            num_ref_imgs=14,
-            frame_range=[-7, 7],
-            method='test_with_adaptive_stride',
-        ),
-    )
-)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

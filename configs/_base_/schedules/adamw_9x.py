@@ -1,26 +1,9 @@
-# AdamW 9x: 9 epochs, learning rate / 10 after epoch 6; for Swin backbones.
-# lr is the released one, used with 1 clip per GPU whatever the number of GPUs; --auto-scale-lr
-# multiplies it by (batch of all GPUs) / 8. No weight decay where a name contains one of
-# `custom_keys`; other biases are decayed. Warmup as in the SGD schedules.
-# Gradients are not clipped, as in the released training of STPN.
-train_cfg = dict(type='VideoTrainLoop', max_epochs=9, val_interval=9)
-val_cfg = dict(type='VideoValLoop')
-test_cfg = dict(type='VideoTestLoop')
+# adamw_3x.py for 9 epochs, learning rate / 10 after epoch 6. Gradients are not clipped, as in the
+# released training of STPN.
+_base_ = 'adamw_3x.py'
 
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2.5e-5, betas=(0.9, 0.999), weight_decay=0.05),
-    paramwise_cfg=dict(
-        custom_keys=dict(
-            absolute_pos_embed=dict(decay_mult=0.0),
-            relative_position_bias_table=dict(decay_mult=0.0),
-            norm=dict(decay_mult=0.0),
-        )
-    ),
-)
-param_scheduler = [
-    # mmengine's warmup takes `end - 1` steps to the full rate
-    dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=501),
-    dict(type='MultiStepLR', by_epoch=True, milestones=[6], gamma=0.1),
-]
-auto_scale_lr = dict(enable=False, base_batch_size=8)
+train_cfg = dict(max_epochs=9, val_interval=9)
+_base_.param_scheduler[1].milestones = [6]
+param_scheduler = _base_.param_scheduler
+_base_.optim_wrapper.pop('clip_grad')
+optim_wrapper = _base_.optim_wrapper

@@ -1,19 +1,6 @@
-# SGD 6x: 6 epochs, learning rate / 10 after epoch 4.
-# lr is the released one, used with 1 clip per GPU whatever the number of GPUs; --auto-scale-lr
-# multiplies it by (batch of all GPUs) / 8. Warmup: from lr/3, linear over 500 iterations:
-# lr * (1 - (1 - it / 500) * (1 - 1 / 3)).
-train_cfg = dict(type='VideoTrainLoop', max_epochs=6, val_interval=6)
-val_cfg = dict(type='VideoValLoop')
-test_cfg = dict(type='VideoTestLoop')
+# sgd_3x.py for 6 epochs, learning rate / 10 after epoch 4.
+_base_ = 'sgd_3x.py'
 
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=1e-3, momentum=0.9, weight_decay=1e-4),
-    clip_grad=dict(max_norm=35, norm_type=2),
-)
-param_scheduler = [
-    # mmengine's warmup takes `end - 1` steps to the full rate
-    dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=501),
-    dict(type='MultiStepLR', by_epoch=True, milestones=[4], gamma=0.1),
-]
-auto_scale_lr = dict(enable=False, base_batch_size=8)
+train_cfg = dict(max_epochs=6, val_interval=6)
+_base_.param_scheduler[1].milestones = [4]
+param_scheduler = _base_.param_scheduler

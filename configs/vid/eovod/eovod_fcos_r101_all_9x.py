@@ -2,27 +2,8 @@
 # see what it takes; boxes and centerness come from plain maps. No size prior.
 # Expected on ImageNet VID val: COCO AP 54.0, AP50 79.2, AP75 59.3 (its authors' repetition).
 # Expected AP50 of the VID protocol: 79.7 (same source). Not trained here.
-# Schedule: 9 epochs, lr / 10 after epoch 6; SGD 0.001 at 8 GPUs x 1 clip.
-# Hours and memory: not published.
-_base_ = [
-    '../../_base_/models/eovod_fcos_r50_released.py',
-    '../../_base_/datasets/imagenet_vid_multi_frame.py',
-    '../../_base_/schedules/sgd_9x.py',
-    '../../_base_/default_runtime.py',
-]
-refs = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
-val_dataloader = dict(dataset=dict(ref_img_sampler=dict(_delete_=True, **refs)))
-test_dataloader = val_dataloader
+# Schedule as eovod_fcos_r101_released_9x.py.
+_base_ = 'eovod_fcos_r101_released_9x.py'
 model = dict(
-    detector=dict(
-        backbone=dict(
-            depth=101,
-            init_cfg=dict(
-                checkpoint='https://download.openmmlab.com/pretrain/third_party/'
-                'resnet101_caffe-3ad79236.pth'
-            ),
-        ),
-        bbox_head=dict(centerness_on_reg=True),
-    ),
-    aggregator=dict(levels=(2, 3), branches='cls'),
+    detector=dict(bbox_head=dict(centerness_on_reg=True)), aggregator=dict(branches='cls')
 )

@@ -3,6 +3,5 @@
 # Expected on ImageNet VID val: COCO AP 53.8, AP50 78.9, AP75 59.2 (its authors' repetition).
 # Expected AP50 of the VID protocol: not published. Not trained here.
 # Schedule: 9 epochs, lr / 10 after epoch 6; SGD 0.001 at 8 GPUs x 1 clip.
-# Hours and memory: not published.
 _base_ = 'eovod_fcos_r101_all_9x.py'
 model = dict(size_prior=dict(interval=7, margin=1))

@@ -4,6 +4,5 @@
 # 50.9, 75.5, 55.7 in its authors' repetition with margin 0. Expected AP50 of the VID protocol: not
 # published. Not trained here.
 # Schedule: 9 epochs, lr / 10 after epoch 6; SGD 0.001 at 8 GPUs x 1 clip.
-# Hours and memory: not published.
 _base_ = 'eovod_fcos_r101_lpn_9x.py'
 model = dict(size_prior=dict(interval=7, margin=1))

@@ -4,16 +4,12 @@
 # 377 of its 555 videos began with the memory of another one, here every video begins with its own).
 # Expected AP50 of the VID protocol: not published. Not trained here.
 # Schedule: 9 epochs, lr / 10 after epoch 6; SGD 0.001 at 8 GPUs x 1 clip.
-# Hours and memory: not published.
 _base_ = [
     '../../_base_/models/eovod_fcos_r50_released.py',
-    '../../_base_/datasets/imagenet_vid_multi_frame.py',
+    '../../_base_/datasets/imagenet_vid_clips.py',
     '../../_base_/schedules/sgd_9x.py',
     '../../_base_/default_runtime.py',
 ]
-refs = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
-val_dataloader = dict(dataset=dict(ref_img_sampler=dict(_delete_=True, **refs)))
-test_dataloader = val_dataloader
 model = dict(
     detector=dict(
         backbone=dict(

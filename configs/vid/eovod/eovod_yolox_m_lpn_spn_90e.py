@@ -2,11 +2,6 @@
 # Expected on ImageNet VID val: COCO AP 52.7, AP50 74.5, AP75 56.7 (paper); 55.4 AP after 10 epochs
 # from COCO weights (its authors' repetition). Expected AP50 of the VID protocol: not published. Not
 # trained here.
-# Schedule: 90 epochs, see schedules/yolox_90e.py; 8 GPUs x 8 clips of three frames.
-# Hours and memory: not published.
-_base_ = [
-    '../../_base_/models/eovod_yolox_m.py',
-    '../../_base_/datasets/imagenet_vid_yolox_clips.py',
-    '../../_base_/schedules/yolox_90e.py',
-]
+# Schedule as eovod_yolox_m_lpn_90e.py.
+_base_ = 'eovod_yolox_m_lpn_90e.py'
 model = dict(size_prior=dict(interval=7, margin=0))

@@ -5,13 +5,5 @@
 #   R-101 (C4 with a dilated stage 5), not this model. VID protocol. Not trained here.
 # Schedule: 6 epochs, lr / 10 after epoch 4; SGD 0.001 at 8 GPUs x 1 image, 13,711 iterations per
 # epoch.
-# Hours and memory: not published.
-_base_ = [
-    '../../_base_/models/faster_rcnn_r50_dc5.py',
-    '../../_base_/datasets/imagenet_vid_single_frame.py',
-    '../../_base_/schedules/sgd_6x.py',
-    '../../_base_/default_runtime.py',
-]
-model = dict(
-    backbone=dict(depth=101, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'))
-)
+_base_ = 'faster_rcnn_r50_dc5_6x.py'
+model = dict(backbone=dict(depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')))

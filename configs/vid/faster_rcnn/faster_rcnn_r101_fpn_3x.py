@@ -3,13 +3,5 @@
 #   74.1, slow 84.9) of the README of 1.x is of MEGA's single-frame R-101, which has none.
 # Schedule: 3 epochs, lr / 10 after epoch 2; SGD 0.001 at 8 GPUs x 1 image, 13,711 iterations per
 # epoch.
-# Hours and memory: not published.
-_base_ = [
-    '../../_base_/models/faster_rcnn_r50_fpn.py',
-    '../../_base_/datasets/imagenet_vid_single_frame.py',
-    '../../_base_/schedules/sgd_3x.py',
-    '../../_base_/default_runtime.py',
-]
-model = dict(
-    backbone=dict(depth=101, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'))
-)
+_base_ = 'faster_rcnn_r50_fpn_3x.py'
+model = dict(backbone=dict(depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')))

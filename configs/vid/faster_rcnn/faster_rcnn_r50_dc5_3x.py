@@ -2,7 +2,6 @@
 # Expected AP50 on ImageNet VID val: not published.
 # Schedule: 3 epochs, lr / 10 after epoch 2; SGD 0.001 at 8 GPUs x 1 image, 13,711 iterations per
 # epoch.
-# Hours and memory: not published.
 _base_ = [
     '../../_base_/models/faster_rcnn_r50_dc5.py',
     '../../_base_/datasets/imagenet_vid_single_frame.py',

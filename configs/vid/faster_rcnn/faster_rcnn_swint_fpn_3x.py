@@ -2,7 +2,6 @@
 # Expected AP50 on ImageNet VID val: not published. Not trained here.
 # Schedule: 3 epochs, lr / 10 after epoch 2; AdamW 2.5e-5 at 8 GPUs x 1 image, 13,711 iterations per
 # epoch, from the COCO Mask R-CNN 1x weights of Swin-T (see stpn_swint_adam_9x.py).
-# Hours and memory: not published.
 _base_ = [
     '../../_base_/models/faster_rcnn_swint_fpn.py',
     '../../_base_/datasets/imagenet_vid_single_frame.py',

@@ -2,13 +2,7 @@
 # Expected AP50 on ImageNet VID val: not published.
 # Schedule: 3 epochs, lr / 10 after epoch 2; SGD 0.001 at 8 GPUs x 1 image, 13,711 iterations per
 # epoch.
-# Hours and memory: not published.
-_base_ = [
-    '../../_base_/models/fcos_r50_fpn.py',
-    '../../_base_/datasets/imagenet_vid_single_frame.py',
-    '../../_base_/schedules/fcos_3x.py',
-    '../../_base_/default_runtime.py',
-]
+_base_ = 'fcos_r50_fpn_3x.py'
 model = dict(
     backbone=dict(
         depth=101,

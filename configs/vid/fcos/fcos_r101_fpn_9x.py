@@ -4,13 +4,7 @@
 # not trained here. Both start from a detector trained on COCO, this config from ImageNet weights.
 # Schedule: 9 epochs, lr / 10 after epoch 6; SGD 0.001 at 8 GPUs x 1 image, 13,711 iterations per
 # epoch.
-# Hours and memory: not published.
-_base_ = [
-    '../../_base_/models/fcos_r50_fpn.py',
-    '../../_base_/datasets/imagenet_vid_single_frame.py',
-    '../../_base_/schedules/fcos_9x.py',
-    '../../_base_/default_runtime.py',
-]
+_base_ = 'fcos_r50_fpn_9x.py'
 model = dict(
     backbone=dict(
         depth=101,

@@ -2,7 +2,6 @@
 # Expected AP50 on ImageNet VID val: not published.
 # Schedule: 9 epochs, lr / 10 after epoch 6; SGD 0.001 at 8 GPUs x 1 image, 13,711 iterations per
 # epoch.
-# Hours and memory: not published.
 _base_ = [
     '../../_base_/models/fcos_r50_fpn.py',
     '../../_base_/datasets/imagenet_vid_single_frame.py',

@@ -10,9 +10,5 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 model = dict(
-    detector=dict(
-        backbone=dict(
-            depth=101, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101')
-        )
-    )
+    detector=dict(backbone=dict(depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')))
 )

@@ -7,10 +7,7 @@
 # Published memory 3.5 GB per GPU, 7.5 frames/s in testing on a V100; hours not published.
 _base_ = [
     '../../_base_/models/selsa_r50_dc5.py',
-    '../../_base_/datasets/imagenet_vid_multi_frame.py',
+    '../../_base_/datasets/imagenet_vid_clips.py',
     '../../_base_/schedules/sgd_7x.py',
     '../../_base_/default_runtime.py',
 ]
-refs = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
-val_dataloader = dict(dataset=dict(ref_img_sampler=dict(_delete_=True, **refs)))
-test_dataloader = val_dataloader

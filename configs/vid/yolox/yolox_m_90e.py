@@ -3,7 +3,6 @@
 # batch 32); 55.5 AP after 10 epochs from COCO weights (its authors' repetition). Expected AP50 of
 # the VID protocol: not published. Not trained here.
 # Schedule: 90 epochs, see schedules/yolox_90e.py; 8 GPUs x 8 images.
-# Hours and memory: not published.
 _base_ = [
     '../../_base_/models/yolox_m.py',
     '../../_base_/datasets/imagenet_vid_yolox.py',

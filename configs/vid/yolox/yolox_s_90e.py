@@ -1,7 +1,6 @@
 # YOLOX-S, one frame at a time, at 640 x 640.
 # Expected AP50 on ImageNet VID val: not published.
 # Schedule: 90 epochs, see schedules/yolox_90e.py; 8 GPUs x 8 images.
-# Hours and memory: not published.
 _base_ = [
     '../../_base_/models/yolox_m.py',
     '../../_base_/datasets/imagenet_vid_yolox.py',
