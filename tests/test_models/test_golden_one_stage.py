@@ -22,9 +22,15 @@ NAMES = {
     'eovod_fcos_lpn': 'vid/eovod/eovod_fcos_r101_lpn_9x.py',
     'eovod_fcos_lpn_spn': 'vid/eovod/eovod_fcos_r101_lpn_spn_9x.py',
 }
-KEYS_ALONE = {  # no detections of these are here, but their names are
-    'eovod_fcos_rel': 'vid/eovod/eovod_fcos_r101_released_9x.py',
+# no detections of these are here, but their names are, and what a training step gave
+KEYS_ALONE = {
+    'eovod_fcos_rel': 'vid/eovod/eovod_fcos_r101_all_9x.py',
+    'eovod_fcos_lpn_spn_m0': 'vid/eovod/eovod_fcos_r101_lpn_spn_9x.py',
     'eovod_yolox_lpn': 'vid/eovod/eovod_yolox_m_lpn_90e.py',
+}
+TOTALS = {  # settings of `model`, loss, norm of the gradient
+    'eovod_fcos_rel': ({'memory.train_keys': 100_000}, 3.79300308, 39.378115),
+    'eovod_fcos_lpn_spn_m0': ({'aggregator.branches': 'all'}, 3.69278097, 38.450543),
 }
 PARAMETERS = {
     'fcos_r101': 51_172_200,
@@ -42,12 +48,16 @@ PLAIN = dict.fromkeys(
 @functools.cache
 def built(name: str, shared: Path) -> nn.Module:
     """The model of the config, nothing of it random, with the deterministic weights."""
-    cfg = Config.fromfile(CONFIGS / NAMES[name]).model
-    if cfg.type == 'EOVOD':
-        cfg.location_prior.update(PLAIN)
-        cfg.memory.num_keys = None
-    model = MODELS.build(cfg)
-    checks = load_json(shared / f'golden/vfe2/{name}.checks.json')
+    cfg = Config.fromfile(CONFIGS / {**NAMES, **KEYS_ALONE}[name])
+    if cfg.model.type == 'EOVOD':
+        cfg.model.location_prior.update(PLAIN)
+        if not cfg.model.memory.get('update'):
+            cfg.model.memory.num_keys = None
+    options = TOTALS[name][0] if name in TOTALS else {}
+    cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
+    model = MODELS.build(cfg.model)
+    factors_of = 'eovod_fcos_lpn' if name in TOTALS else name
+    checks = load_json(shared / f'golden/vfe2/{factors_of}.checks.json')
     weights = load_module(shared / 'golden/weights.py')
     state = weights.state_dict_for(model.state_dict(), fc_cls=checks['fc_cls'])
     for pattern, (factor, shift) in checks['factors']:
@@ -63,9 +73,16 @@ def names_of(config: str) -> tuple[nn.Module, dict]:
     return model, {k: list(v.shape) for k, v in model.state_dict().items()}
 
 
-@pytest.mark.parametrize('name', [*NAMES, *KEYS_ALONE])
-def test_names_shapes_and_number_of_weights(name, shared):
-    model, names = names_of({**NAMES, **KEYS_ALONE}[name])
+@pytest.mark.parametrize(
+    ('name', 'config'),
+    [
+        *NAMES.items(),
+        *KEYS_ALONE.items(),
+        ('eovod_fcos_rel', 'vid/eovod/eovod_fcos_r101_released_9x.py'),
+    ],
+)
+def test_names_shapes_and_number_of_weights(name, config, shared):
+    model, names = names_of(config)
     assert names == load_json(shared / f'golden/vfe2/{name}.keys.json')
     if name in PARAMETERS:
         assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
@@ -106,15 +123,33 @@ def test_training_step(name, shared):
     assert set(losses) == set(golden['losses'])
     for key, value in golden['losses'].items():
         assert losses[key].item() == pytest.approx(value, rel=1e-4), key
-    model.zero_grad()
-    sum(losses.values()).backward()
-    gradients = {n: p.grad for n, p in model.named_parameters()}
-    total = torch.stack([g.double().norm() for g in gradients.values() if g is not None]).norm()
-    assert total.item() == pytest.approx(golden['grad_l2_all'], rel=1e-3)
+    gradients = gradients_of(model, losses)
+    assert norm_of(gradients) == pytest.approx(golden['grad_l2_all'], rel=1e-3)
     for key, value in golden['grad_l2'].items():
         assert gradients[key].norm().item() == pytest.approx(value, rel=5e-3, abs=1e-6), key
     assert all(gradients[key] is None for key in golden['no_grad'])
     assert all(gradients[key].norm() == 0 for key in golden['zero_grad'])
+
+
+@pytest.mark.parametrize('name', TOTALS)
+def test_totals_of_a_training_step(name, shared):
+    _, loss, gradient = TOTALS[name]
+    model = built(name, shared)
+    golden = load_json(shared / 'golden/vfe2/eovod_fcos_lpn.train.json')
+    losses = training_losses(model, [training_clip(shared, golden)])
+    assert sum(losses.values()).item() == pytest.approx(loss, rel=1e-6)
+    assert norm_of(gradients_of(model, losses)) == pytest.approx(gradient, rel=1e-4)
+
+
+def gradients_of(model: nn.Module, losses: dict) -> dict:
+    model.zero_grad()
+    sum(losses.values()).backward()
+    return {n: p.grad for n, p in model.named_parameters()}
+
+
+def norm_of(gradients: dict) -> float:
+    norms = [g.double().norm() for g in gradients.values() if g is not None]
+    return torch.stack(norms).norm().item()
 
 
 def results_of(name: str, shared: Path, videos: dict[str, int]) -> tuple[list, dict]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from host_waits import CountHostWaits, static_nms
+from mmengine.config import Config
 from tiny_video_models import video_frames
 from tiny_window_models import (
     same_detections,
@@ -21,6 +22,7 @@ from mmdet.models.aggregators.regions import Regions, beside
 from mmdet.models.dense_heads.rpn_head import Proposals
 from mmdet.models.detections import PendingDetections
 from mmdet.models.task_modules import nms
+from mmdet.registry import MODELS
 from mmdet.structures import Detections
 
 LENGTHS = [1, 5, 11, 30]
@@ -169,6 +171,15 @@ def test_nothing_waits_between_a_frame_and_its_results(method, monkeypatch):
             found = model.detect_batch(batch, [state])
         assert t == 0 or waits.total == 0, waits.waits
         assert found.valid.any()
+
+
+def test_the_memory_of_the_configs_is_as_long_as_the_window(repo):
+    for window in (25, 7):
+        cfg = Config.fromfile(repo / 'configs/vid/mega/mega_r50_c4_1x.py')
+        cfg.model.window = window
+        with torch.device('meta'):
+            model = MODELS.build(cfg.model)
+        assert model.regions.memory_frames == window
 
 
 def test_a_video_starts_with_a_clip_of_the_plan():

@@ -78,18 +78,19 @@ def test_the_past_alone_brings_the_key_frame():
 
 
 @pytest.mark.parametrize(('frame', 'length'), [(0, 200), (100, 200), (199, 200), (3, 8)])
-def test_training_frames_lie_where_they_should(frame, length):
-    plan = WindowTrainingPlan(12, num_local=2, num_memory=3, num_global=2)
-    past, seen = max(frame - 25, 0), Counter()
+@pytest.mark.parametrize('reach', [12, 3])
+def test_training_frames_lie_where_they_should(frame, length, reach):
+    plan = WindowTrainingPlan(reach, num_local=2, num_memory=3, num_global=2)
+    past, seen = max(frame - (25 if reach == 12 else 7), 0), Counter()
     for seed in range(200):
         refs = plan(frame, length, rng(seed))
         assert [role for role, _ in refs] == ['local'] * 2 + ['memory'] * 3 + ['global'] * 2
         assert all(0 <= i < length for _, i in refs)
-        assert all(abs(i - frame) <= 12 for i in frames(refs, 'local'))
-        assert all(abs(i - past) <= 12 for i in frames(refs, 'memory'))
+        assert all(abs(i - frame) <= reach for i in frames(refs, 'local'))
+        assert all(abs(i - past) <= reach for i in frames(refs, 'memory'))
         assert len(set(frames(refs, 'global'))) == 2
         seen.update(i - frame for i in frames(refs, 'local'))
-    offsets = [o for o in range(-12, 13) if 0 <= frame + o < length]
+    offsets = [o for o in range(-reach, reach + 1) if 0 <= frame + o < length]
     assert set(seen) == set(offsets)  # the key frame itself among them
 
 

@@ -18,7 +18,6 @@ model = dict(
     type='MEGA',
     window=9,
     num_global=5,
-    memory_frames=9,
     data_preprocessor=_base_.model.pop('data_preprocessor'),
     detector=_base_.model,
 )

@@ -20,7 +20,6 @@ model = dict(
     type='MEGA',
     window=25,
     num_global=10,
-    memory_frames=25,
     train_local=2,
     train_memory=3,
     train_global=2,

@@ -86,8 +86,8 @@ class WindowModel(VideoModel):
                 f'every dataset (got {dict(ref_img_sampler)}).'
             )
         if mode == 'train':
-            numbers = {f'num_{role}': number for role, number in self.train_frames.items()}
-            return WindowTrainingPlan(self.reach, **numbers)
+            local, memory, globals_ = self.train_frames.values()
+            return WindowTrainingPlan(self.reach, local, memory, globals_)
         if mode == 'causal':
             return PastWindowPlan()
         kind = LegacyWindowPlan if self.legacy else WindowPlan
@@ -167,7 +167,7 @@ class MEGA(WindowModel):
     """Global, local and memory relations: the long-range method (MEGA, section 3).
 
     Args: those of `WindowModel`, by default a window of 25 frames, 10 global frames and a memory
-        of 25 frames.
+        of as many frames as the window.
     """
 
     aggregator = MegaAggregator

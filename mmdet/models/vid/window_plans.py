@@ -88,26 +88,20 @@ class WindowTrainingPlan:
     """Training: frames around the key, around a frame of its past, and from anywhere.
 
     Local offsets are different, may be 0, and are cut off at the ends of the video. The frame of
-    the past lies `memory_distance` before the key, but not before the first one.
+    the past lies a window before the key, but not before the first one.
 
     Args:
         reach: a local or memory frame is at most so far from its centre.
         num_local, num_memory, num_global: frames of each role.
-        memory_distance: in frames.
     """
 
     in_order = False
     lookahead = 0
 
     def __init__(
-        self,
-        reach: int,
-        num_local: int = 2,
-        num_memory: int = 0,
-        num_global: int = 0,
-        memory_distance: int = 25,
+        self, reach: int, num_local: int = 2, num_memory: int = 0, num_global: int = 0
     ) -> None:
-        self.reach, self.memory_distance = reach, memory_distance
+        self.reach = reach
         self.num_local, self.num_memory, self.num_global = num_local, num_memory, num_global
 
     def __call__(self, frame_id: int, length: int, rng: np.random.Generator) -> Refs:
@@ -118,7 +112,7 @@ class WindowTrainingPlan:
         }
         if frame_id < 0 or length == 1:  # an image: it stands for all frames
             return [(role, frame_id) for role, number in numbers.items() for _ in range(number)]
-        past = max(frame_id - self.memory_distance, 0)
+        past = max(frame_id - (2 * self.reach + 1), 0)
         chosen = {
             'local': self._around(frame_id, self.num_local, length, rng),
             'memory': self._around(past, self.num_memory, length, rng),
