@@ -33,7 +33,6 @@ setup(
     ],
     extras_require={
         'tensorboard': ['tensorboard'],
-        'orjson': ['orjson'],  # parses annotation files in place of json
         'app': ['gradio>=6.31'],  # the page in the browser, demo/app.py
         'dev': [
             'pytest>=8',

@@ -44,8 +44,7 @@ def main() -> None:
 
     from mmdet.core.errors import WriteError
     from mmdet.core.fileio import atomic_write
-    from mmdet.programs.check import CheckOptions, check_dataset
-    from mmdet.programs.check.report import print_report
+    from mmdet.programs.check import CheckOptions, check_dataset, print_report
 
     options = CheckOptions(
         img_root=args.img_root,

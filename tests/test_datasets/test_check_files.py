@@ -20,8 +20,6 @@ from own_data import (
 )
 from tiny_cocovid import picture
 
-from mmdet.programs.check.faults import KEPT, FaultLog
-
 
 @pytest.fixture
 def mine(tmp_path):
@@ -194,23 +192,3 @@ def test_the_command_without_its_files(repo, mine, tmp_path):
     assert done.returncode == 2 and f'there is no file {tmp_path / "no.json"}' in done.stderr
     done = run_tool(repo / 'tools/check_dataset.py', mine[0], '--img-root', tmp_path / 'no')
     assert done.returncode == 2 and 'there is no folder' in done.stderr
-
-
-def test_faults_are_counted_but_not_all_kept():
-    log = FaultLog()
-    log.add_all('boxes', ((f'entry {i}', 'wrong') for i in range(KEPT + 5)))
-    log.add('files', 'entry', 'wrong')
-    assert log.total == KEPT + 6 and len(log.kept) == KEPT + 1
-
-
-def test_no_kind_of_fault_hides_another():
-    log = FaultLog()
-    for kind, number in (('boxes', 50), ('tracks', 3), ('files', 50)):
-        log.add_all(kind, ((f'{kind} {i}', 'wrong') for i in range(number)))
-    shown = [fault.entry for fault in log.first(20)]
-    assert shown == (
-        [f'boxes {i}' for i in range(9)]
-        + [f'tracks {i}' for i in range(3)]
-        + [f'files {i}' for i in range(8)]
-    )
-    assert len(log.first(1000)) == 103

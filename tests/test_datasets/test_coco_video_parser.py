@@ -1,8 +1,6 @@
 """The annotation index against a naive reading of the JSON, and every rule it checks."""
 
 import json
-import multiprocessing
-import pickle
 import threading
 import time
 
@@ -26,16 +24,7 @@ def test_equals_a_walk_over_the_dicts(tmp_path, seed, indent):
 def test_ordered_file_of_many_pieces(tmp_path, monkeypatch):
     """Ascending ids and grouped annotations, as the converters write them, in small blocks."""
     monkeypatch.setattr('mmdet.datasets.parsers.coco_video_parser.BLOCK', 512)
-    dataset = make_dataset((9, 4, 11, 2), seed=3)
-    dataset['images'].sort(key=lambda image: (image['video_id'], image['frame_id']))
-    new_id = {image['id']: i for i, image in enumerate(dataset['images'], 1)}
-    for entry, field in [(x, 'id') for x in dataset['images']] + [
-        (x, 'image_id') for x in dataset['annotations']
-    ]:
-        entry[field] = new_id[entry[field]]
-    dataset['annotations'].sort(key=lambda annotation: annotation['image_id'])
-    for i, annotation in enumerate(dataset['annotations'], 1):
-        annotation['id'] = i
+    dataset = ordered((9, 4, 11, 2))
     check_against(CocoVideoIndex.open(write(tmp_path, dataset)), dataset)
 
 
@@ -74,21 +63,17 @@ def test_optional_fields_may_be_absent_or_null(tmp_path):
     assert not index.has_track_ids and not index.has_train_flags
 
 
-def test_track_ids_need_an_instance_id_everywhere(tmp_path):
+def test_one_entry_decides_where_a_field_is_optional(tmp_path):
     dataset = make_dataset((30,))
     for annotation in dataset['annotations']:
         annotation['instance_id'] = 0
-    assert CocoVideoIndex.open(write(tmp_path, dataset)).has_track_ids
-    del dataset['annotations'][7]['instance_id']
-    assert not CocoVideoIndex.open(write(tmp_path, dataset)).has_track_ids
-
-
-def test_optional_field_in_one_entry_only(tmp_path):
-    dataset = make_dataset((30,))
-    for annotation in dataset['annotations']:
         del annotation['ignore']
     dataset['annotations'][7]['ignore'] = True
-    check_against(CocoVideoIndex.open(write(tmp_path, dataset)), dataset)
+    index = CocoVideoIndex.open(write(tmp_path, dataset))
+    check_against(index, dataset)
+    assert index.has_track_ids
+    del dataset['annotations'][7]['instance_id']
+    assert not CocoVideoIndex.open(write(tmp_path, dataset)).has_track_ids
 
 
 def test_the_last_of_two_equal_lists_counts(tmp_path):
@@ -218,64 +203,48 @@ BAD = [
         r'image id 4: frame_id 9 follows, but frame_id 3 of video id 3 is missing',
     ),
     (set_field('images', 4, 'frame_id', 1), r'image id 5: .*frame_id 0 of video id 10 is missing'),
-    (
-        set_field('images', 1, 'frame_id', 1.5),
-        r'image id 2: `frame_id` must .* integer, not 1.5',
-    ),
-    (set_field('images', 1, 'frame_id', 2**40), r'image id 2: `frame_id` must be an integer'),
+    (set_field('images', 1, 'frame_id', 1.5), r'id 2: `frame_id` must .* integer, not 1.5'),
+    (set_field('images', 1, 'frame_id', 2**31), r'an integer of at most 2147483647, not 21474836'),
     (set_field('annotations', 2, 'bbox', [1, 2, float('nan'), 4]), r'annotation id 3: `bbox` must'),
     (set_field('annotations', 2, 'bbox', [1, 2, float('inf'), 4]), r'four finite numbers .*inf'),
     (set_field('annotations', 2, 'bbox', [1, 2, 3]), r'annotation id 3: .*not \[1, 2, 3\]'),
     (set_field('annotations', 2, 'bbox', [[1], 2, 3, 4]), r'annotation id 3: `bbox`'),
     (set_field('annotations', 2, 'bbox', ['1', 2, 3, 4]), r'annotation id 3: `bbox`'),
-    (set_field('annotations', 2, 'bbox', [None, 2, 3, 4]), r'annotation id 3: `bbox`'),
     (set_field('annotations', 2, 'bbox', {'x': 1}), r'annotation id 3: `bbox`'),
     (drop_field('annotations', 2, 'bbox'), r'annotation id 3: has no `bbox`'),
-    (drop_field('categories', 1, 'name'), r'category id 15: has no `name`'),
     (set_field('categories', 1, 'name', ''), r'category id 15: `name` must be a non-empty string'),
     (set_field('categories', 1, 'name', 7), r'category id 15: .*non-empty string, not 7'),
-    (
-        set_field('annotations', 0, 'image_id', 99),
-        r'annotation id 1: image_id 99 is not in `im',
-    ),
+    (set_field('annotations', 0, 'image_id', 99), r'annotation id 1: image_id 99 is not in `im'),
     (set_field('annotations', 0, 'category_id', 6), r'annotation id 1: category_id 6 is not in'),
-    (
-        set_field('annotations', 0, 'area', float('inf')),
-        r'annotation id 1: `area` must be a fin',
-    ),
+    (set_field('annotations', 0, 'area', float('inf')), r'annotation id 1: `area` must be a fin'),
     (set_field('annotations', 0, 'instance_id', 'a'), r"`instance_id` must be an integer, not 'a'"),
     (set_field('annotations', 0, 'iscrowd', 'no'), r"`iscrowd` must be true or false, not 'no'"),
-    (drop_field('images', 5, 'width'), r'image id 6: has no `width`'),
-    (drop_field('images', 5, 'height'), r'image id 6: has no `height`'),
     (set_field('images', 5, 'height', None), r'image id 6: has no `height`'),
     (set_field('images', 5, 'height', 0), r'image id 6: `height` must be a positive integer'),
     (set_field('images', 5, 'width', 2**31), r'image id 6: `width` must be a positive integer'),
     (drop_field('images', 5, 'file_name'), r'image id 6: has no `file_name`'),
     (drop_field('images', 5, 'id'), r'images\[5\]: has no `id`'),
     (set_field('images', 5, 'id', 'six'), r"images\[5\]: `id` must be an integer, not 'six'"),
+    (set_field('images', 5, 'id', True), r'`id` must be an integer, not True'),
     (
         set_field('images', 5, 'id', 2**63),
-        r'`id` must be an integer of at most 9223372036854775807, not 9223372036854775808',
+        r'of at most 9223372036854775807, not 92233',
     ),
-    (set_field('images', 5, 'id', [1, 2]), r'images\[5\]: `id` must be an integer'),
-    (drop_field('videos', 1, 'name'), r'video id 10: has no `name`'),
-    (drop_field('annotations', 1, 'category_id'), r'annotation id 2: has no `category_id`'),
     (lambda d: d['images'].insert(0, 'a.png'), r'images\[0\]: must be an object'),
-    (lambda d: d['images'].append(7), r'images\[8\]: must be an object'),
     (lambda d: d['images'].append([]), r'images\[8\]: must be an object'),
-    (lambda d: d.pop('images'), r'`images`: the list is missing'),
     (lambda d: d.pop('annotations'), r'`annotations`: the list is missing \(it may be empty\)'),
-    (lambda d: d.pop('categories'), r'`categories`: the list is missing'),
     (lambda d: d.update(images={'id': 1}), r'`images`: must be a list'),
 ]
 
 
-def ordered() -> dict:
-    dataset = make_dataset((4, 1, 3), seed=1)
+def ordered(lengths=(4, 1, 3)) -> dict:
+    """Ids from 1 in the order of the videos, annotations grouped by image."""
+    dataset = make_dataset(lengths, seed=1)
     dataset['images'].sort(key=lambda image: -image['id'])
     new_id = {image['id']: i for i, image in enumerate(dataset['images'], 1)}
     for image in dataset['images']:
         image['id'] = new_id[image['id']]
+    dataset['annotations'].sort(key=lambda annotation: new_id[annotation['image_id']])
     for i, annotation in enumerate(dataset['annotations'], 1):
         annotation |= {'id': i, 'image_id': new_id[annotation['image_id']]}
     return dataset
@@ -284,14 +253,23 @@ def ordered() -> dict:
 @pytest.mark.parametrize(('change', 'message'), BAD)
 @pytest.mark.parametrize('block', [1 << 20, 64])
 def test_bad_entries(tmp_path, monkeypatch, change, message, block):
+    """The index refuses the file; who collects the faults finds this one among them."""
     monkeypatch.setattr('mmdet.datasets.parsers.coco_video_parser.BLOCK', block)
     dataset = ordered()
     assert len(dataset['annotations']) > 4
     change(dataset)
     path = write(tmp_path, dataset)
-    with pytest.raises(AnnotationError, match=f'^{path}: .*{message}'):
+    with pytest.raises(AnnotationError, match=f'^{path}: .*{message}') as refused:
         CocoVideoIndex.open(path)
     assert list(tmp_path.iterdir()) == [path]  # nothing is left behind
+    found = []
+    try:
+        CocoVideoIndex.read(
+            path, lambda kind, entry, rule: found.append(f'{path}: {entry}: {rule}')
+        )
+    except AnnotationError as error:  # no annotation file at all
+        found.append(str(error))
+    assert str(refused.value) in found
 
 
 @pytest.mark.parametrize(
@@ -333,28 +311,10 @@ def test_long_file_shows_progress_that_ends(tmp_path, monkeypatch, capsys, conte
         time.sleep(0.01)
     assert threading.active_count() == threads
     printed = capsys.readouterr()
-    assert 'Indexing ann.json' in printed.out + printed.err
+    assert 'Reading ann.json' in printed.out + printed.err
 
 
 @pytest.mark.parametrize('name', ['nowhere.json', '.'])
 def test_no_such_file(tmp_path, name):
     with pytest.raises(FileNotFoundError, match='there is no such annotation file'):
         CocoVideoIndex.open(tmp_path / name)
-
-
-# --- other processes -----------------------------------------------------------------------------
-
-
-def check_in_worker(index, dataset):
-    check_against(index, dataset)
-    return isinstance(index.ann_boxes.base.base, np.memmap), len(pickle.dumps(index))
-
-
-@pytest.mark.dist
-@pytest.mark.parametrize('method', ['fork', 'spawn'])
-def test_travels_to_a_worker_as_a_path(tmp_path, method):
-    dataset = make_dataset((40, 20))
-    index = CocoVideoIndex.open(write(tmp_path, dataset))
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        mapped, size = pool.apply(check_in_worker, (index, dataset))
-    assert mapped and size < 1500

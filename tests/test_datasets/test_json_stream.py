@@ -5,7 +5,6 @@ import math
 
 import pytest
 
-from mmdet.datasets.parsers import json_stream
 from mmdet.datasets.parsers.json_stream import JSONStream
 
 DOCUMENT = {
@@ -23,6 +22,9 @@ DOCUMENT = {
     'lists': [[{'a': 1}, {'b': 2}], [{'c': 3}]],
     'last': 7,
 }
+SMALL = json.dumps(
+    {'n': 1.5, 'a': [{'i': [1, -2], 's': 'x\n},{'}, {}, 3], 'b': [], 'c': {'d': True}}
+)
 
 
 def read(text: str, block: int) -> dict:
@@ -36,25 +38,13 @@ def read(text: str, block: int) -> dict:
     return result
 
 
-@pytest.mark.parametrize('block', [1, 2, 3, 5, 17, 64, 257, 1 << 20])
-@pytest.mark.parametrize(
-    'style', [{}, {'indent': 2}, {'separators': (',', ':')}, {'separators': (' , ', ' : ')}]
-)
+@pytest.mark.parametrize('block', [1, 2, 3, 17, 64, 257, 1 << 20])
+@pytest.mark.parametrize('style', [{}, {'indent': 2}, {'separators': (' , ', ':')}])
 @pytest.mark.parametrize('ascii_only', [True, False])
 def test_equals_the_whole_parser(block, style, ascii_only):
     text = json.dumps(DOCUMENT, ensure_ascii=ascii_only, **style)
     assert read(text, block) == DOCUMENT
     assert list(read(text, block)) == list(DOCUMENT)
-
-
-def test_what_the_fast_parser_refuses_is_read_one_by_one(monkeypatch):
-    """A faster parser than the standard one may be stricter, as orjson is with NaN."""
-
-    def strict(text):
-        raise ValueError(text)
-
-    monkeypatch.setattr(json_stream, '_loads', strict)
-    assert read(json.dumps(DOCUMENT), 64) == DOCUMENT
 
 
 def test_lists_arrive_in_parts():
@@ -66,33 +56,21 @@ def test_lists_arrive_in_parts():
     assert [entry['id'] for part in parts for entry in part] == list(range(1000))
 
 
-def test_the_last_of_two_equal_keys_counts():
+def test_unusual_files():
     assert read('{"a": [{"x": 1}], "a": [{"x": 2}]}', 4) == {'a': [{'x': 2}]}
-
-
-def test_reads_a_byte_order_mark_and_non_finite_numbers():
     assert read('\ufeff{"a": [{"x": 1}]}', 4) == {'a': [{'x': 1}]}
     (entry,) = read('{"a": [{"x": NaN, "y": -Infinity}]}', 3)['a']
     assert math.isnan(entry['x']) and entry['y'] == -math.inf
-
-
-SMALL = json.dumps(
-    {'n': 1.5, 'a': [{'i': [1, -2], 's': 'x\n},{'}, {}, 3], 'b': [], 'c': {'d': True}}
-)
+    with pytest.raises(UnicodeDecodeError):
+        list(JSONStream([b'{"a": "\xff\xfe"}']))
 
 
 @pytest.mark.parametrize('block', [1, 7, 1000])
-def test_refuses_every_truncation(block):
-    for length in range(len(SMALL)):
-        with pytest.raises(ValueError, match='empty' if length == 0 else 'at character'):
-            read(SMALL[:length], block)
-
-
-@pytest.mark.parametrize('block', [1, 7, 1000])
-@pytest.mark.parametrize('character', ['', 'x', ',', '}', ']', '"', '{', '1'])
+@pytest.mark.parametrize('character', ['', 'x', ',', '}', ']', '"', '{', '1', 'the end'])
 def test_refuses_what_the_whole_parser_refuses(block, character):
     for place in range(len(SMALL)):
-        text = SMALL[:place] + character + SMALL[place + 1 :]
+        rest = '' if character == 'the end' else character + SMALL[place + 1 :]
+        text = SMALL[:place] + rest
         try:
             expected = json.loads(text)
         except json.JSONDecodeError:
@@ -100,17 +78,15 @@ def test_refuses_what_the_whole_parser_refuses(block, character):
         if isinstance(expected, dict):
             assert read(text, block) == expected
         else:
-            with pytest.raises(ValueError):
+            with pytest.raises(ValueError, match=r'at character|empty'):
                 read(text, block)
 
 
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('', 'empty'),
         (' \n ', 'empty'),
         ('[1]', 'top level must be an object, at character 0 near'),
-        ('hello', 'top level must be an object'),
         ('{"a": 1} x', 'text after the end of the object, at character 9'),
         ('{"a": [1 2]}', r"a comma or '\]' is expected, at character 9 near '2]}'"),
         ('{"a" 1}', "a colon must follow the key 'a'"),
@@ -130,8 +106,3 @@ def test_an_early_error_is_found_without_reading_on():
     with pytest.raises(ValueError, match='Expecting value, at character 13'):
         list(JSONStream(blocks))
     assert next(blocks) == b'x' * 100
-
-
-def test_not_utf8():
-    with pytest.raises(UnicodeDecodeError):
-        list(JSONStream([b'{"a": "\xff\xfe"}']))

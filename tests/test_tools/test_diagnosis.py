@@ -74,9 +74,9 @@ def test_requirements_are_those_of_setup_py(repo):
     required, extras = requirements()
     text = (repo / 'setup.py').read_text()
     assert len(required) > 8 and all(f"'{line}'" in text for line in required)
-    assert {'tensorboard', 'orjson'} <= set(extras)
+    assert {'tensorboard', 'app'} <= set(extras)
     sections = {check.name: check.section for check in package_checks()}
-    assert sections['torch'] == 'Packages' and sections['orjson'] == 'Optional features'
+    assert sections['torch'] == 'Packages' and sections['tensorboard'] == 'Optional features'
     assert 'dev' not in sections
     assert split_requirement('a-b[c]>=1.2.3') == ('a-b', '1.2.3')
     assert split_requirement('packaging') == ('packaging', '')
@@ -85,7 +85,7 @@ def test_requirements_are_those_of_setup_py(repo):
 def test_a_feature_that_is_off_and_one_that_is_broken(tmp_path, monkeypatch):
     from diagnosis.packages import check_feature
 
-    (absent,) = check_feature('orjson', ['absent-package>=3'])
+    (absent,) = check_feature('quokka', ['absent-package>=3'])
     assert absent.status == 'off' and absent.advice == "pip install 'absent-package>=3'"
     package(tmp_path, 'bilby', '1.0', 'raise OSError("no libbilby.so")')
     monkeypatch.syspath_prepend(tmp_path)

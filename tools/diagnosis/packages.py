@@ -35,7 +35,6 @@ SAME_MODULE = {
 # what an optional package is for; those of setup.py's extras appear by themselves
 PURPOSE = {
     'tensorboard': 'training curves in TensorBoard',
-    'orjson': 'faster reading of annotation files',
     'supervision': 'hand over detections with to_supervision()',
     'gradio': 'web page for trying a model',
 }

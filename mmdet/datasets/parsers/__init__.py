@@ -1,4 +1,3 @@
-from mmdet.core.errors import AnnotationError
 from mmdet.datasets.parsers.coco_video_parser import CocoVideoIndex
 
-__all__ = ['AnnotationError', 'CocoVideoIndex']
+__all__ = ['CocoVideoIndex']

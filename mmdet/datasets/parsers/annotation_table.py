@@ -1,32 +1,26 @@
 """One list of an annotation file as columns: the rules that an entry must obey by itself.
 
-A rule is tested on a whole column at once; only when the column breaks it are its entries tested
-one by one, to name the first offender.
+A rule is tested on a whole column at once; only where a column breaks it are entries tested one by
+one, to name the offenders.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from mmdet.core.errors import AnnotationError
-
 ABSENT = np.iinfo(np.int64).min  # stands for a video id that an image does not have
 REQUIRED = object()
+STRUCTURE = 'structure'  # the kind of these faults
 SINGULAR = {
     'categories': 'category',
     'videos': 'video',
     'images': 'image',
     'annotations': 'annotation',
 }
-
-
-def fail(path: Path, entry: str, rule: str) -> NoReturn:
-    raise AnnotationError(f'{path}: {entry}: {rule}')
+Report = Callable[[str, str, str], None]  # takes the kind of a fault, the entry, and what is wrong
 
 
 # --- one column: values to an array, or None if any value breaks the rule ------------------------
@@ -40,6 +34,8 @@ def _array(values: Sequence) -> np.ndarray:
 
 
 def _integers(values: Sequence) -> np.ndarray | None:
+    if bool in set(map(type, values)):  # NumPy takes them for numbers among numbers
+        return None
     array = _array(values)
     if array.dtype.kind == 'f' and (array == np.rint(array)).all() and abs(array).max() < 2**53:
         array = array.astype(np.int64)  # 1280.0, as some table programs write integers
@@ -79,9 +75,7 @@ def _boxes(values: Sequence) -> np.ndarray | None:
 
 
 def _texts(values: Sequence) -> Sequence[str] | None:
-    if set(map(type, values)) != {str} or not all(values):
-        return None
-    return values
+    return values if set(map(type, values)) == {str} and all(values) else None
 
 
 _LIMITS = {_integers: np.iinfo(np.int64).max, _small_integers: np.iinfo(np.int32).max}
@@ -94,6 +88,13 @@ class Field:
     read: Callable[[Sequence], Sequence | None]
     rule: str
     default: Any = REQUIRED
+
+    def column(self, values: list) -> Sequence | None:
+        """The values as an array; None if one of them breaks the rule."""
+        column = self.read(values)
+        if column is None and self.default is not REQUIRED and None in values:
+            column = self.read([self.default if value is None else value for value in values])
+        return column
 
 
 _ID = Field(_integers, 'must be an integer')
@@ -130,12 +131,11 @@ def value_fault(name: str, field: Field, value: Any) -> str | None:
     """In words, the rule that the value of a field breaks; None if it breaks none."""
     if value is None:
         return f'has no `{name}`' if field.default is REQUIRED else None
-    if field.read((value,)) is not None:
+    if field.read([value]) is not None:
         return None
     limit = _LIMITS.get(field.read)
-    if limit is not None and type(value) is int:
-        return f'`{name}` {field.rule} of at most {limit}, not {value!r:.100}'
-    return f'`{name}` {field.rule}, not {value!r:.100}'
+    most = f' of at most {limit}' if limit is not None and type(value) is int else ''
+    return f'`{name}` {field.rule}{most}, not {value!r:.100}'
 
 
 def entry_faults(list_name: str, entry: Any) -> Iterator[str]:
@@ -149,20 +149,13 @@ def entry_faults(list_name: str, entry: Any) -> Iterator[str]:
             yield fault
 
 
-def entry_name(list_name: str, position: int, entry: Any) -> str:
-    """What errors call an entry: by its id or, without a usable one, by its place."""
-    number = entry.get('id') if isinstance(entry, dict) else None
-    known = isinstance(number, int)
-    return f'{SINGULAR[list_name]} id {number}' if known else f'{list_name}[{position}]'
-
-
 # --- one list of the file ------------------------------------------------------------------------
 
 
 class Texts:
     """Strings as bytes; what stands up to the last slash (a video's folder) is kept once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._folders: dict[str, int] = {}
         self._folder_of, self._lengths, self._tails = [], [], []
 
@@ -170,20 +163,18 @@ class Texts:
         known, cuts = self._folders, [text.rfind('/') + 1 for text in texts]
         heads = [text[:cut] for text, cut in zip(texts, cuts, strict=True)]
         tails = [_encode(text[cut:]) for text, cut in zip(texts, cuts, strict=True)]
-        self._folder_of.append(
-            np.array([known.setdefault(head, len(known)) for head in heads], np.int32)
-        )
-        self._lengths.append(np.array(list(map(len, tails)), np.int64))
+        self._folder_of += [known.setdefault(head, len(known)) for head in heads]
+        self._lengths += map(len, tails)
         self._tails.append(b''.join(tails))
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """`read_text` is the inverse."""
         folders = [_encode(folder) for folder in self._folders]
         return {
-            f'{name}_folder': _joined(self._folder_of, np.int32),
-            f'{name}_offsets': _offsets(_joined(self._lengths, np.int64)),
+            f'{name}_folder': np.array(self._folder_of, np.int32),
+            f'{name}_offsets': offsets_of(self._lengths),
             f'{name}_bytes': np.frombuffer(b''.join(self._tails), np.uint8),
-            f'{name}_folder_offsets': _offsets(np.array(list(map(len, folders)), np.int64)),
+            f'{name}_folder_offsets': offsets_of(list(map(len, folders))),
             f'{name}_folder_bytes': np.frombuffer(b''.join(folders), np.uint8),
         }
 
@@ -203,87 +194,80 @@ def _encode(text: str) -> bytes:
     return text.encode('utf-8', 'surrogatepass')
 
 
-def _offsets(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-
-
-def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.empty(0, dtype)
+def offsets_of(lengths: Sequence[int]) -> np.ndarray:
+    """[n + 1] int64: where each of n runs of these lengths starts, and the end of the last."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 class Table:
-    """The columns of one list, gathered part by part, without keeping the entries."""
+    """The columns of one list, gathered part by part, without keeping the entries.
 
-    def __init__(self, path: Path, name: str):
-        self.path, self.name = path, name
-        self.fields = FIELDS[name]
+    Attributes:
+        length: entries in the columns.
+        given: how many of them have a field.
+        left_out: entries that break a rule and are in no column.
+    """
+
+    def __init__(self, name: str, report: Report) -> None:
+        self.name, self.fields = name, FIELDS[name]
         self.length = 0
-        self.given = dict.fromkeys(self.fields, 0)  # entries that have the field
+        self.given = dict.fromkeys(self.fields, 0)
+        self.left_out: list[dict] = []
         self.texts = Texts()
+        self._report, self._seen = report, 0
         self._parts: dict[str, list] = {name: [] for name in self.fields}
 
-    def add(self, entries: list) -> None:
-        """Append entries, all or, when one of them breaks a rule, none.
+    def add(self, entries: list) -> list[dict]:
+        """Append entries; those that break a rule are reported and left out. Returns the others."""
+        legal = entries
+        if not self._append(entries):
+            legal = [e for i, e in enumerate(entries, self._seen) if self._is_legal(i, e)]
+            if not self._append(legal):  # integers and fractions that only do not fit together
+                for entry in legal:
+                    self._append([entry])
+        self._seen += len(entries)
+        return legal
 
-        Raises:
-            AnnotationError: the first entry that breaks a rule.
-        """
-        columns, absent = {}, {}
-        for name, values in self._columns(entries).items():
-            field = self.fields[name]
-            array, absent[name] = field.read(values), 0
-            if array is None:
-                absent[name] = values.count(None)
-                values = self._with_defaults(entries, name, values)
-                array = field.read(values)
-            if array is None:
-                array = self._read_one_by_one(entries, name, values)
-            columns[name] = array
-        for name, array in columns.items():
-            self.given[name] += len(array) - absent[name]
+    def _append(self, entries: list) -> bool:
+        """All of the entries or, when one of them breaks a rule, none."""
+        if set(map(type, entries)) != {dict}:
+            return not entries
+        columns, given = {}, {}
+        for name, field in self.fields.items():
+            values = [entry.get(name) for entry in entries]
+            given[name] = len(values) - values.count(None)
+            columns[name] = field.column(values)
+            if columns[name] is None:
+                return False
+        for name, column in columns.items():
+            self.given[name] += given[name]
             if self.fields[name].read is _texts:
-                self.texts.add(array)
+                self.texts.add(column)
             else:
-                self._parts[name].append(array)
+                self._parts[name].append(column)
         self.length += len(entries)
+        return True
 
-    def _columns(self, entries: list) -> dict[str, Sequence]:
-        """The values of every field that any entry has; fills the columns of the others."""
-        try:
-            given = [name for name in self.fields if name in entries[0].keys()]
-            others = [name for name in self.fields if name not in given]
-            rows = map(itemgetter(*given, 'id'), entries)  # two names or more: gives tuples
-            columns = dict(zip(given, zip(*rows, strict=True), strict=False))
-            if any(name in entry for entry in entries for name in others):
-                raise KeyError
-        except (AttributeError, KeyError, TypeError):
-            return self._columns_with_gaps(entries)
-        return columns | {name: [None] * len(entries) for name in others}
+    def _is_legal(self, position: int, entry: Any) -> bool:
+        faults = list(entry_faults(self.name, entry))
+        for fault in faults:
+            self._report(STRUCTURE, self._called(position, entry), fault)
+        if faults and isinstance(entry, dict):
+            self.left_out.append(entry)
+        return not faults
 
-    def _columns_with_gaps(self, entries: list) -> dict[str, list]:
-        for i, entry in enumerate(entries):
-            if not isinstance(entry, dict):
-                self._fail_at(entries, i, 'must be an object')
-        return {name: [entry.get(name) for entry in entries] for name in self.fields}
-
-    def _with_defaults(self, entries: list, name: str, values: Sequence) -> Sequence:
-        default = self.fields[name].default
-        if default is REQUIRED and None in values:
-            at = values.index(None)
-            self._fail_at(entries, at, value_fault(name, self.fields[name], None))
-        return [default if value is None else value for value in values]
-
-    def _read_one_by_one(self, entries: list, name: str, values: Sequence) -> np.ndarray:
-        field = self.fields[name]
-        for i, value in enumerate(values):
-            fault = value_fault(name, field, value)
-            if fault:
-                self._fail_at(entries, i, fault)
-        return np.concatenate([field.read((value,)) for value in values])
-
-    def _fail_at(self, entries: list, i: int, rule: str) -> NoReturn:
-        fail(self.path, entry_name(self.name, self.length + i, entries[i]), rule)
+    def _called(self, position: int, entry: Any) -> str:
+        """An entry by its id or, without a usable one, by its place."""
+        number = entry.get('id') if isinstance(entry, dict) else None
+        known = isinstance(number, int)
+        return f'{SINGULAR[self.name]} id {number}' if known else f'{self.name}[{position}]'
 
     def column(self, name: str) -> np.ndarray:
-        joined = _joined(self._parts.pop(name), np.int64)
+        """The values of a field; the table forgets them."""
+        parts = self._parts.pop(name) or [np.empty(0, np.int64)]
+        joined = np.concatenate(parts)
         return joined.reshape(-1, 4) if name == 'bbox' else joined
+
+    def left_out_ids(self, field: str = 'id') -> list[int]:
+        """What entries that were left out have in a field, where it is an integer."""
+        return [e[field] for e in self.left_out if isinstance(e.get(field), int)]

@@ -16,9 +16,8 @@ import numpy as np
 from mmengine.logging import print_log
 from rich.progress import DownloadColumn, Progress
 
-from mmdet.core.errors import AnnotationError
-from mmdet.datasets.parsers.annotation_check import find, read_annotations
-from mmdet.datasets.parsers.annotation_table import read_text
+from mmdet.datasets.parsers.annotation_reader import Arrays, find, read_annotations
+from mmdet.datasets.parsers.annotation_table import Report, read_text
 from mmdet.datasets.parsers.index_cache import (
     BLOCK,
     Key,
@@ -36,59 +35,39 @@ from mmdet.datasets.parsers.index_cache import (
     write_index,
 )
 
-__all__ = ['AnnotationError', 'CocoVideoIndex']
-
-_LONG = 64 << 20  # bytes that take over a second to index
+_LONG = 64 << 20  # bytes that take over a second to read
 
 
 class CocoVideoIndex:
-    """Images, annotations, videos and categories of one annotation file. Made by `open`.
+    """Images, annotations, videos and categories of one annotation file. Made by `open`."""
 
-    Attributes:
-        image_ids: [N] int64.
-        image_heights, image_widths: [N] int32, pixels.
-        image_video: [N] int32, position of the video, -1 without one.
-        image_frame_ids: [N] int32, 0..n-1 within the video, -1 without one.
-        image_is_train_frame: [N] bool; True where the file does not say (see `has_train_flags`).
-        ann_offsets: [N + 1] int64; annotations of image i are rows ann_offsets[i] to [i + 1].
-        ann_ids: [A] int64.
-        ann_boxes: [A, 4] float64, (x, y, width, height) as in the file, pixels.
-        ann_categories: [A] int32, category ids (int64 where they need it).
-        ann_areas: [A] float64, width * height where the file does not say.
-        ann_instance_ids: [A] int64, -1 where the file does not say.
-        ann_iscrowd, ann_ignore: [A] bool, False where the file does not say.
-        video_ids: [V] int64.
-        video_offsets: [V + 1] int64 into `video_images`.
-        video_images: positions of the images, by video and frame id (int32).
-        categories: the file's list of dicts.
-        has_track_ids: every annotation of the file has an `instance_id`.
-        has_train_flags: some image of the file has `is_vid_train_frame`.
-    """
+    image_ids: np.ndarray  # [N] int64
+    image_heights: np.ndarray  # [N] int32, pixels
+    image_widths: np.ndarray
+    image_video: np.ndarray  # [N] int32, position of the video, -1 without one
+    image_frame_ids: np.ndarray  # [N] int32, 0..n-1 within the video, -1 without one
+    image_is_train_frame: np.ndarray  # [N] bool; True where the file does not say
+    ann_offsets: np.ndarray  # [N + 1] int64; those of image i are rows ann_offsets[i] to [i + 1]
+    ann_ids: np.ndarray  # [A] int64
+    ann_boxes: np.ndarray  # [A, 4] float64, (x, y, width, height) as in the file, pixels
+    ann_categories: np.ndarray  # [A] int32, category ids (int64 where they need it)
+    ann_areas: np.ndarray  # [A] float64, width * height where the file does not say
+    ann_instance_ids: np.ndarray  # [A] int64, -1 where the file does not say
+    ann_iscrowd: np.ndarray  # [A] bool, False where the file does not say
+    ann_ignore: np.ndarray
+    video_ids: np.ndarray  # [V] int64
+    video_offsets: np.ndarray  # [V + 1] int64 into `video_images`
+    video_images: np.ndarray  # positions of the images, by video and frame id (int32)
+    categories: list[dict]  # as in the file
+    has_track_ids: bool  # every annotation of the file has an `instance_id`
+    has_train_flags: bool  # some image of the file has `is_vid_train_frame`
 
     def __init__(self, ann_file: Path, stored: Stored, reopen: tuple):
         self.ann_file = ann_file
         self._stored, self._reopen = stored, reopen
-        arrays, meta = stored.arrays, stored.meta
-        self.image_ids = arrays['image_ids']
-        self.image_heights = arrays['image_heights']
-        self.image_widths = arrays['image_widths']
-        self.image_video = arrays['image_video']
-        self.image_frame_ids = arrays['image_frame_ids']
-        self.image_is_train_frame = arrays['image_is_train_frame']
-        self.ann_offsets = arrays['ann_offsets']
-        self.ann_ids = arrays['ann_ids']
-        self.ann_boxes = arrays['ann_boxes']
-        self.ann_categories = arrays['ann_categories']
-        self.ann_areas = arrays['ann_areas']
-        self.ann_instance_ids = arrays['ann_instance_ids']
-        self.ann_iscrowd = arrays['ann_iscrowd']
-        self.ann_ignore = arrays['ann_ignore']
-        self.video_ids = arrays['video_ids']
-        self.video_offsets = arrays['video_offsets']
-        self.video_images = arrays['video_images']
-        self.categories: list[dict] = meta['categories']
-        self.has_track_ids: bool = meta['has_track_ids']
-        self.has_train_flags: bool = meta['has_train_flags']
+        values = stored.arrays | stored.meta
+        for name in CocoVideoIndex.__annotations__:
+            setattr(self, name, values[name])
 
     @classmethod
     def open(
@@ -120,6 +99,21 @@ class CocoVideoIndex:
         if stored is None:
             stored, key = _build(path, folders, key)
         return cls(path, stored, (path, cache_dir, key))
+
+    @classmethod
+    def read(cls, ann_file: str | os.PathLike, report: Report | None = None) -> 'CocoVideoIndex':
+        """The legal entries of an annotation file, read anew; no index is kept.
+
+        Args:
+            ann_file: JSON file.
+            report: takes the faults; None: the first one is raised.
+
+        Raises:
+            AnnotationError: it is no annotation file, or has a fault and there is no `report`.
+            OSError: it cannot be read.
+        """
+        arrays, meta, _ = _read(Path(ann_file), False, report)
+        return cls(Path(ann_file), Stored(arrays, meta), ())
 
     def __reduce__(self):
         """Travels as the path of its file, which the other process maps: pages are shared."""
@@ -213,14 +207,16 @@ def _build(path: Path, folders: list[Path], key: Key) -> tuple[Stored, Key]:
     return Stored(arrays, meta), key
 
 
-def _read(path: Path, load_img_as_vid: bool) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
+def _read(
+    path: Path, load_img_as_vid: bool, report: Report | None = None
+) -> tuple[Arrays, dict[str, Any], str]:
     """Arrays, plain values, and the digest of the bytes they were made from."""
     digests: list[bytes] = []
     collecting = gc.isenabled()
     gc.disable()  # millions of short-lived dicts without cycles
     try:
         with closing(_blocks(path, digests)) as blocks:  # after an error, too, the bar goes
-            return *read_annotations(path, blocks, load_img_as_vid), combine(digests)
+            return *read_annotations(path, blocks, load_img_as_vid, report), combine(digests)
     finally:
         if collecting:
             gc.enable()
@@ -230,10 +226,10 @@ def _blocks(path: Path, digests: list[bytes]) -> Iterator[bytes]:
     """The file's bytes, their digests on the way; a long file shows how far it is."""
     size = path.stat().st_size
     if size > _LONG:
-        print_log(f'Indexing {path} ({size / 1e6:.0f} MB); this is done once', 'current')
+        print_log(f'Reading {path} ({size / 1e6:.0f} MB)', 'current')
     columns = (*Progress.get_default_columns(), DownloadColumn())
     with open(path, 'rb') as file, Progress(*columns, disable=size <= _LONG) as progress:
-        task = progress.add_task(f'Indexing {path.name}', total=size)
+        task = progress.add_task(f'Reading {path.name}', total=size)
         while block := file.read(BLOCK):
             digests.append(block_digest(block))
             yield block

@@ -3,6 +3,7 @@
 Layout: a header of `_HEADER` bytes (magic, length, SHA-256, JSON), then the arrays, each at a
 multiple of 64 bytes. The header names the format version, the digest of the annotation file's
 content and that of all arrays, so that a stale, truncated, damaged or foreign file is noticed.
+(safetensors as the container copies the arrays into every process: its NumPy side does not map.)
 """
 
 import contextlib

@@ -5,21 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
+from rich.console import Console
 
-from mmdet.programs.check.box_checks import (
-    check_boxes,
-    check_frame_sizes,
-    check_names,
-    check_tracks,
-)
+from mmdet.core.errors import AnnotationError
+from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.programs.check.annotation_checks import check_annotations
 from mmdet.programs.check.config_checks import check_config_fits
-from mmdet.programs.check.faults import FaultLog
+from mmdet.programs.check.faults import KEPT, FaultLog
 from mmdet.programs.check.file_checks import check_files
 from mmdet.programs.check.leakage import check_leakage
-from mmdet.programs.check.scan import Scanned, scan
-from mmdet.programs.check.statistics import Statistics, count
+from mmdet.programs.check.statistics import Statistics, count, print_statistics
 
 LARGE = 500_000  # annotations
+SHOWN = 20  # faults
 
 
 @dataclass
@@ -47,7 +45,7 @@ class CheckReport:
 
     ann_file: Path
     log: FaultLog
-    statistics: Statistics | None
+    statistics: Statistics | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the faults are the first of each kind, see `FaultLog`."""
@@ -68,39 +66,56 @@ def check_dataset(ann_file: Path, options: CheckOptions) -> CheckReport:
         options: see there.
     """
     log = FaultLog()
-    scanned = scan(ann_file, log)
-    if scanned is None:
-        return CheckReport(ann_file, log, None)
-    _say(scanned, 'Checking names, frame sizes, boxes and tracks')
-    check_names(scanned, log)
-    check_frame_sizes(scanned, log)
-    usable = check_boxes(scanned, log)
-    check_tracks(scanned, log)
+    report = CheckReport(ann_file, log)
+    try:
+        index = CocoVideoIndex.read(ann_file, log.add)
+    except AnnotationError as error:
+        log.add('structure', str(ann_file), str(error).removeprefix(f'{ann_file}: '))
+        return report
+    except OSError as error:
+        log.add('structure', str(ann_file), f'cannot be read: {error.strerror}')
+        return report
+    _say(index, 'Checking names, frame sizes, boxes and tracks')
+    check_annotations(index, log)
     if options.config is not None:
-        check_config_fits(scanned, options.config, log)
-    check_files(scanned, options.img_root, options.decode, log)
+        check_config_fits(index, options.config, log)
+    check_files(index, options.img_root, options.decode, log)
     if options.against is not None:
         other_root = options.against_root or options.img_root
-        check_leakage(scanned, options.img_root, options.against, other_root, log)
-    _say(scanned, 'Counting boxes and tracks')
-    statistics = count(scanned, usable)
-    _note_what_is_odd(scanned, statistics, log)
-    return CheckReport(ann_file, log, statistics)
-
-
-def _say(scanned: Scanned, what: str) -> None:
-    """Announce what takes seconds in a large file."""
-    if len(scanned.ann_ids) > LARGE:
-        print_log(f'{what} ({len(scanned.ann_ids):,} annotations)', 'current')
-
-
-def _note_what_is_odd(scanned: Scanned, statistics: Statistics, log: FaultLog) -> None:
-    if not scanned.videos and scanned.file_names:
+        check_leakage(index, options.img_root, options.against, other_root, log)
+    _say(index, 'Counting boxes and tracks')
+    report.statistics = count(index)
+    if not len(index.videos()) and len(index):
         log.notes.append(
             'The file has no videos: it is a set of images (load_as_video=False of the dataset).'
         )
-    empty = [c.name for c in statistics.classes if not c.boxes]
-    if empty:
+    if empty := report.statistics.empty_classes():
         log.notes.append(f'Classes without a box: {", ".join(empty)}.')
-    if statistics.frames and not statistics.key_frames:
+    if len(index) and not index.image_is_train_frame.any():
         log.notes.append('No frame is a training key frame: the file is for testing only.')
+    return report
+
+
+def _say(index: CocoVideoIndex, what: str) -> None:
+    """Announce what takes seconds in a large file."""
+    if len(index.ann_ids) > LARGE:
+        print_log(f'{what} ({len(index.ann_ids):,} annotations)', 'current')
+
+
+def print_report(report: CheckReport, console: Console) -> None:
+    """Tables, notes, counts of faults by kind, and the first faults."""
+    log = report.log
+    if report.statistics is not None:
+        print_statistics(report.statistics, console)
+    lines = [f'note: {note}' for note in log.notes]
+    if log.total:
+        kinds = ', '.join(f'{name} {count:,}' for name, count in log.counts.items())
+        lines.append(f'{report.ann_file}: {log.total:,} faults ({kinds})')
+    else:
+        lines.append(f'{report.ann_file}: no faults')
+    lines += [f'  {fault}' for fault in log.first(SHOWN)]
+    if log.total > SHOWN:
+        more = f'... and {log.total - SHOWN:,} more; --json FILE lists up to {KEPT:,} of each kind'
+        lines.append(f'  {more}')
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)

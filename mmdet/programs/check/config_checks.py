@@ -6,18 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from mmdet.core.errors import ConfigError
+from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.datasets.selection import label_of_category
 from mmdet.engine.config_check import check_class_count
 from mmdet.engine.config_load import load_config
 from mmdet.programs.check.faults import FaultLog
-from mmdet.programs.check.scan import Scanned
 from mmdet.registry import DATASETS
 
-CONFIG = 'config'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-def check_config_fits(scanned: Scanned, config: Path, log: FaultLog) -> None:
+def check_config_fits(index: CocoVideoIndex, config: Path, log: FaultLog) -> None:
     """Compare categories with the classes of the config's datasets, and these with the model.
 
     Looked at are the datasets that read this annotation file or, if none does, all of them.
@@ -25,22 +24,24 @@ def check_config_fits(scanned: Scanned, config: Path, log: FaultLog) -> None:
     try:
         cfg = load_config(config)
     except ConfigError as error:
-        log.add(CONFIG, str(config), str(error))
+        log.add('config', str(config), str(error))
         return
     datasets = [pair for loader in LOADERS for pair in _datasets(cfg.get(loader), loader)]
-    mine = [pair for pair in datasets if _is_same(pair[1].get('ann_file'), scanned.path)]
+    mine = [pair for pair in datasets if _is_same(pair[1].get('ann_file'), index.ann_file)]
     if not mine:
-        log.notes.append(f'No dataset of {config} reads {scanned.path}; all were compared with it.')
-    said = set()
+        log.notes.append(
+            f'No dataset of {config} reads {index.ann_file}; all were compared with it.'
+        )
+    faults: dict[str, str] = {}  # what is said once, and of which dataloader
     for place, dataset in mine or datasets:
         try:
-            classes = _classes(dataset, scanned)
-            seen = SimpleNamespace(classes=classes, ann_file=scanned.path)
+            seen = SimpleNamespace(classes=_classes(dataset, index), ann_file=index.ann_file)
+            label_of_category(index, seen.classes)
             check_class_count(cfg.get('model'), seen, place)
         except (ValueError, KeyError) as error:
-            if str(error) not in said:
-                said.add(str(error))
-                log.add(CONFIG, f'{place} of {config}', str(error))
+            faults.setdefault(str(error), place)
+    for fault, place in faults.items():
+        log.add('config', f'{place} of {config}', fault)
 
 
 def _datasets(loader: Mapping | None, place: str) -> Iterator[tuple[str, Mapping]]:
@@ -55,16 +56,9 @@ def _datasets(loader: Mapping | None, place: str) -> Iterator[tuple[str, Mapping
         waiting += [dataset.get('dataset'), *dataset.get('datasets', ())]
 
 
-def _classes(dataset: Mapping, scanned: Scanned) -> list[str]:
-    """The classes of a dataset; raises ValueError if the file does not have them."""
+def _classes(dataset: Mapping, index: CocoVideoIndex) -> list[str]:
     known = getattr(DATASETS.get(dataset['type']), 'CLASSES', None)
-    classes = list(dataset.get('classes') or known or scanned.categories)
-    categories = zip(scanned.category_ids.tolist(), scanned.categories, strict=True)
-    file = SimpleNamespace(
-        ann_file=scanned.path, categories=[{'id': i, 'name': name} for i, name in categories]
-    )
-    label_of_category(file, classes)
-    return classes
+    return list(dataset.get('classes') or known or [c['name'] for c in index.categories])
 
 
 def _is_same(path: str | None, other: Path) -> bool:

@@ -1,8 +1,9 @@
 """What is wrong with a dataset: all of it counted, the first of each kind kept."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
+
+from mmdet.datasets.parsers import CocoVideoIndex
 
 KEPT = 1000  # of each kind
 
@@ -28,7 +29,7 @@ class FaultLog:
         notes: what the user should know, though it is no fault.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.counts: Counter = Counter()
         self.kept: list[Fault] = []
         self.notes: list[str] = []
@@ -37,10 +38,6 @@ class FaultLog:
         self.counts[check] += 1
         if self.counts[check] <= KEPT:
             self.kept.append(Fault(check, entry, rule))
-
-    def add_all(self, check: str, faults: Iterable[tuple[str, str]]) -> None:
-        for entry, rule in faults:
-            self.add(check, entry, rule)
 
     def first(self, number: int) -> list[Fault]:
         """The first faults of every kind in turn, so that no kind hides another, by kind."""
@@ -56,3 +53,12 @@ class FaultLog:
     @property
     def total(self) -> int:
         return self.counts.total()
+
+
+def image_entry(index: CocoVideoIndex, image: int) -> str:
+    """What reports call the image at a position."""
+    return f'image id {index.image_ids[image]} ({index.file_name(image)})'
+
+
+def video_entry(index: CocoVideoIndex, video: int) -> str:
+    return f'video id {index.video_ids[video]} ({index.video_name(video)})'

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from mmdet.core.errors import ConversionError
-from mmdet.datasets.parsers.annotation_check import read_annotations
+from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.programs.convert.records import FrameRecord, ObjectRecord, VideoSource
 from mmdet.programs.convert.summary import Summary
 
@@ -21,7 +21,6 @@ KEPT_FIELDS = 12
 DECIMALS = 3  # of coordinates, in pixels
 CUT_BY = 1.0  # pixels beyond the border that are worth a remark
 NAMED = 5  # boxes named where many are left out
-BLOCK = 1 << 20
 
 
 class ClassTable:
@@ -171,8 +170,7 @@ class CocoVIDWriter:
         self._write_list('categories', categories)
         self._file.write('}')
         self._file.flush()
-        with open(self._file.name, 'rb') as written:
-            read_annotations(self.path, iter(lambda: written.read(BLOCK), b''))
+        CocoVideoIndex.read(self._file.name)
         return self._summary(names)
 
     def _write_list(self, key: str, entries: Iterable[dict]) -> None:
