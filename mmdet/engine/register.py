@@ -11,6 +11,7 @@ from mmdet.engine import (
     last_epochs_hook,
     loops,
     loss_log,
+    multi_scale_hook,
     optim,
     runner,
 )
@@ -23,6 +24,7 @@ __all__ = [
     'last_epochs_hook',
     'loops',
     'loss_log',
+    'multi_scale_hook',
     'optim',
     'runner',
 ]

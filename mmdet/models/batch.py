@@ -10,6 +10,7 @@ from itertools import groupby
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
@@ -34,6 +35,7 @@ class ClipBatch:
     `images` is [N, 3, H, W], normalised RGB, zero right of and below each image; `img_shapes`
     [N, 2] float32 holds their (height, width) before padding. The image of frame t of clip b is
     `first_row[b] + clips[b].row_of(t)`. `gt` belongs to the key frames and is None in testing.
+    `scale`: the images' pixels are so many of the clips' (training at several sizes).
     """
 
     images: Tensor
@@ -41,6 +43,7 @@ class ClipBatch:
     first_row: list[int]
     clips: list[Clip]
     gt: GroundTruth | None = None
+    scale: float = 1.0
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -90,6 +93,7 @@ class ClipPreprocessor(BaseDataPreprocessor):
 
     Attributes:
         dtype: of the images; that of the backbone's weights once a model is prepared.
+        train_side: in training, images padded to a square are resized to this side; None: not.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class ClipPreprocessor(BaseDataPreprocessor):
         self.pad_to_square = pad_to_square
         self.dtype = torch.float32
         self.channels_last = True
+        self.train_side: int | None = None
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32), persistent=False)
         self.register_buffer('scale', 1 / torch.tensor(std, dtype=torch.float32), persistent=False)
 
@@ -137,26 +142,34 @@ class ClipPreprocessor(BaseDataPreprocessor):
             _, height, width, _ = block.shape
             target = images[first : first + len(block), :height, :width]
             target.copy_((self._rgb(block) - self.mean) * self.scale)
-        images = images.permute(0, 3, 1, 2)
+        images, scale = images.permute(0, 3, 1, 2), 1.0
+        if training and self.train_side is not None:
+            scale = self.train_side / size[0]
+            side = (self.train_side,) * 2
+            images = F.interpolate(images, side, mode='bilinear', align_corners=False)
         if not self.channels_last:
             images = images.contiguous()
-        img_shapes = to_device(shapes.astype(np.float32), self.mean.device)
+        img_shapes = to_device(shapes.astype(np.float32) * np.float32(scale), self.mean.device)
         keys = [clip.key for clip in clips]
-        gt = ground_truth(keys, self.mean.device) if training else None
-        return ClipBatch(images, img_shapes, first_row, clips, gt)
+        gt = ground_truth(keys, self.mean.device, scale) if training else None
+        return ClipBatch(images, img_shapes, first_row, clips, gt, scale)
 
     def _rgb(self, pixels: Tensor) -> Tensor:
         return pixels.flip(-1) if self.bgr_to_rgb else pixels
 
 
-def ground_truth(frames: Sequence[Frame], device: torch.device) -> GroundTruth:
-    """The objects of frames, filled up to the largest number of them (at least 1)."""
+def ground_truth(frames: Sequence[Frame], device: torch.device, scale: float = 1.0) -> GroundTruth:
+    """The objects of frames, filled up to the largest number of them (at least 1).
+
+    Args:
+        scale: of the boxes.
+    """
     counts = np.array([len(frame.labels) for frame in frames])
     most = max(1, counts.max())
     boxes = np.zeros((len(frames), most, 4), np.float32)
     labels = np.zeros((len(frames), most), np.int64)
     for i, frame in enumerate(frames):
-        boxes[i, : counts[i]] = np.asarray(frame.boxes, np.float32).reshape(-1, 4)
+        boxes[i, : counts[i]] = np.asarray(frame.boxes, np.float32).reshape(-1, 4) * scale
         labels[i, : counts[i]] = frame.labels
     valid = np.arange(most) < counts[:, None]
     return GroundTruth(*(to_device(a, device) for a in (boxes, labels, valid)))

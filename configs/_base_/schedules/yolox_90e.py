@@ -1,7 +1,8 @@
 # YOLOX: 90 epochs of batch 64 (8 GPUs x 8), SGD 0.001 with Nesterov momentum; the rate grows with
 # the square of the iteration for 5 epochs, falls to a twentieth along a cosine until epoch 85 and
-# stays. The last 5 epochs train on images as they are, with the L1 loss. Validated and saved is the
-# running average of the weights.
+# stays. The last 5 epochs train on images as they are, with the L1 loss. Every 10 iterations images
+# are resized to another size of 480 to 800 pixels. Validated and saved is the running average of
+# the weights.
 _base_ = '../default_runtime.py'
 
 train_cfg = dict(type='VideoTrainLoop', max_epochs=90, val_interval=10)
@@ -32,4 +33,8 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=64)
 default_hooks = dict(checkpoint=dict(interval=10))
-custom_hooks = [dict(type='EMAHook', momentum=1e-4), dict(type='LastEpochsHook', epochs=5)]
+custom_hooks = [
+    dict(type='EMAHook', momentum=1e-4),
+    dict(type='LastEpochsHook', epochs=5),
+    dict(type='MultiScaleHook', sides=(480, 800), step=32, interval=10),
+]

@@ -131,7 +131,7 @@ class EOVOD(BaseVideoDetector):
                 for aggregator, x in zip(aggregators, maps, strict=True)
             ]
         frames = [clip.frames[p] for clip, ps in zip(batch.clips, places, strict=True) for p in ps]
-        gt = ground_truth(frames, maps[0].device)
+        gt = ground_truth(frames, maps[0].device, batch.scale)
         masks = [cells_in_boxes(gt.boxes, gt.valid, x.shape[-2:], stride) for x, stride in levels]
         most = self.location.memory.num_keys
         return [
