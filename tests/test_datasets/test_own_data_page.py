@@ -1,4 +1,4 @@
-"""docs/own_data.md, followed word for word, and every flag and message on it."""
+"""docs/own_data.md, followed word for word."""
 
 import json
 import os
@@ -13,6 +13,8 @@ from own_data import write, write_video
 from test_convert_cvat import box, document, task, track
 
 from mmdet.datasets.parsers.annotation_table import FIELDS
+from mmdet.engine.config_check import check_config
+from mmdet.engine.config_load import load_config
 
 REPO = Path(__file__).resolve().parents[2]
 PAGE = (REPO / 'docs/own_data.md').read_text()
@@ -46,7 +48,7 @@ def run(place, words):
         cwd=place,
         capture_output=True,
         text=True,
-        env=os.environ | {'OMP_NUM_THREADS': '1'},
+        env=os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPO)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -84,28 +86,19 @@ def test_the_other_commands_with_a_small_model(place):
     assert (place / 'boxes.mp4').stat().st_size > 0
 
 
-def test_every_flag_on_the_page_exists():
-    tools = {words[1] for words in commands()} | {'tools/test.py'}
-    helps = {tool: (REPO / tool).read_text() for tool in tools}
-    for flag in set(re.findall(r'`?(--[a-z][\w-]+)', PAGE)):
-        assert any(f"'{flag}'" in text for text in helps.values()), flag
-    for words in commands():
-        for flag in (word for word in words if word.startswith('--')):
-            assert f"'{flag}'" in helps[words[1]], (words[1], flag)
+def test_the_config_written_by_hand_is_legal(tmp_path):
+    text = re.search(r'```python\n(_base_.*?)```', PAGE, re.DOTALL)[1]
+    path = tmp_path / 'my_dataset.py'
+    path.write_text(text.replace("'vid/", f"'{REPO}/configs/vid/"))
+    config = load_config(path)
+    check_config(config)
+    dataset = config.train_dataloader.dataset
+    assert dataset.type == 'CocoVideoDataset' and dataset.ann_file == 'data/mine/train.json'
+    assert [step.type for step in dataset.pipeline][:2] == ['LoadFrames', 'LoadAnnotations']
+    assert config.test_evaluator.ann_file == config.test_dataloader.dataset.ann_file
 
 
 def test_every_field_is_in_the_table():
     rows = [row for row in PAGE.splitlines() if row.startswith('| `') or row.startswith('| | `')]
     documented = {name for row in rows for name in re.findall(r'`(\w+)`', row)}
     assert {name for fields in FIELDS.values() for name in fields} <= documented
-
-
-def test_every_message_is_in_the_code():
-    section = PAGE.split('## When something is wrong')[1]
-    messages = [re.findall(r'`([^`]+)`', row)[0] for row in section.splitlines() if '| `' in row]
-    code = ' '.join(
-        re.sub(r"'\s*\n\s*f?'", '', path.read_text()) for path in (REPO / 'mmdet').rglob('*.py')
-    )
-    assert len(messages) >= 8
-    for message in messages:
-        assert message in code, message
