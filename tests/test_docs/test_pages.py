@@ -96,6 +96,14 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(linked), target
 
 
+def test_every_experiment_is_on_a_page():
+    text = ''.join(text_of(page) for page in PAGES if page.startswith('configs/'))
+    names = [
+        path.name for room in ('vid', 'sample') for path in REPO.glob(f'configs/{room}/**/*.py')
+    ]
+    assert names and not [name for name in names if f'`{name}`' not in text]
+
+
 def test_the_readme_leads_to_every_page():
     linked = set(re.findall(r'\]\((docs/\w+\.md)\)', text_of('README.md')))
     assert linked == {page for page in PAGES if page.startswith('docs/')}
