@@ -102,18 +102,6 @@ class Detections:
         rows, labels = rows[order], labels[order]
         return [rows[labels == c] for c in range(num_classes)]
 
-    @classmethod
-    def from_per_class(cls, arrays: list[np.ndarray], image_id: int = -1) -> 'Detections':
-        """The inverse of `per_class`."""
-        rows = np.concatenate([np.asarray(a, np.float32).reshape(-1, 5) for a in arrays])
-        labels = np.repeat(np.arange(len(arrays)), [len(a) for a in arrays])
-        return cls(
-            boxes=torch.from_numpy(rows[:, :4].copy()),
-            scores=torch.from_numpy(rows[:, 4].copy()),
-            labels=torch.from_numpy(labels),
-            image_id=image_id,
-        )
-
     def to_dicts(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
         """One `dict(name, label, score, box=[x1, y1, x2, y2])` of plain values per detection."""
         rows = zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)

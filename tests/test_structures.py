@@ -49,16 +49,12 @@ def test_frames_of_a_clip_may_share_an_image(rows, expected):
     assert [clip.row_of(place) for place in range(3)] == expected
 
 
-def test_detections_survive_the_way_over_arrays_of_each_class():
+def test_arrays_of_each_class():
     found = Detections(
         boxes=torch.arange(12.0).reshape(3, 4),
         scores=torch.tensor([0.25, 0.75, 0.5]),
         labels=torch.tensor([2, 0, 2]),
-        image_id=4,
     )
     arrays = found.per_class(4)
     assert [len(rows) for rows in arrays] == [1, 0, 2, 0]
     assert arrays[2].tolist() == [[8, 9, 10, 11, 0.5], [0, 1, 2, 3, 0.25]]  # best first
-    back = Detections.from_per_class(arrays, image_id=4)
-    assert back.labels.tolist() == [0, 2, 2] and back.scores.tolist() == [0.75, 0.5, 0.25]
-    assert back.boxes.tolist() == [[4, 5, 6, 7], [8, 9, 10, 11], [0, 1, 2, 3]]

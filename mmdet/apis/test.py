@@ -12,7 +12,7 @@ from mmdet.core.download import is_url
 from mmdet.core.errors import ConfigError
 from mmdet.core.fileio import check_folder, check_writable
 
-NEEDED = ('model', 'test_dataloader', 'test_evaluator')
+NEEDED = ('model', 'test_dataloader')
 TRAINING_KEYS = (
     'train_dataloader',
     'train_cfg',
@@ -93,6 +93,8 @@ def test(
     for key in TRAINING_KEYS:
         cfg.pop(key, None)
     cfg.update(load_from=str(checkpoint), resume=False, allow_partial=allow_partial)
+    if not cfg.get('test_evaluator'):
+        cfg.test_evaluator = dict(type='VideoDetectionMetric')
     if cfg.get('test_cfg') is None:
         cfg.test_cfg = dict(type='VideoTestLoop')
     if (cfg.get('randomness') or {}).get('seed') is None:

@@ -1,10 +1,12 @@
 from mmdet.core.errors import AnnotationError
 from mmdet.datasets import samplers, transforms
-from mmdet.datasets.coco_video_dataset import CocoVideoDataset
-from mmdet.datasets.collate import collate_clips
+from mmdet.datasets.coco_video_dataset import (
+    CocoVideoDataset,
+    ImagenetVIDDataset,
+    collate_clips,
+)
 from mmdet.datasets.concat_dataset import ConcatDataset
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES
-from mmdet.datasets.imagenet_vid_dataset import ImagenetVIDDataset
 from mmdet.datasets.parsers import CocoVideoIndex
 
 __all__ = [

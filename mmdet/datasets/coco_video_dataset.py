@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
+from mmengine.registry import FUNCTIONS
 
 from mmdet.core.errors import ConfigError, UndecodableFrameError
-from mmdet.datasets.frame_annotations import FrameAnnotations
 from mmdet.datasets.frame_faults import FrameFaults
+from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.datasets.selection import (
+    FrameAnnotations,
     aspect_flags,
     frames_in_video_order,
     has_object_of,
@@ -161,7 +163,7 @@ class CocoVideoDataset:
     @property
     def metainfo(self) -> dict[str, Any]:
         """What mmengine hands to evaluators and visualizers."""
-        return {'classes': self.classes}
+        return {'classes': self.classes, 'ann_file': self.ann_file}
 
     def __getitem__(self, key: int | tuple[int, int]) -> Clip:
         index, draw_seed = key if isinstance(key, tuple) else (key, key)
@@ -282,3 +284,18 @@ class CocoVideoDataset:
         self.__dict__.update(state)
         self.index = CocoVideoIndex.open(*self._open_index)
         self._lend()
+
+
+@DATASETS.register_module()
+class ImagenetVIDDataset(CocoVideoDataset):
+    """ImageNet VID and the ImageNet DET images it is trained with: its 30 classes, unless `classes`
+    names others."""
+
+    CLASSES = IMAGENET_VID_CLASSES
+
+
+# in mmengine's own registry: its Runner looks functions up there, without regard to the scope
+@FUNCTIONS.register_module()
+def collate_clips(clips: list[Clip]) -> list[Clip]:
+    """A batch is a list of clips, one per video; the preprocessor makes device tensors of it."""
+    return clips

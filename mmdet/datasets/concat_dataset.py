@@ -55,7 +55,7 @@ class ConcatDataset:
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        return self.datasets[0].metainfo
+        return {'classes': self.classes}  # no `ann_file`: there are several
 
     def __getitem__(self, key: int | tuple[int, int]) -> Clip:
         index, draw_seed = key if isinstance(key, tuple) else (key, key)

@@ -1,15 +1,17 @@
-"""Which frames of an annotation index are samples: whole-array operations, no per-frame objects.
+"""Which frames of an annotation index are samples, and which of its annotations count.
 
-N: images of the index. Positions are indices into the arrays of `CocoVideoIndex`.
+N: images of the index, A: annotations, K: those of a frame. Positions are indices into the arrays
+of `CocoVideoIndex`.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mmdet.core.errors import ConfigError
 from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.structures import Frame
 
 
 def label_of_category(index: CocoVideoIndex, classes: Sequence[str]) -> dict[int, int]:
@@ -76,3 +78,70 @@ def aspect_flags(index: CocoVideoIndex, positions: np.ndarray) -> np.ndarray:
 def image_positions(index: CocoVideoIndex) -> np.ndarray:
     """[A] position of the image of each annotation of the index."""
     return np.repeat(np.arange(len(index)), np.diff(index.ann_offsets))
+
+
+def usable_annotations(index: CocoVideoIndex, rows: slice, images: int | np.ndarray) -> np.ndarray:
+    """bool for each of the rows: not marked `ignore`, and with a box that has no fault.
+
+    Args:
+        images: positions of their images.
+    """
+    sizes = np.stack([index.image_widths[images], index.image_heights[images]], axis=-1)
+    usable = ~index.ann_ignore[rows]
+    for broken in box_faults(index.ann_boxes[rows], index.ann_areas[rows], sizes).values():
+        usable &= ~broken
+    return usable
+
+
+def box_faults(xywh: np.ndarray, areas: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """Why boxes are left out: what is wrong with them, in words, and [K] bool for which.
+
+    Args:
+        xywh: [K, 4] pixels.
+        areas: [K] of the annotation file.
+        sizes: [2] or [K, 2], width and height of the image.
+    """
+    low, sides = xywh[:, :2], xywh[:, 2:]
+    inside = np.minimum(low + sides, sizes) - np.maximum(low, 0) > 0
+    return {
+        'has a side below 1 pixel': (sides < 1).any(axis=1),
+        'lies outside of the image': ~inside.all(axis=1),
+        'has an `area` of at most 0': ~(areas > 0),
+    }
+
+
+def as_xyxy(xywh: np.ndarray) -> np.ndarray:
+    """[K, 4] float32 corners; not clipped to the image."""
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
+
+
+class FrameAnnotations:
+    """Fills frames with their ground truth, as `LoadAnnotations` asks for it.
+
+    Of the usable annotations, crowds become `boxes_ignore`; foreign categories are left out.
+
+    Args:
+        index: the annotation file.
+        label_of: category id -> label.
+        tracks: take instance ids from the file; otherwise objects of an image are numbered.
+    """
+
+    def __init__(self, index: CocoVideoIndex, label_of: Mapping[int, int], tracks: bool):
+        self.index, self.label_of, self.tracks = index, label_of, tracks
+
+    def __call__(self, frame: Frame) -> None:
+        """Set boxes, labels, instance_ids and boxes_ignore, in original pixels."""
+        image = self.index.position_of(frame.image_id)
+        rows = self.index.annotations_of(image)
+        labels = [self.label_of.get(c, -1) for c in self.index.ann_categories[rows].tolist()]
+        labels = np.array(labels, np.int64)
+        kept = usable_annotations(self.index, rows, image) & (labels >= 0)
+        crowd = kept & self.index.ann_iscrowd[rows]
+        kept &= ~crowd
+        boxes = as_xyxy(self.index.ann_boxes[rows])
+        frame.boxes, frame.boxes_ignore = boxes[kept], boxes[crowd]
+        frame.labels = labels[kept]
+        if self.tracks:
+            frame.instance_ids = np.array(self.index.ann_instance_ids[rows][kept])
+        else:
+            frame.instance_ids = np.arange(len(frame.boxes))

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmdet.evaluation.ground_truth import GroundTruth
-from mmdet.evaluation.pairs import pairs_of_images
+from mmdet.evaluation.ground_truth import GroundTruth, pairs_of_images
 from mmdet.evaluation.results import DetectionArrays, rows_by_class
 
 MAX_DETECTIONS = 100

@@ -17,9 +17,9 @@ from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.evaluation.coco import coco_ap
 from mmdet.evaluation.frame_list import read_frame_list
 from mmdet.evaluation.ground_truth import GroundTruth, ground_truth
+from mmdet.evaluation.rank_detections import load_spills
 from mmdet.evaluation.report import Scores, tables, write_report
 from mmdet.evaluation.results import DetectionArrays, from_lists, read_coco_json, read_pkl
-from mmdet.evaluation.spill import load_spills
 from mmdet.evaluation.vid_ap import vid_ap
 from mmdet.registry import closest
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
+from mmengine.dist import broadcast_object_list, gather_object, get_world_size
 
 Group = dist.ProcessGroup | None  # None: the default group
 
@@ -22,7 +23,7 @@ def cpu_group(timeout_s: float) -> Iterator[Group]:
     Args:
         timeout_s: how long a rank waits for another in this group, in seconds.
     """
-    if not _several() or dist.get_backend() == 'gloo':
+    if get_world_size() == 1 or dist.get_backend() == 'gloo':
         yield None
         return
     group = dist.new_group(backend='gloo', timeout=timedelta(seconds=timeout_s))
@@ -37,25 +38,11 @@ def gather_objects(obj: Any, group: Group = None) -> list | None:
 
     Every rank must call it. The objects may differ in size and be empty.
     """
-    if not _several():
-        return [obj]
-    objects = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-    dist.gather_object(obj, objects, dst=0, group=group)
-    return objects
+    return gather_object(obj, 0, group)
 
 
 def broadcast_object(obj: Any, group: Group = None) -> Any:
     """The object of rank 0, on every rank."""
-    if not _several():
-        return obj
     holder = [obj]
-    dist.broadcast_object_list(holder, src=0, group=group)
+    broadcast_object_list(holder, 0, group)
     return holder[0]
-
-
-def rank() -> int:
-    return dist.get_rank() if _several() else 0
-
-
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

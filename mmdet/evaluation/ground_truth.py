@@ -10,7 +10,12 @@ import numpy as np
 
 from mmdet.core.errors import EvaluationError
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.datasets.selection import image_positions, label_of_category
+from mmdet.datasets.selection import (
+    as_xyxy,
+    image_positions,
+    label_of_category,
+    usable_annotations,
+)
 
 
 @dataclass
@@ -58,10 +63,7 @@ def ground_truth(
     classes: Sequence[str] | str | None = None,
     motion: np.ndarray | None = None,
 ) -> GroundTruth:
-    """The objects of the given classes that pass the filter of 1.x's annotation parsing.
-
-    Left out: annotations marked `ignore`, of a category outside the classes, whose box is narrower
-    or lower than 1 pixel or of no area, or lies wholly outside the image.
+    """The objects of the given classes whose annotations are usable.
 
     Args:
         index: of the annotation file.
@@ -83,11 +85,7 @@ def ground_truth(
     label = np.full(len(position), -1)
     for category, c in label_of.items():
         label[index.ann_categories == category] = c
-    x, y, w, h = index.ann_boxes.T
-    inside_x = np.minimum(x + w, index.image_widths[position]) > np.maximum(x, 0)
-    inside_y = np.minimum(y + h, index.image_heights[position]) > np.maximum(y, 0)
-    kept = (label >= 0) & ~index.ann_ignore & (index.ann_areas > 0) & (w >= 1) & (h >= 1)
-    kept = np.flatnonzero(kept & inside_x & inside_y)
+    kept = np.flatnonzero((label >= 0) & usable_annotations(index, slice(None), position))
     kept = kept[np.argsort(row_of_position[position[kept]], kind='stable')]
     return GroundTruth(
         image_ids=np.asarray(index.image_ids)[by_id],
@@ -95,7 +93,7 @@ def ground_truth(
         category_ids=tuple(label_of),
         image=row_of_position[position[kept]],
         label=label[kept],
-        boxes=np.stack([x, y, x + w, y + h], axis=1)[kept].astype(np.float32),
+        boxes=as_xyxy(index.ann_boxes[kept]),
         area=index.ann_areas[kept],
         crowd=index.ann_iscrowd[kept],
         motion=None if motion is None else motion[kept],
@@ -107,3 +105,20 @@ def _labels(index: CocoVideoIndex, names: tuple[str, ...]) -> dict[int, int]:
         return label_of_category(index, names)
     except ValueError as error:
         raise EvaluationError(str(error)) from error
+
+
+def pairs_of_images(image: np.ndarray, gt_image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair of a detection and an object of its image.
+
+    Args:
+        image: [n] image of each detection.
+        gt_image: [m] image of each object, ascending.
+
+    Returns:
+        [pairs] rows of the detections, ascending, and [pairs] rows of the objects.
+    """
+    first = np.searchsorted(gt_image, image)
+    count = np.searchsorted(gt_image, image, side='right') - first
+    det = np.repeat(np.arange(len(image)), count)
+    obj = np.arange(len(det)) + np.repeat(first - np.cumsum(count) + count, count)
+    return det, obj

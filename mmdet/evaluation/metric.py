@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from mmdet.core.errors import EvaluationError, VFEError, WriteError
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.evaluation.evaluate import PROTOCOLS, about, as_protocols, evaluate_results
-from mmdet.evaluation.gather import Group, broadcast_object, gather_objects, rank
+from mmdet.evaluation.gather import Group, broadcast_object, gather_objects
 from mmdet.evaluation.ground_truth import GroundTruth, ground_truth
-from mmdet.evaluation.results import DetectionArrays, write_coco_json, write_pkl
-from mmdet.evaluation.spill import arrays_of, remove_spill, write_spill
+from mmdet.evaluation.rank_detections import RankDetections, remove_spill, write_spill
+from mmdet.evaluation.results import write_coco_json, write_pkl
 from mmdet.registry import METRICS
 from mmdet.structures import Detections
 
-NAMED = 5  # image ids in an error message
 WRITE_US = 2.0  # per detection, on one core of a server
 
 
@@ -30,9 +29,10 @@ class VideoDetectionMetric(BaseMetric):
     different numbers, or none. Rank 0 scores and writes, and all ranks get the metrics.
 
     Args:
-        ann_file: CocoVID or plain COCO JSON.
-        classes: names in label order. None: those of the dataset where the loop tells them
-            (`dataset_meta`), else the file's categories in its order.
+        ann_file: CocoVID or plain COCO JSON. None: that of the dataset, where the loop tells it
+            (`dataset_meta`).
+        classes: names in label order. None: those of the dataset, else the
+            categories of the file in its order.
         motion_file: MATLAB file of motion IoUs. None: computed from the track ids.
         out_file: write the results there (`.pkl`).
         format_only: write COCO results to `<outfile_prefix>.bbox.json` and score nothing.
@@ -56,7 +56,7 @@ class VideoDetectionMetric(BaseMetric):
 
     def __init__(
         self,
-        ann_file: str | Path,
+        ann_file: str | Path | None = None,
         classes: Sequence[str] | None = None,
         motion_file: str | Path | None = None,
         out_file: str | Path | None = None,
@@ -82,27 +82,43 @@ class VideoDetectionMetric(BaseMetric):
         self.ann_file, self.classes, self.cache_dir = ann_file, classes, cache_dir
         self.out_file, self.format_only, self.work_dir = out_file, format_only, work_dir
         self.outfile_prefix = outfile_prefix or Path(work_dir or '.') / 'results'
-        self.score = evaluate and not format_only
+        self.scores = evaluate and not format_only
         self.options = {
             'metrics': as_protocols(metrics),
             'motion_file': motion_file,
             'frame_list': frame_list,
         }
-        self._truth()  # a wrong annotation file or class is an error now, not after the test
+        if self.scores and ann_file is not None:
+            self._truth()  # a wrong file or class is an error now, not after the test
+
+    @property
+    def dataset_meta(self) -> dict[str, Any] | None:
+        """`classes` and `ann_file` of the dataset; the loop tells them before it starts."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict[str, Any] | None) -> None:
+        self._dataset_meta = meta
+        self._truth()
+
+    def _source(self) -> str | Path:
+        """The annotation file: what is only written is of the images that were tested."""
+        tested = (self.dataset_meta or {}).get('ann_file')
+        named, other = (self.ann_file, tested) if self.scores else (tested, self.ann_file)
+        if named is None and other is None:
+            raise EvaluationError(
+                'The evaluator has no `ann_file`, and the dataset names none: set '
+                '`test_evaluator.ann_file` (in training `val_evaluator.ann_file`).'
+            )
+        return other if named is None else named
 
     def _truth(self) -> GroundTruth:
         classes = self.classes or (self.dataset_meta or {}).get('classes')
-        return ground_truth(CocoVideoIndex.open(self.ann_file, self.cache_dir), classes)
+        return ground_truth(CocoVideoIndex.open(self._source(), self.cache_dir), classes)
 
     def process(self, data_batch: Any, data_samples: Sequence[Detections]) -> None:
-        """Keep the detections of a batch as (image id, [n] labels, [n, 5] boxes and scores)."""
-        for found in data_samples:
-            rows = np.empty((len(found), 5), np.float32)
-            rows[:, :4] = found.boxes.numpy()
-            rows[:, 4] = found.scores.numpy()
-            order = np.argsort(-rows[:, 4], kind='stable')
-            labels = found.labels.numpy().astype(np.int16)
-            self.results.append((int(found.image_id), labels[order], rows[order]))
+        """Keep the detections of a batch."""
+        self.results.append(RankDetections.of(data_samples))
 
     def evaluate(self, size: int) -> dict[str, float | None]:
         """Score everything that was processed on all ranks. `size` is not needed.
@@ -112,12 +128,13 @@ class VideoDetectionMetric(BaseMetric):
             WriteError: the results cannot be written. Their detections are kept in the work dir,
                 and the message says where.
         """
-        spilled = write_spill(self.results, self.work_dir, rank())
-        gathered = gather_objects(self.results, self.group)
+        part = RankDetections.joined(self.results)
+        spilled = write_spill(part, self.work_dir, get_rank())
+        gathered = gather_objects(part, self.group)
         error, metrics = None, None
         if gathered is not None:
             try:
-                metrics = self.compute_metrics([entry for part in gathered for entry in part])
+                metrics = self.compute_metrics(gathered)
             except Exception as failure:  # the other ranks wait: tell them before it goes up
                 error = failure
         told = None if error is None else f'{type(error).__name__}: {error}'
@@ -130,10 +147,10 @@ class VideoDetectionMetric(BaseMetric):
         remove_spill(spilled)
         return {f'{self.prefix}/{k}' if self.prefix else k: v for k, v in metrics.items()}
 
-    def compute_metrics(self, results: list[tuple]) -> dict[str, float | None]:
-        """Write and score the entries of `process` from all ranks."""
+    def compute_metrics(self, results: list[RankDetections]) -> dict[str, float | None]:
+        """Write and score what all ranks have."""
         truth = self._truth()
-        detections = self._arrays(results, truth)
+        detections = RankDetections.joined(results).arrays(truth)
         if self.out_file is not None:
             expected = about(len(detections) * WRITE_US / 1e6)
             print_log(f'Writing the results to {self.out_file}{expected}', logger='current')
@@ -143,41 +160,16 @@ class VideoDetectionMetric(BaseMetric):
             path = f'{self.outfile_prefix}.bbox.json'
             print_log(f'Writing the results in the COCO format to {path}', logger='current')
             write_coco_json(path, detections, truth.image_ids, truth.category_ids)
-        if not self.score:
+        if not self.scores:
             return {}
         return evaluate_results(
             detections,
-            self.ann_file,
+            self._source(),
             truth.classes,
             work_dir=self.work_dir,
             cache_dir=self.cache_dir,
             **self.options,
         )
-
-    def _arrays(self, results: list[tuple], truth: GroundTruth) -> DetectionArrays:
-        ids = np.array([entry[0] for entry in results], np.int64)
-        self._check_images(ids, truth)
-        return arrays_of(results, truth)
-
-    def _check_images(self, ids: np.ndarray, truth: GroundTruth) -> None:
-        unique, times = np.unique(ids, return_counts=True)
-        faults = {
-            'came more than once': unique[times > 1],
-            'have no detections, not even an empty set': np.setdiff1d(truth.image_ids, unique),
-            'are not in the annotation file': np.setdiff1d(unique, truth.image_ids),
-        }
-        wrong = [
-            f'{len(these)} images {what} (ids {", ".join(map(str, these[:NAMED]))}'
-            f'{", ..." if len(these) > NAMED else ""})'
-            for what, these in faults.items()
-            if len(these)
-        ]
-        if wrong:
-            raise EvaluationError(
-                f'The tested images are not those of {self.ann_file}, which has '
-                f'{len(truth.image_ids)}: {"; ".join(wrong)}. Check that the test dataset and the '
-                f'evaluator have the same ann_file, and that the sampler gives every frame once.'
-            )
 
 
 def _with_place(error: Exception, spilled: Path | None) -> Exception:

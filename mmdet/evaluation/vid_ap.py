@@ -9,7 +9,7 @@ by MEGA and vfe.pytorch 1.x), with its quirks, because those tables are what peo
 - a detection on an image without its class weighs, in a speed range, only as much as the share of
   objects in that range (`MotionRange.empty_weight`), but 1 in the range of all objects.
 
-Equal scores are taken in the order of the original (`score_order.py`), for images in ascending id.
+Equal scores are taken in the order of the original (`vid_matching.py`), for images in ascending id.
 
 Shapes: n detections, m objects, of the whole set or of one class as said; R ranges; C classes.
 """
@@ -21,8 +21,7 @@ import numpy as np
 
 from mmdet.evaluation.ground_truth import GroundTruth
 from mmdet.evaluation.results import DetectionArrays, rows_by_class
-from mmdet.evaluation.score_order import descending, descending_within
-from mmdet.evaluation.vid_matching import match_class
+from mmdet.evaluation.vid_matching import descending, descending_within, match_class
 
 SPEEDS = {'fast': (0.0, 0.7), 'medium': (0.7, 0.9), 'slow': (0.9, 1.0)}  # motion IoU, ends included
 

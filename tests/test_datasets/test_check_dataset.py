@@ -18,9 +18,9 @@ from own_data import (
 from test_coco_video_parser import ordered
 from tiny_cocovid import write_video_set
 
-from mmdet.datasets.frame_annotations import FrameAnnotations
 from mmdet.datasets.motion import motion_from_tracks
 from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.datasets.selection import FrameAnnotations
 from mmdet.programs.check.faults import KEPT, FaultLog
 from mmdet.programs.check.statistics import count, usable_boxes
 from mmdet.structures import Frame

@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import torch
 
 from mmdet.evaluation.ground_truth import GroundTruth
+from mmdet.structures import Detections
 
 
 def truth_of(gt, motion=None, classes=('a', 'b', 'c')):
@@ -38,17 +40,8 @@ def cocovid(path, videos, categories=('a', 'b'), tracks=True, size=(100, 80)):
         data['videos'].append({'id': v, 'name': name})
         for f, objects in enumerate(frames):
             image = len(data['images']) + 1
-            data['images'].append(
-                {
-                    'id': image,
-                    'video_id': v,
-                    'frame_id': f,
-                    'file_name': f'{name}/{f:06d}.JPEG',
-                    'width': size[0],
-                    'height': size[1],
-                    'is_vid_train_frame': False,
-                }
-            )
+            place = {'id': image, 'video_id': v, 'frame_id': f, 'width': size[0], 'height': size[1]}
+            data['images'].append(place | {'file_name': f'{name}/{f:06d}.JPEG'})
             for category, instance, box in objects:
                 entry = {
                     'id': len(data['annotations']) + 1,
@@ -84,3 +77,13 @@ def perfect_results(videos, categories=('a', 'b'), score=0.9):
                 per_class[categories.index(category)].append([x, y, x + w, y + h, score])
             results.append([np.array(rows, np.float32).reshape(-1, 5) for rows in per_class])
     return results
+
+
+def detections_of(results, order=None):
+    """Detections of images 1, 2, ... of nested lists, in that order or another one."""
+    found = []
+    for i in range(len(results)) if order is None else order:
+        rows = torch.from_numpy(np.concatenate(results[i]))
+        labels = np.repeat(np.arange(len(results[i])), [len(rows) for rows in results[i]])
+        found.append(Detections(rows[:, :4], rows[:, 4], torch.from_numpy(labels), i + 1))
+    return found

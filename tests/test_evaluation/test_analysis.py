@@ -5,7 +5,7 @@ import pytest
 from eval_files import truth_of
 from vid_oracle import iou, literal_vid_ap
 
-from mmdet.evaluation.pairs import pairs_of_images
+from mmdet.evaluation.ground_truth import pairs_of_images
 from mmdet.evaluation.results import from_lists
 from mmdet.evaluation.vid_ap import match_by_class, motion_ranges
 from mmdet.programs.analyse import mistakes as mistakes_module

@@ -7,12 +7,11 @@ from unittest.mock import patch
 import pytest
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from eval_files import TWO_VIDEOS, cocovid, perfect_results
+from eval_files import TWO_VIDEOS, cocovid, detections_of, perfect_results
 
 from mmdet.core.errors import EvaluationError
 from mmdet.evaluation import VideoDetectionMetric, evaluate_results
 from mmdet.evaluation.gather import broadcast_object, cpu_group, gather_objects
-from mmdet.structures import Detections
 
 
 def test_one_process_needs_no_group():
@@ -40,11 +39,6 @@ def on_ranks(world, work, folder):
     return [json.loads((folder / f'outcome_{rank}.json').read_text()) for rank in range(world)]
 
 
-def share(images):
-    results = perfect_results(TWO_VIDEOS)
-    return [Detections.from_per_class(results[i], image_id=i + 1) for i in images]
-
-
 def work(rank, folder):
     """Rank 0 holds no image, rank 1 all five; then too few; what comes of it."""
     gathered = gather_objects(['x'] * rank)
@@ -57,13 +51,14 @@ def work(rank, folder):
     timeout = opened.call_args.kwargs['timeout'].total_seconds()
     with cpu_group(77) as beside_gloo:
         own = own and beside_gloo is None
+    results = perfect_results(TWO_VIDEOS)
     metric = VideoDetectionMetric(
         folder / 'a.json', out_file=folder / 'r.pkl', work_dir=folder / 'work'
     )
-    metric.process(None, share([[], [4, 0, 2, 1, 3]][rank]))
+    metric.process(None, detections_of(results, [[], [4, 0, 2, 1, 3]][rank]))
     metrics = metric.evaluate(5)
     left = len(metric.results)
-    metric.process(None, share([[], [4, 0, 2]][rank]))
+    metric.process(None, detections_of(results, [[], [4, 0, 2]][rank]))
     try:
         metric.evaluate(5)
     except EvaluationError as error:

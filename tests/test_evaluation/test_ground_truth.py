@@ -19,18 +19,17 @@ def test_arrays(index):
     truth = ground_truth(index)
     assert truth.classes == ('a', 'b') and truth.category_ids == (1, 2)
     assert truth.image.tolist() == [0, 0, 1, 3, 4] and truth.label.tolist() == [0, 1, 0, 1, 1]
-    assert truth.boxes.dtype == np.float32
-    assert truth.boxes[1].tolist() == [50, 40, 80, 60]
+    assert truth.boxes.dtype == np.float32 and truth.boxes[1].tolist() == [50, 40, 80, 60]
     assert truth.motion is None
+    some = ground_truth(index, motion=np.arange(5) / 10).select_images(np.array([1, 4]))
+    assert some.image_ids.tolist() == [2, 5] and some.image.tolist() == [0, 1]
+    assert some.motion.tolist() == [0.2, 0.4]
 
 
 def test_classes_of_a_config_give_the_labels(index):
     truth = ground_truth(index, ['b'])
     assert truth.label.tolist() == [0, 0, 0] and truth.category_ids == (2,)
     assert ground_truth(index, ['b', 'a']).label.tolist() == [1, 0, 1, 0, 0]
-
-
-def test_classes_that_the_file_lacks(index):
     with pytest.raises(EvaluationError, match=r"no category 'zebra'.*categories: a, b"):
         ground_truth(index, ['a', 'zebra'])
 
@@ -64,12 +63,6 @@ def test_what_is_left_out(tmp_path, change, kept):
         assert truth.crowd[0] == bool(change.get('iscrowd'))
 
 
-def test_some_of_the_images(index):
-    truth = ground_truth(index, motion=np.arange(5) / 10).select_images(np.array([1, 4]))
-    assert truth.image_ids.tolist() == [2, 5] and truth.image.tolist() == [0, 1]
-    assert truth.motion.tolist() == [0.2, 0.4]
-
-
 # --- frame lists ---------------------------------------------------------------------------------
 
 
@@ -77,11 +70,7 @@ def test_a_frame_list(index, tmp_path):
     path = tmp_path / 'frames.txt'
     path.write_text('# worst\nval/two 1\n\nval/one/000001.JPEG\nval/two 1\n val/one 0\n')
     assert read_frame_list(path, index).tolist() == [1, 2, 5]
-
-
-def test_rows_of_an_ilsvrc_list(index, tmp_path):
-    path = tmp_path / 'VID_val_degraded.txt'
-    path.write_text('val/one/000001 noise\nval/two/000001\n')
+    path.write_text('val/one/000001 noise\nval/two/000001\n')  # rows of an ILSVRC list
     assert read_frame_list(path, index).tolist() == [2, 5]
 
 

@@ -1,21 +1,28 @@
+"""The metric in its loop: what it scores, writes, refuses, and keeps when something fails."""
+
 import csv
 import json
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from eval_files import TWO_VIDEOS, cocovid, perfect_results
+from eval_files import TWO_VIDEOS, cocovid, detections_of, perfect_results
 from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmdet.core.errors import EvaluationError
+from mmdet.core.errors import EvaluationError, WriteError
 from mmdet.evaluation import VideoDetectionMetric, evaluate_results
 from mmdet.registry import METRICS
 from mmdet.structures import Detections
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'test_core'))
+from full_disk import read_only
 
 
 @pytest.fixture
@@ -35,97 +42,79 @@ def said(monkeypatch):
 
 def samples(results=None, order=(4, 0, 2, 1, 3)):
     """Detections of the images in an order that is not that of the ids."""
-    results = results or perfect_results(TWO_VIDEOS)
-    return [Detections.from_per_class(results[i], image_id=i + 1) for i in order]
+    return detections_of(results or perfect_results(TWO_VIDEOS), order)
 
 
-def run(metric, given, batch=2):
-    for start in range(0, len(given), batch):
-        metric.process(None, given[start : start + batch])
+def run(metric, given=None):
+    given = samples() if given is None else given
+    for start in range(0, len(given), 2):
+        metric.process(None, given[start : start + 2])
     return metric.evaluate(len(given))
 
 
-# --- what it says --------------------------------------------------------------------------------
-
-
-def test_a_perfect_detector(ann_file, tmp_path):
-    metric = VideoDetectionMetric(ann_file, work_dir=tmp_path / 'work')
-    found = run(metric, samples())
-    assert list(found) == [
-        'vid/AP50',
-        'vid/AP50_fast',
-        'vid/AP50_medium',
-        'vid/AP50_slow',
-        'vid/AP50/a',
-        'vid/AP50/b',
-        'coco/AP',
-        'coco/AP50',
-        'coco/AP75',
-        'coco/AP_s',
-        'coco/AP_m',
-        'coco/AP_l',
-    ]
-    assert found['vid/AP50_medium'] is None and found['coco/AP_l'] is None
-    assert [v for v in found.values() if v is not None] == pytest.approx([1.0] * 10)
-    assert all(type(v) is float for v in found.values() if v is not None)
-    assert metric.results == []
-
-
-def test_json_and_csv(ann_file, tmp_path):
+def test_what_is_found_is_said_and_written(ann_file, tmp_path, said):
     results = perfect_results(TWO_VIDEOS)
     results[3][1][:, :4] += 200  # a miss
-    found = run(VideoDetectionMetric(ann_file, work_dir=tmp_path / 'work'), samples(results))
+    metric = VideoDetectionMetric(ann_file, work_dir=tmp_path / 'work')
+    found = run(metric, samples(results))
+    assert metric.results == []
+    speeds = ['vid/AP50', 'vid/AP50_fast', 'vid/AP50_medium', 'vid/AP50_slow']
+    coco = [f'coco/{name}' for name in ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')]
+    assert list(found) == [*speeds, 'vid/AP50/a', 'vid/AP50/b', *coco]
+    assert found['vid/AP50_medium'] is None and found['coco/AP_l'] is None
+    assert found['vid/AP50/a'] == pytest.approx(1) and found['vid/AP50_fast'] < 1
+    assert {p.name for p in (tmp_path / 'work').iterdir()} == {'metrics.json', 'per_class.csv'}
     assert json.loads((tmp_path / 'work' / 'metrics.json').read_text()) == found
     with open(tmp_path / 'work' / 'per_class.csv', newline='') as file:
         a, b = csv.DictReader(file)
-    assert a['class'] == 'a' and a['objects'] == '2' and a['detections'] == '2'
-    assert b['class'] == 'b' and b['objects'] == '3' and b['detections'] == '3'
+    assert (a['class'], a['objects'], a['detections']) == ('a', '2', '2')
     assert float(b['AP50 (VID)']) == found['vid/AP50/b'] < 1
     assert a['AP50 (VID) fast'] == '' and float(b['AP50 (VID) fast']) < 1
-    assert set(a) >= {'AP50 (VID) medium', 'AP50 (VID) slow', 'AP50 (COCO)', 'AP (COCO)'}
-    assert {p.name for p in (tmp_path / 'work').iterdir()} == {'metrics.json', 'per_class.csv'}
-
-
-def test_the_table_labels_both_protocols(ann_file, said):
-    run(VideoDetectionMetric(ann_file), samples())
-    printed = ''.join(said)
     for text in ('AP50 (VID)', 'AP50 (COCO)', 'AP (COCO)', 'from the track ids', 'medium', '-'):
-        assert text in printed
+        assert text in ''.join(said)
 
 
 def test_long_work_is_announced(ann_file, tmp_path, said, monkeypatch):
-    out = tmp_path / 'r.pkl'
     monkeypatch.setattr('mmdet.evaluation.evaluate.SAY_FROM_S', 0)
-    run(VideoDetectionMetric(ann_file, out_file=out), samples())
-    evaluate_results(out, ann_file)
+    run(VideoDetectionMetric(ann_file, out_file=tmp_path / 'r.pkl'))
+    evaluate_results(tmp_path / 'r.pkl', ann_file)
     for text in ('Writing the results to', 'Reading', 'AP50 (VID) of 5', 'AP (COCO) of 5'):
         assert any(line.startswith(text) and ': about 0 s' in line for line in said)
 
 
 def test_without_track_ids_motion_is_not_available(tmp_path, said):
     ann_file = cocovid(tmp_path / 'a.json', TWO_VIDEOS, tracks=False)
-    found = run(VideoDetectionMetric(ann_file), samples())
+    found = run(VideoDetectionMetric(ann_file))
     assert found['vid/AP50'] == pytest.approx(1)
     assert {found[f'vid/AP50_{s}'] for s in ('fast', 'medium', 'slow')} == {None}
-    printed = ''.join(said)
-    assert 'motion: n/a (no track ids)' in printed and printed.count('n/a') == 1 + 3 * 3
+    assert 'motion: n/a (no track ids)' in ''.join(said)
 
 
 def test_one_protocol_alone(ann_file):
-    found = run(VideoDetectionMetric(ann_file, metrics='coco'), samples())
+    found = run(VideoDetectionMetric(ann_file, metrics='coco'))
     assert {name.split('/')[0] for name in found} == {'coco'}
-    found = run(VideoDetectionMetric(ann_file, metrics=['vid'], prefix='val'), samples())
+    found = run(VideoDetectionMetric(ann_file, metrics=['vid'], prefix='val'))
     assert {name[:8] for name in found} == {'val/vid/'}
 
 
-def test_classes_of_the_dataset_name_the_labels(ann_file):
-    metric = VideoDetectionMetric(ann_file)
-    metric.dataset_meta = {'classes': ('b',)}
+def test_the_dataset_tells_its_file_and_its_classes(ann_file, tmp_path):
+    metric = VideoDetectionMetric()
+    with pytest.raises(EvaluationError, match=r'test_evaluator\.ann_file'):
+        metric.dataset_meta = {'classes': ('b',)}
+    metric.dataset_meta = {'classes': ('b',), 'ann_file': str(ann_file)}
     results = [[per_class[1]] for per_class in perfect_results(TWO_VIDEOS)]
     assert run(metric, samples(results))['vid/AP50/b'] == pytest.approx(1)
+    named = VideoDetectionMetric(ann_file)
+    named.dataset_meta = {'ann_file': 'none.json'}
+    assert run(named)['vid/AP50'] == pytest.approx(1)
 
 
-# --- files ---------------------------------------------------------------------------------------
+def test_what_is_only_written_needs_no_file_of_the_evaluator(ann_file, tmp_path):
+    out = tmp_path / 'r.pkl'
+    metric = VideoDetectionMetric('none.json', out_file=out, evaluate=False)
+    metric.dataset_meta = {'ann_file': str(ann_file)}
+    assert run(metric) == {}
+    assert evaluate_results(out, ann_file)['vid/AP50'] == pytest.approx(1)
 
 
 def test_the_results_file_is_in_ascending_image_id(ann_file, tmp_path):
@@ -133,31 +122,20 @@ def test_the_results_file_is_in_ascending_image_id(ann_file, tmp_path):
     results = perfect_results(TWO_VIDEOS)
     results[0][0] = np.array([[0, 0, 5, 5, 0.1], [1, 1, 9, 9, 0.7]], np.float32)
     found = run(VideoDetectionMetric(ann_file, out_file=out), samples(results))
-    with open(out, 'rb') as file:
-        written = pickle.load(file)
+    written = pickle.loads(out.read_bytes())
     assert written[0][0].tolist() == results[0][0][::-1].tolist()  # best first
-    for i, per_class in enumerate(results[1:], 1):
-        for c, wanted in enumerate(per_class):
-            np.testing.assert_array_equal(written[i][c], wanted)
+    for image, wanted in zip(written[1:], results[1:], strict=True):
+        for rows, expected in zip(image, wanted, strict=True):
+            np.testing.assert_array_equal(rows, expected)
     assert evaluate_results(out, ann_file) == found
 
 
-def test_only_writing(ann_file, tmp_path):
-    out = tmp_path / 'r.pkl'
-    assert run(VideoDetectionMetric(ann_file, out_file=out, evaluate=False), samples()) == {}
-    assert out.is_file()
-
-
-def test_format_only(ann_file, tmp_path, said):
+def test_format_only(ann_file, tmp_path):
     metric = VideoDetectionMetric(ann_file, format_only=True, outfile_prefix=tmp_path / 'x')
-    assert run(metric, samples()) == {}
-    assert str(tmp_path / 'x.bbox.json') in said[0]
+    assert run(metric) == {}
     assert evaluate_results(tmp_path / 'x.bbox.json', ann_file)['coco/AP'] == pytest.approx(1)
-    run(VideoDetectionMetric(ann_file, format_only=True, work_dir=tmp_path), samples())
+    run(VideoDetectionMetric(ann_file, format_only=True, work_dir=tmp_path))
     assert (tmp_path / 'results.bbox.json').is_file()
-
-
-# --- some frames ---------------------------------------------------------------------------------
 
 
 def test_a_subset_of_the_frames(ann_file, tmp_path):
@@ -175,45 +153,34 @@ def test_a_subset_of_the_frames(ann_file, tmp_path):
     assert json.loads((tmp_path / 'metrics.hard.json').read_text()) == some
     in_loop = VideoDetectionMetric(ann_file, frame_list=tmp_path / 'hard.txt')
     assert run(in_loop, samples(results)) == some
-
-
-def test_a_subset_of_unknown_images(ann_file):
     with pytest.raises(EvaluationError, match='does not have: 77'):
-        evaluate_results(perfect_results(TWO_VIDEOS), ann_file, image_ids=[1, 77])
+        evaluate_results(results, ann_file, image_ids=[1, 77])
     with pytest.raises(EvaluationError, match='none at all'):
-        evaluate_results(perfect_results(TWO_VIDEOS), ann_file, image_ids=[])
+        evaluate_results(results, ann_file, image_ids=[])
 
 
 # --- mistakes ------------------------------------------------------------------------------------
 
 
+def broken(change):
+    given = samples()
+    change(given)
+    return given
+
+
 @pytest.mark.parametrize(
-    ('order', 'message'),
+    ('given', 'message'),
     [
-        ((0, 1, 3, 4), r'1 images have no detections, not even an empty set \(ids 3\)'),
-        ((0, 1, 2, 3, 4, 2, 0), r'2 images came more than once \(ids 1, 3\)'),
-        ((), r'5 images have no detections.*ids 1, 2, 3, 4, 5\)'),
+        (samples(order=(0, 1, 3, 4)), r'1 images have no detections, not even .*\(ids 3\)'),
+        (samples(order=(0, 1, 2, 3, 4, 2, 0)), r'2 images came more than once \(ids 1, 3\)'),
+        ([], r'5 images have no detections.*ids 1, 2, 3, 4, 5\)'),
+        ([*samples(), Detections(image_id=9)], r'not in the annotation file \(ids 9\)'),
+        (broken(lambda g: g[0].labels.add_(5)), r'labels 0 to 6, but there are 2 classes.*a, b'),
+        (broken(lambda g: g[0].boxes.fill_(torch.nan)), 'image number 5 in ascending id'),
     ],
 )
-def test_images_that_are_missing_or_come_twice(ann_file, order, message):
+def test_detections_that_cannot_be_scored(ann_file, given, message):
     with pytest.raises(EvaluationError, match=message):
-        run(VideoDetectionMetric(ann_file), samples(order=order))
-
-
-def test_foreign_images_and_labels(ann_file):
-    given = [*samples(), Detections(image_id=9)]
-    with pytest.raises(EvaluationError, match=r'not in the annotation file \(ids 9\)'):
-        run(VideoDetectionMetric(ann_file), given)
-    given = samples()
-    given[0].labels += 5
-    with pytest.raises(EvaluationError, match=r'labels 0 to 6, but there are 2 classes.*a, b'):
-        run(VideoDetectionMetric(ann_file), given)
-
-
-def test_detections_that_are_not_finite(ann_file):
-    given = samples()
-    given[0].boxes[0, 0] = torch.nan
-    with pytest.raises(EvaluationError, match='image number 5 in ascending id'):
         run(VideoDetectionMetric(ann_file), given)
 
 
@@ -241,6 +208,45 @@ def test_results_of_another_kind(ann_file, tmp_path):
     (tmp_path / 'r.npz').write_bytes(b'')
     with pytest.raises(EvaluationError, match=r'ends in \.pkl or \.json'):
         evaluate_results(tmp_path / 'r.npz', ann_file)
+
+
+# --- detections outlive a failure after the test -------------------------------------------------
+
+
+@pytest.mark.parametrize('sealed_part', ['out_file', 'work_dir'])
+def test_a_failed_output_names_the_detections_that_were_kept(
+    ann_file, tmp_path, monkeypatch, sealed_part
+):
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'tmp'))
+    (tmp_path / 'tmp').mkdir()
+    expected = run(VideoDetectionMetric(ann_file, work_dir=tmp_path / 'work'))
+    assert not (tmp_path / 'work/detections').exists() and not any((tmp_path / 'tmp').iterdir())
+    with read_only(tmp_path / 'sealed') as sealed:
+        if sealed is None:
+            pytest.skip('root can write everywhere here')
+        places = {'work_dir': tmp_path / 'work', sealed_part: sealed / 'r.pkl'}
+        with pytest.raises(WriteError, match=r'cannot write .*are kept in ') as caught:
+            run(VideoDetectionMetric(ann_file, **places))
+    kept = tmp_path / 'work/detections'
+    if sealed_part == 'work_dir':
+        (kept,) = (tmp_path / 'tmp').iterdir()
+    assert str(kept) in str(caught.value)
+    assert evaluate_results(kept, ann_file) == expected
+
+
+def test_spills_that_are_not_whole(ann_file, tmp_path):
+    def refused(message):
+        with pytest.raises(EvaluationError, match=message):
+            evaluate_results(tmp_path, ann_file)
+
+    refused('a folder without detections')
+    np.savez(tmp_path / 'rank_0.npz', ids=[1], counts=[2], labels=[0], rows=np.zeros((1, 5)))
+    refused(r'rank_0\.npz is damaged: its parts')
+    (tmp_path / 'rank_0.npz').write_bytes(b'PK\x03\x04')
+    refused(r'rank_0\.npz is damaged')
+    one = {'counts': [0], 'labels': np.zeros(0, int), 'rows': np.zeros((0, 5))}
+    np.savez(tmp_path / 'rank_0.npz', ids=[1], **one)
+    refused(r'4 images have no detections.* no rank is missing')
 
 
 # --- in mmengine ---------------------------------------------------------------------------------

@@ -39,16 +39,10 @@ def naive_motion(track, frame, boxes):
 # --- the definition ------------------------------------------------------------------------------
 
 
-def test_a_track_of_three_frames_by_hand():
-    boxes = np.array([[0, 0, 10, 10], [5, 0, 10, 10], [10, 0, 10, 10]], float)
-    half = 50 / 150
-    found = motion_iou(np.array([4, 4, 4]), np.array([7, 8, 9]), boxes)
-    np.testing.assert_allclose(found, [half / 2, half, half / 2], atol=1e-9)
-
-
 def test_a_box_without_neighbours_is_still():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]], float)
     assert motion_iou(np.array([1, 1, 2]), np.array([0, 11, 5]), boxes).tolist() == [1, 1, 1]
+    assert motion_iou(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4))).shape == (0,)
 
 
 def test_ten_frames_away_still_counts():
@@ -71,17 +65,7 @@ def test_equals_the_naive_loop(seed):
     np.testing.assert_allclose(found, naive_motion(track, frame, boxes), rtol=1e-12)
 
 
-def test_no_objects():
-    assert motion_iou(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4))).shape == (0,)
-
-
 # --- of a file, and kept beside it ---------------------------------------------------------------
-
-
-def test_tracks_of_a_file(tmp_path):
-    index = CocoVideoIndex.open(cocovid(tmp_path / 'a.json', TWO_VIDEOS))
-    found = motion_from_tracks(index)
-    np.testing.assert_allclose(found, [1, 1, 1, 1 / 3, 1 / 3], atol=1e-9)
 
 
 def test_equal_instance_ids_in_two_videos_are_two_tracks(tmp_path):
@@ -103,14 +87,10 @@ def test_images_out_of_order_in_the_file(tmp_path):
     np.testing.assert_allclose(truth.motion, [1, 1, 1, 1 / 3, 1 / 3], atol=1e-9)
 
 
-def test_without_track_ids_there_is_none(tmp_path):
+def test_without_tracks_or_videos_there_is_none(tmp_path):
     path = cocovid(tmp_path / 'a.json', TWO_VIDEOS, tracks=False)
     assert motion_from_tracks(CocoVideoIndex.open(path)) is None
-
-
-def test_images_without_videos_have_none(tmp_path):
-    path = cocovid(tmp_path / 'a.json', TWO_VIDEOS)
-    data = json.loads(path.read_text())
+    data = json.loads(cocovid(path, TWO_VIDEOS).read_text())
     del data['videos']
     for entry in data['images'] + data['annotations']:
         entry.pop('video_id')
@@ -177,34 +157,33 @@ def index(tmp_path):
     return CocoVideoIndex.open(cocovid(tmp_path / 'a.json', TWO_VIDEOS))
 
 
+MAT = [[0.1, 0.2], [0.3], [], [0.4], [1]]
+
+
 def test_a_mat_file(index, tmp_path):
-    path = write_mat(tmp_path / 'm.mat', [[0.1, 0.2], [0.3], [], [0.4], [1]])
-    found = motion_from_mat(path, index)
+    found = motion_from_mat(write_mat(tmp_path / 'm.mat', MAT), index)
     assert found.tolist() == [0.1, 0.2, 0.3, 0.4, 1]
     ranges = {r.name: r for r in motion_ranges(ground_truth(index, motion=found))}
     assert ranges['fast'].empty_weight == pytest.approx(5 / 6)  # the empty frame counts as 0
     assert ranges['slow'].ignored.tolist() == [True, True, True, True, False]
 
 
-def test_a_mat_file_of_another_number_of_images(index, tmp_path):
-    path = write_mat(tmp_path / 'm.mat', [[0.1, 0.2]])
-    with pytest.raises(EvaluationError, match=r'has 1 images, but .*a\.json has 5'):
-        motion_from_mat(path, index)
-
-
-def test_a_mat_file_of_other_objects(index, tmp_path):
-    path = write_mat(tmp_path / 'm.mat', [[0.1, 0.2], [0.3, 0.3], [], [], [1]])
-    expected = r'2 objects for image 2 \(val/one/000001.JPEG\), but .* has 1; 2 images differ'
-    with pytest.raises(EvaluationError, match=expected):
-        motion_from_mat(path, index)
-
-
-def test_other_mat_files(index, tmp_path):
-    path = write_mat(tmp_path / 'm.mat', [[0.1, 0.2]], name='speed')
-    with pytest.raises(EvaluationError, match="no variable 'motion_iou', only speed"):
-        motion_from_mat(path, index)
-    path = write_mat(tmp_path / 'm.mat', [[0.1, 0.2], [3], [], [1], [1]])
-    with pytest.raises(EvaluationError, match=r'outside 0\.\.1'):
+@pytest.mark.parametrize(
+    ('values', 'name', 'message'),
+    [
+        (MAT[:1], 'motion_iou', r'has 1 images, but .*a\.json has 5'),
+        (
+            [MAT[0], [0.3, 0.3], [], [], [1]],
+            'motion_iou',
+            r'2 objects for image 2 .*has 1; 2',
+        ),
+        ([MAT[0], [3], [], [1], [1]], 'motion_iou', r'outside 0\.\.1'),
+        (MAT, 'speed', "no variable 'motion_iou', only speed"),
+    ],
+)
+def test_other_mat_files(index, tmp_path, values, name, message):
+    path = write_mat(tmp_path / 'm.mat', values, name)
+    with pytest.raises(EvaluationError, match=message):
         motion_from_mat(path, index)
     path.write_text('motion')
     with pytest.raises(EvaluationError, match='cannot be read as a MATLAB file'):

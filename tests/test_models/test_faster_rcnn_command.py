@@ -43,7 +43,6 @@ def data_options(ann_file: Path, img_prefix: Path, cache_dir: Path) -> dict:
         'test_dataloader__dataset__cache_dir': cache_dir,
         'test_dataloader__dataset__pipeline__1__scale': '(320,192)',
         'test_dataloader__num_workers': 1,
-        'test_evaluator__ann_file': ann_file,
     }
 
 

@@ -74,7 +74,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(
-    type='VideoDetectionMetric', ann_file=data_root + 'annotations/imagenet_vid_val.json'
-)
+val_evaluator = dict(type='VideoDetectionMetric')  # against the annotations of the data set
 test_evaluator = val_evaluator

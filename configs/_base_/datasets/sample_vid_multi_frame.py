@@ -30,6 +30,3 @@ del _vid, _det, _dataset, _name, _loader
 train_dataloader = _base_.train_dataloader
 val_dataloader = _base_.val_dataloader
 test_dataloader = _base_.test_dataloader
-
-val_evaluator = dict(ann_file=data_root + 'annotations/imagenet_vid_val.json')
-test_evaluator = val_evaluator

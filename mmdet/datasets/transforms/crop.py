@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mmdet.datasets.transforms.block import block_of, new_block
 from mmdet.datasets.transforms.geometry import clip_boxes
+from mmdet.datasets.transforms.packing import block_of, new_block
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import Clip, Frame
 

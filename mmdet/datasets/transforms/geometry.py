@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mmdet.core.errors import ConfigError
-from mmdet.datasets.transforms.block import block_of, new_block
+from mmdet.datasets.transforms.packing import block_of, new_block
 from mmdet.registry import TRANSFORMS, closest
 from mmdet.structures import Clip, Frame
 

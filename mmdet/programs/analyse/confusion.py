@@ -7,8 +7,7 @@ import numpy as np
 
 from mmdet.evaluation.ground_truth import GroundTruth
 from mmdet.evaluation.results import DetectionArrays
-from mmdet.evaluation.score_order import descending_within
-from mmdet.evaluation.vid_matching import match_class
+from mmdet.evaluation.vid_matching import descending_within, match_class
 
 
 def confusion_matrix(

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmdet.evaluation.ground_truth import GroundTruth
-from mmdet.evaluation.pairs import pairs_of_images
+from mmdet.evaluation.ground_truth import GroundTruth, pairs_of_images
 from mmdet.evaluation.results import DetectionArrays
 from mmdet.evaluation.vid_ap import ClassMatches
 from mmdet.evaluation.vid_matching import THRESHOLD, iou_plus_two

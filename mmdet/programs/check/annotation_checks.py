@@ -8,9 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mmdet.datasets.frame_annotations import box_faults
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.datasets.selection import image_positions
+from mmdet.datasets.selection import box_faults, image_positions
 from mmdet.programs.check.faults import FaultLog, image_entry, video_entry
 
 BORDER = 1.0  # pixels that a box may reach over the border, from rounding

@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmdet.datasets.frame_annotations import box_faults
 from mmdet.datasets.motion import motion_iou
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.datasets.selection import image_positions
+from mmdet.datasets.selection import box_faults, image_positions
 from mmdet.evaluation.vid_ap import SPEEDS
 
 AREAS = {'small': 32**2, 'medium': 96**2, 'large': np.inf}  # of COCO: up to so many pixels
