@@ -14,7 +14,10 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdet', 'mmdet.*']),
-    package_data={'mmdet.programs.app': ['page.css']},
+    package_data={
+        'mmdet.programs.analyse': ['*.html'],
+        'mmdet.programs.app': ['*.css', '*.html'],
+    },
     python_requires='>=3.10',
     install_requires=[
         'torch>=2.4',
@@ -27,6 +30,7 @@ setup(
         'numpy>=1.24',
         'rich>=13',
         'pillow>=10',
+        'jinja2>=3.1',
         # mmengine-lite imports these two without requiring them
         'packaging',
         'matplotlib>=3.7',

@@ -121,20 +121,17 @@ def _is_rendered() -> bool:
 
 def _draw(config: Config, work_dir: Path, results: Path, pictures: Path) -> dict[str, Path]:
     """Write the video and the pictures; what each shows, and where it is."""
-    from mmdet.programs.analyse.annotated_frames import AnnotatedFrames
+    from mmdet.evaluation.evaluate import ScoredSet
+    from mmdet.programs.analyse.drawn_frames import DrawnFrames
+    from mmdet.programs.analyse.plots import plot_ap_by_class, plot_ap_by_motion
+    from mmdet.programs.analyse.training_logs import load_training, plot_logs
     from mmdet.video.writer import VideoWriter
     from mmdet.visualization import contact_sheet, write_picture
-    from mmdet.visualization.plots import (
-        find_training_log,
-        plot_ap_by_class,
-        plot_ap_by_motion,
-        plot_training,
-        read_log,
-    )
 
     dataset = config.test_dataloader.dataset
-    frames = AnnotatedFrames(dataset.ann_file, dataset.img_prefix, results)
-    busiest = frames.busiest_video()
+    scored = ScoredSet.open(dataset.ann_file, with_motion=False)
+    detections = scored.read(results)
+    frames = DrawnFrames(scored, dataset.img_prefix, score_thr=0.5)
     files = {
         'a validation video with detections (ground truth dashed)': pictures / 'detections.mp4',
         f'{PAGE_FRAMES} validation frames on a page': pictures / 'frames.png',
@@ -144,14 +141,17 @@ def _draw(config: Config, work_dir: Path, results: Path, pictures: Path) -> dict
     }
     video, page, training, motion, per_class = files.values()
     with VideoWriter(video, VIDEO_FPS) as writer:
-        for image in frames.video(busiest):
+        for image in frames.video(detections, frames.busiest_video()):
             writer.write(image)
     chosen = frames.spread(PAGE_FRAMES)
     title = 'Detections (solid, score 0.5 and above) and ground truth (white dashes)'
     captions = [frames.caption(image) for image in chosen]
-    write_picture(page, contact_sheet([frames.draw(image) for image in chosen], captions, title))
+    drawn = [frames.draw(detections, image) for image in chosen]
+    write_picture(page, contact_sheet(drawn, captions, title))
     metrics = json.loads((work_dir / 'metrics.json').read_text())
-    plot_training({'training': read_log(find_training_log(work_dir))}, training)
+    log = load_training(work_dir)
+    parts = [key for key in log.keys() if key.startswith('loss_')]
+    plot_logs({'training': log}, ['loss', *parts, 'lr'], training, window=len(log.train) // 20)
     plot_ap_by_motion({'this run': metrics}, motion)
     plot_ap_by_class(metrics, per_class)
     return files

@@ -88,8 +88,10 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 95) -
     Raises:
         WriteError: the format cannot hold it, or the file cannot be written; says which.
     """
+    jpeg = Path(path).suffix.lower() in ('.jpg', '.jpeg')
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if jpeg else []  # others warn of it
     try:
-        data = cv2.imencode(Path(path).suffix, image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        data = cv2.imencode(Path(path).suffix, image, options)[1]
     except cv2.error as error:
         width, height = image.shape[1::-1]
         raise WriteError(

@@ -11,13 +11,12 @@ from pathlib import PurePath
 import cv2
 import numpy as np
 
-from mmdet.programs.analyse.annotated_frames import MIN_SHORT_SIDE
+from mmdet.programs.analyse.drawn_frames import MIN_SHORT_SIDE
 from mmdet.structures import Clip, Frame
 from mmdet.visualization.contact_sheet import contact_sheet
 from mmdet.visualization.draw import draw_boxes
-from mmdet.visualization.fonts import readable_names
+from mmdet.visualization.fonts import fit_text, put_text, readable_names, text_mask
 from mmdet.visualization.palette import Color, class_color
-from mmdet.visualization.text import fit_text, put_text, text_mask
 
 KEY_COLOR: Color = (0, 140, 255)  # orange, around the key frame
 IGNORE_COLOR: Color = (170, 170, 170)

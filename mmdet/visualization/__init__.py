@@ -1,4 +1,4 @@
-"""Drawing, videos, pages of frames and plots. `plots` imports matplotlib only when it draws."""
+"""Drawing on frames, and pages of frames."""
 
 from mmdet.visualization.contact_sheet import contact_sheet, write_picture
 from mmdet.visualization.draw import draw_boxes, draw_detections, draw_ground_truth

@@ -1,5 +1,6 @@
-"""A page of captioned frames."""
+"""A page of captioned frames. Images are [H, W, 3] uint8 BGR."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 
 from mmdet.core.images import write_image
-from mmdet.visualization.text import fit_text, put_text, text_mask
+from mmdet.visualization.fonts import fit_text, put_text, text_mask
 
 PICTURE_ENDINGS = ('.png', '.jpg', '.jpeg')
 _PAPER = (255, 255, 255)
@@ -28,17 +29,13 @@ def contact_sheet(
     """Lay frames out on a white page, row by row.
 
     Args:
-        images: each [H, W, 3] uint8 BGR, of any size; scaled to fit, proportions kept. None leaves
-            its place empty.
+        images: of any size; scaled to fit, proportions kept. None leaves its place empty.
         captions: one per image, under it; shortened to the width of the tile.
         title: a line at the top of the page.
         columns: by default as square a page as the number of images allows.
         tile_width: pixels; the height is that of the tallest image, at most the width.
         gap: pixels between tiles and around the page.
         row_titles: one per row, over it; shortened to the width of the page.
-
-    Returns:
-        [H, W, 3] uint8 BGR.
 
     Raises:
         ValueError: no images, or another number of captions.
@@ -48,9 +45,7 @@ def contact_sheet(
             f'A page needs at least one image and as many captions as images (or none), got '
             f'{len(images)} images and {len(captions)} captions.'
         )
-    if columns is None:
-        columns = int(np.ceil(np.sqrt(len(images))))
-    columns = min(columns, len(images))
+    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     tallest = max(image.shape[0] / image.shape[1] for image in images if image is not None)
     tile = (tile_width, round(tile_width * min(tallest, 1.0)))
     rows = -(-len(images) // columns)

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 
 from mmdet.structures import Detections
-from mmdet.visualization.fonts import readable_names
+from mmdet.visualization.fonts import fit_text, put_text, readable_names, text_mask
 from mmdet.visualization.palette import Color, class_color, text_color
-from mmdet.visualization.text import fit_text, put_text, text_mask
 
 GROUND_TRUTH_COLOR: Color = (255, 255, 255)
 _HALO: Color = (20, 20, 20)  # a dark edge under each line, seen on bright backgrounds
@@ -50,16 +49,7 @@ def draw_detections(
     class_names: Sequence[str],
     score_thr: float = 0.3,
 ) -> np.ndarray:
-    """Draw the detections of one frame; the surest ones lie on top.
-
-    Args:
-        image: [H, W, 3] uint8 BGR.
-        detections: in pixels of `image`.
-        class_names: by label.
-        score_thr: detections below this score (0..1) are left out.
-
-    Returns:
-        A new image of the same shape.
+    """Draw the detections of one frame from a score (0..1) on; the surest ones lie on top.
 
     Raises:
         ValueError: the image is not uint8 [H, W, 3], or a label has no name.
@@ -81,14 +71,11 @@ def draw_ground_truth(
     """Draw annotated boxes: dashed and white, so that they are never taken for detections.
 
     Args:
-        boxes: [N, 4] in pixels of `image`.
+        boxes: [N, 4].
         labels: [N] 0-based class indices.
 
-    Returns:
-        A new image of the same shape.
-
     Raises:
-        ValueError: the image is not uint8 [H, W, 3], or a label has no name.
+        ValueError: as of `draw_detections`.
     """
     _check_labels(labels, class_names)
     names = readable_names(class_names)
@@ -106,15 +93,11 @@ def draw_boxes(
     """Draw boxes of any origin, the last one on top.
 
     Args:
-        image: [H, W, 3] uint8 BGR.
         boxes: [N, 4] xyxy; parts outside the image are cut off, boxes with non-finite
             coordinates left out.
         texts: one label per box, '' for none.
         colors: BGR per box; by default the class colours in order.
         dashed: broken lines, and labels below instead of above.
-
-    Returns:
-        A new image of the same shape.
 
     Raises:
         ValueError: the image is not uint8 [H, W, 3], or the counts differ.

@@ -1,18 +1,23 @@
-"""Fonts for any text: DejaVu Sans, which every installation has, else one of the system."""
+"""Antialiased text in any script: in DejaVu Sans, which comes with matplotlib, else in a font of
+the system that has its characters. PIL alone draws an empty box for what a font lacks.
+"""
 
 import logging
 import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 from mmengine.logging import print_log
-from PIL import ImageFont
+from PIL import Image, ImageDraw, ImageFont
+
+from mmdet.visualization.palette import Color
 
 # parts of the names of fonts with many characters; these are looked into first
 _LIKELY = ('cjk', 'unifont', 'unicode', 'han', 'wqy', 'droid', 'gothic', 'ming', 'noto', 'free')
-UNKNOWN = '?'  # for characters that no font has
+_UNKNOWN = '?'  # for characters that no font has
 _told: set[str] = set()
 
 
@@ -26,12 +31,11 @@ def default_font(bold: bool = False) -> str:
 @lru_cache(maxsize=4096)
 def font_for(text: str, bold: bool = False) -> str | None:
     """The file of a font that has all characters of a text; None if no font has."""
-    if text.isascii():
-        return default_font(bold)
+    default = default_font(bold)
     needed = frozenset(ord(char) for char in text if _is_drawn(char))
-    if needed <= _characters(default_font(bold)):
-        return default_font(bold)
-    return _system_font(needed)
+    if text.isascii() or needed <= _characters(default):
+        return default
+    return next((path for path in _system_fonts() if needed <= _characters(path)), None)
 
 
 def readable(text: str, stand_in: str | None = None) -> str:
@@ -53,29 +57,12 @@ def readable(text: str, stand_in: str | None = None) -> str:
     if stand_in is not None:
         return stand_in
     known = _characters(default_font())
-    return ''.join(c if ord(c) in known or not _is_drawn(c) else UNKNOWN for c in text)
-
-
-@lru_cache(maxsize=64)
-def _readable_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(readable(name, f'class {label}') for label, name in enumerate(names))
+    return ''.join(c if ord(c) in known or not _is_drawn(c) else _UNKNOWN for c in text)
 
 
 def readable_names(names: Sequence[str]) -> tuple[str, ...]:
     """Class names by label, as they can be drawn: `class 3` for one that no font has."""
-    return _readable_names(tuple(names))
-
-
-def families_for(texts: Sequence[str]) -> list[str]:
-    """matplotlib's names of the fonts that the texts need, the first one first."""
-    from matplotlib import font_manager
-
-    families = ['DejaVu Sans']
-    for path in dict.fromkeys(map(font_for, texts)):
-        if path is not None and path != default_font():
-            font_manager.fontManager.addfont(path)
-            families.append(font_manager.FontProperties(fname=path).get_name())
-    return families
+    return tuple(readable(name, f'class {label}') for label, name in enumerate(names))
 
 
 def _is_drawn(char: str) -> bool:
@@ -83,7 +70,7 @@ def _is_drawn(char: str) -> bool:
     return not char.isspace() and unicodedata.category(char) not in ('Cc', 'Cf', 'Mn')
 
 
-@lru_cache(maxsize=256)
+@cache
 def _characters(path: str) -> frozenset[int]:
     """The code points that a font file draws at any size; none if it cannot be read."""
     from matplotlib.ft2font import FT2Font
@@ -93,11 +80,6 @@ def _characters(path: str) -> frozenset[int]:
         return frozenset(FT2Font(path).get_charmap())
     except (OSError, RuntimeError, UnicodeError):
         return frozenset()
-
-
-@lru_cache(maxsize=256)
-def _system_font(needed: frozenset[int]) -> str | None:
-    return next((path for path in _system_fonts() if needed <= _characters(path)), None)
 
 
 @lru_cache(maxsize=1)
@@ -111,3 +93,50 @@ def _system_fonts() -> tuple[str, ...]:
         return next(place, len(_LIKELY)), path
 
     return tuple(sorted(font_manager.findSystemFonts(), key=rank))
+
+
+@lru_cache(maxsize=32)
+def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
+
+
+@lru_cache(maxsize=4096)
+def text_mask(text: str, size: int, bold: bool = False) -> np.ndarray:
+    """How much of each pixel a line of text covers: [h, w] uint8 0..255.
+
+    `size` is in pixels per em; `h` depends on it only, so that lines of text sit level.
+    """
+    ascent, descent = _font(default_font(bold), size).getmetrics()
+    text = readable(text)
+    font = _font(font_for(text, bold) or default_font(bold), size)
+    width = max(1, int(np.ceil(font.getlength(text))))
+    mask = Image.new('L', (width, ascent + descent))
+    ImageDraw.Draw(mask).text((0, ascent), text, font=font, fill=255, anchor='ls')
+    pixels = np.asarray(mask)
+    pixels.flags.writeable = False  # shared by all callers
+    return pixels
+
+
+def fit_text(text: str, size: int, width: int, bold: bool = False) -> str:
+    """`text`, shortened with an ellipsis until it is at most `width` pixels wide."""
+    if text_mask(text, size, bold).shape[1] <= width:
+        return text
+    for end in range(len(text) - 1, 0, -1):
+        shorter = text[:end].rstrip() + '…'
+        if text_mask(shorter, size, bold).shape[1] <= width:
+            return shorter
+    return ''
+
+
+def put_text(
+    image: np.ndarray, text: str, left: int, top: int, size: int, color: Color, bold: bool = False
+) -> None:
+    """Write one line into `image` [H, W, 3] uint8 BGR, in place; what lies outside is cut off."""
+    mask = text_mask(text, size, bold)
+    y0, x0 = max(top, 0), max(left, 0)
+    y1, x1 = min(top + mask.shape[0], image.shape[0]), min(left + mask.shape[1], image.shape[1])
+    if y0 >= y1 or x0 >= x1:
+        return
+    alpha = mask[y0 - top : y1 - top, x0 - left : x1 - left, None].astype(np.float32) / 255
+    region = image[y0:y1, x0:x1]
+    region[:] = np.rint(region * (1 - alpha) + np.float32(color) * alpha).astype(np.uint8)

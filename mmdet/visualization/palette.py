@@ -1,58 +1,29 @@
 """One colour per class: the same in every picture, far apart for the first dozens of classes."""
 
-from functools import lru_cache
-
 import numpy as np
 
 Color = tuple[int, int, int]  # BGR, 0..255
 
-PALETTE_SIZE = 64  # colours before the palette repeats
-_LIGHTNESS = np.linspace(0.60, 0.90, 5)  # neither lost in shadows nor in white
-_CHROMA = np.linspace(0.12, 0.28, 6)
-_HUES = 48
+# Each as far as possible in OKLab (B. Ottosson, 2020) from all before it; neither lost in shadows
+# nor in white. They never change, so that videos made at different times can be compared.
+_PALETTE = """
+ed31e6 04ef04 a97416 0fbdfd fddb7c f2a9eb 6768fd ff4a6b 1eb271 3efee2 a864a2 f3943a 0f8bbb b0b72e
+ae2cfd a7f875 e3018e 8f8bdd d74b1b 66900d f08d95 33c6bb 8bdc9c d985fd e260b0 46ce40 c23fbc c85270
+d37d56 58d8f9 ab9732 bb68fb 389cef ffb641 b7d62c 935fdc 1b7fea 19966e ff5414 90aafa f084c4 07a8c7
+6f78c7 ba7dc2 80c17a d47689 7ca731 23b51f a3f5b4 f1e326 d1ca69 2deb74 c70cde fe36a5 e32b55 c299e9
+bc644a 5cdfc9 d4ea8d 8b8318 12ae9a d3a64c 20cb96 ca6ad8
+""".split()
 
 
-def _oklab_to_rgb(lab: np.ndarray) -> np.ndarray:
-    """OKLab [N, 3] to sRGB [N, 3], outside 0..1 where the screen cannot show the colour.
-
-    Source: B. Ottosson, "A perceptual color space for image processing", 2020.
-    """
-    to_lms = [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728],
-              [1, -0.0894841775, -1.2914855480]]  # fmt: skip
-    to_linear = [[4.0767416621, -3.3077115913, 0.2309699292],
-                 [-1.2684380046, 2.6097574011, -0.3413193965],
-                 [-0.0041960863, -0.7034186147, 1.7076147010]]  # fmt: skip
-    linear = (lab @ np.transpose(to_lms)) ** 3 @ np.transpose(to_linear)
-    gamma = 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, 12.92 * linear, gamma)
-
-
-def _candidates() -> tuple[np.ndarray, np.ndarray]:
-    """Every colour of a grid in OKLab that a screen can show: OKLab [N, 3] and sRGB [N, 3]."""
-    hues = np.arange(_HUES) * 2 * np.pi / _HUES
-    lightness, chroma, hue = np.meshgrid(_LIGHTNESS, _CHROMA, hues, indexing='ij')
-    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1).reshape(-1, 3)
-    rgb = _oklab_to_rgb(lab)
-    shown = ((rgb >= 0) & (rgb <= 1)).all(axis=1)
-    return lab[shown], rgb[shown]
-
-
-@lru_cache(maxsize=1)
-def _palette() -> tuple[Color, ...]:
-    """Colours in the order that keeps each as far as possible from all before it."""
-    lab, rgb = _candidates()
-    chosen = [int(np.argmax(lab[:, 1] - lab[:, 2] * 0.5))]  # starts at a vivid pinkish red
-    distance = np.linalg.norm(lab - lab[chosen[0]], axis=1)
-    while len(chosen) < PALETTE_SIZE:
-        chosen.append(int(np.argmax(distance)))
-        distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
-    bgr = np.rint(rgb[chosen][:, ::-1] * 255).astype(int)
-    return tuple(tuple(int(v) for v in color) for color in bgr)
+def class_hex(index: int) -> str:
+    """The colour of a class index (0-based) as `#rrggbb`; they repeat after 64."""
+    return f'#{_PALETTE[index % len(_PALETTE)]}'
 
 
 def class_color(index: int) -> Color:
-    """The BGR colour of a class index (0-based); independent of how many classes there are."""
-    return _palette()[index % PALETTE_SIZE]
+    """The same as BGR; independent of how many classes there are."""
+    red, green, blue = bytes.fromhex(class_hex(index)[1:])
+    return blue, green, red
 
 
 def text_color(background: Color) -> Color:

@@ -1,9 +1,9 @@
 """Videos: decoded again with PyAV and compared with what was written."""
 
 from fractions import Fraction
+from unittest.mock import Mock
 
 import av
-import cv2
 import numpy as np
 import pytest
 
@@ -30,7 +30,7 @@ def read(path) -> tuple[list[np.ndarray], dict]:
         return [f.to_ndarray(format='bgr24') for f in container.decode(video=0)], facts
 
 
-@pytest.mark.parametrize('width, height', [(64, 48), (65, 49), (64, 49), (33, 48)])
+@pytest.mark.parametrize('width, height', [(64, 48), (65, 49)])
 def test_what_was_written_is_read_again(tmp_path, width, height):
     path, written = tmp_path / 'new folder' / 'out.mp4', frames(12, width, height)
     with VideoWriter(path, 25, (width, height)) as writer:
@@ -41,6 +41,8 @@ def test_what_was_written_is_read_again(tmp_path, width, height):
     assert facts['codec'] == 'h264' and facts['pixels'] == 'yuv420p' and facts['fps'] == 25
     assert facts['seconds'] == pytest.approx(12 / 25, abs=0.05)
     assert decoded[0].shape == (height + height % 2, width + width % 2, 3)
+    data = path.read_bytes()
+    assert 0 < data.index(b'moov') < data.index(b'mdat')  # so that browsers play while loading
     for image, again in zip(written, decoded, strict=True):
         again = again[:height, :width].astype(int)
         assert np.abs(again - image).mean() < 4  # right picture, right colours, right order
@@ -77,15 +79,6 @@ def test_other_containers(tmp_path, ending):
     assert facts['fps'] == pytest.approx(29.97, abs=0.02)
 
 
-def test_the_index_comes_first_so_that_browsers_play_while_loading(tmp_path):
-    path = tmp_path / 'out.mp4'
-    with VideoWriter(path, 25) as writer:
-        for image in frames(5, 64, 48):
-            writer.write(image)
-    data = path.read_bytes()
-    assert 0 < data.index(b'moov') < data.index(b'mdat')
-
-
 @pytest.mark.parametrize('error', [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_video_is_short_but_valid(tmp_path, error):
     path = tmp_path / 'out.mp4'
@@ -106,27 +99,22 @@ def test_an_exception_before_the_first_frame_leaves_nothing_and_an_old_file_alon
 
 
 def test_a_failed_encoder_leaves_no_file(tmp_path, monkeypatch):
-    path = tmp_path / 'out.mp4'
-    with pytest.raises(OSError, match='disk full'), VideoWriter(path, 25) as writer:
+    with (
+        pytest.raises(OSError, match='disk full'),
+        VideoWriter(tmp_path / 'out.mp4', 25) as writer,
+    ):
         writer.write(frames(1, 64, 48)[0])
-
-        def fail():
-            raise OSError('disk full')
-
-        monkeypatch.setattr(writer, '_finish', fail)
+        monkeypatch.setattr(writer, '_finish', Mock(side_effect=OSError('disk full')))
     assert not list(tmp_path.iterdir())
 
 
-def test_no_frames_is_said(tmp_path):
+def test_errors_name_what_was_given(tmp_path):
     with (
         pytest.raises(RuntimeError, match=r'Not a single frame.*out\.mp4 was not written'),
         VideoWriter(tmp_path / 'out.mp4', 25),
     ):
         pass
     assert not list(tmp_path.iterdir())
-
-
-def test_errors_name_what_was_given(tmp_path):
     with pytest.raises(ValueError, match=r'container of .*out\.gif.*\.mp4, \.m4v'):
         VideoWriter(tmp_path / 'out.gif', 25)
     for fps in (0, -1, float('nan'), 10_000):
@@ -168,16 +156,3 @@ def test_exact_rates():
     for given, wanted in rates.items():
         assert exact_rate(given) == Fraction(*wanted), given
     assert exact_rate(Fraction(30000, 1001)) == Fraction(30000, 1001)
-
-
-def test_real_frames(shared, tmp_path):
-    images = [cv2.imread(str(p)) for p in sorted((shared / 'data' / 'snippet').iterdir())[:5]]
-    path = tmp_path / 'out.mp4'
-    with VideoWriter(path, 25) as writer:
-        for image in images:
-            writer.write(image)
-    decoded, _ = read(path)
-    assert len(decoded) == 5
-    for image, again in zip(images, decoded, strict=True):
-        error = np.square(again.astype(float) - image).mean()
-        assert 10 * np.log10(255**2 / error) > 33  # dB

@@ -25,27 +25,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from mmdet.evaluation.report import text_table, write_csv
-    from mmdet.programs.analyse.training_logs import (
-        curve_rows,
-        keys_to_show,
-        load_training,
-        name_runs,
-        plot_logs,
-        summary_rows,
-    )
+    from mmdet.programs.analyse.training_logs import analyze_logs
 
     try:
-        logs = [load_training(path) for path in args.logs]
-        runs = dict(zip(name_runs(args.logs), logs, strict=True))
-        keys = keys_to_show(runs, args.keys)
-        print(text_table(*summary_rows(runs, keys)))
-        if args.out:
-            plot_logs(runs, keys, args.out, args.smooth)
-            print(f'Written: {args.out}')
-        if args.csv:
-            write_csv(args.csv, ['run', 'key', 'axis', 'step', 'value'], curve_rows(runs, keys))
-            print(f'Written: {args.csv}')
+        analyze_logs(args.logs, args.keys, args.out, args.csv, args.smooth)
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
 

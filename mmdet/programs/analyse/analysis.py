@@ -1,6 +1,6 @@
 """Everything that is known about the results of one run: scores, curves, confusions, mistakes.
 
-N: images, in ascending id.
+N: images, in ascending id. C: classes.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,24 @@ from mmdet.evaluation.evaluate import PROTOCOLS, VID_US, ScoredSet, progress_of
 from mmdet.evaluation.ground_truth import GroundTruth
 from mmdet.evaluation.report import Scores
 from mmdet.evaluation.results import DetectionArrays
-from mmdet.evaluation.vid_ap import MotionRange, match_by_class
-from mmdet.programs.analyse.confusion import confusion_matrix
-from mmdet.programs.analyse.curves import Curves, precision_recall
-from mmdet.programs.analyse.mistakes import Mistakes, find_mistakes
+from mmdet.evaluation.vid_ap import ClassMatches, MotionRange, match_by_class, precision_envelope
+from mmdet.programs.analyse.mistakes import Mistakes, confusion_matrix, find_mistakes
+
+RECALL = np.linspace(0, 1, 1001)  # of all curves, so that they can be averaged
+
+
+@dataclass
+class Curves:
+    """Precision at each recall of `RECALL`, in 0..1: the curves whose area is AP50 (VID).
+
+    Attributes:
+        precision: [C, 1001] the best precision at this recall or beyond it, 0 where it is not
+            reached; NaN for a class without objects.
+        mean: [1001] over the classes that have objects.
+    """
+
+    precision: np.ndarray
+    mean: np.ndarray
 
 
 @dataclass
@@ -26,7 +40,6 @@ class Analysis:
         objects: the ground truth without crowds; the rows in `mistakes` are of it.
         detections: all of them; likewise.
         scores: what `tools/eval.py` prints.
-        curves: precision and recall of the VID protocol.
         confusion: [C + 1, C + 1], see `confusion_matrix`.
         mistakes: at the score threshold.
     """
@@ -71,12 +84,28 @@ def analyze(
         for found in match_by_class(detections, objects, every_object):
             matches.append(found)
             advance(len(found.det))
-    mistakes = find_mistakes(matches, detections, objects, score_thr, scored.image_areas())
     return Analysis(
         objects=objects,
         detections=detections,
         scores=scores,
         curves=precision_recall(matches),
         confusion=confusion_matrix(detections, objects, score_thr),
-        mistakes=mistakes,
+        mistakes=find_mistakes(matches, detections, objects, score_thr, scored.image_areas()),
     )
+
+
+def precision_recall(matches: Sequence[ClassMatches]) -> Curves:
+    """Curves of all classes, whose matches are given; the first range of each counts."""
+    rows = [_curve(found.signed[0], int(found.positives[0])) for found in matches]
+    precision = np.array(rows).reshape(-1, len(RECALL))
+    scored = ~np.isnan(precision).any(axis=1)
+    mean = precision[scored].mean(axis=0) if scored.any() else np.full(len(RECALL), np.nan)
+    return Curves(precision, mean)
+
+
+def _curve(signed: np.ndarray, positives: int) -> np.ndarray:
+    if positives == 0:
+        return np.full(len(RECALL), np.nan)
+    reached = np.append(precision_envelope(signed), 0.0)
+    hit = np.ceil(RECALL * positives - 1e-9).astype(int) - 1  # the one that reaches the recall
+    return reached[np.clip(hit, 0, len(reached) - 1)]

@@ -14,9 +14,16 @@ from mmdet.engine.config_load import load_config
 from mmdet.evaluation.evaluate import PROTOCOLS, ScoredSet, as_protocols
 from mmdet.evaluation.report import tables
 from mmdet.programs.analyse.analysis import analyze
-from mmdet.programs.analyse.analysis_report import BASELINE, OURS, AnalysisReport
-from mmdet.programs.analyse.mistake_frames import MistakeFrames
-from mmdet.programs.analyse.showcase import choose, first_frames
+from mmdet.programs.analyse.analysis_page import (
+    BASELINE,
+    OURS,
+    draw_frames,
+    write_page,
+    write_plots,
+)
+from mmdet.programs.analyse.drawn_frames import DrawnFrames
+from mmdet.programs.analyse.tables import write_tables
+from mmdet.programs.analyse.worst import find_worst, first_frames
 
 MOST_FRAMES = 999  # of a kind: their names have three digits
 
@@ -61,24 +68,24 @@ def analyze_results(
     pictures = None
     if frames:
         prefix = scored_dataset(cfg).get('img_prefix', '')
-        pictures = MistakeFrames(scored, prefix, score_thr)
+        pictures = DrawnFrames(scored, prefix, score_thr)
         pictures.check(first_frames(scored))
-    runs = {OURS: results} | ({BASELINE: baseline} if baseline else {})
+    files = {OURS: results} | ({BASELINE: baseline} if baseline else {})
     runs = {
-        name: analyze(scored, scored.read(file), score_thr, metrics) for name, file in runs.items()
+        name: analyze(scored, scored.read(file), score_thr, metrics) for name, file in files.items()
     }
     for name, run in runs.items():
         print_log(f'{name}:\n{tables(run.scores)}', logger='current')
-    chosen = choose(runs[OURS], runs.get(BASELINE), scored, num)
+    worst = find_worst(runs[OURS], runs.get(BASELINE), scored, num)
     if pictures is not None:
-        pictures.check(chosen.images(runs[OURS]), decode=True)
+        pictures.check(worst.images(runs[OURS]), decode=True)
     folder = Path(out or Path(cfg.work_dir) / 'analysis')
-    report = AnalysisReport(folder, runs, scored, score_thr)
-    report.write_numbers()
-    if pictures is not None:
-        report.draw(pictures, chosen)
+    write_tables(folder, runs, scored, runs[OURS])
+    write_plots(folder, runs, score_thr)
+    drawn = {} if pictures is None else draw_frames(folder, runs, pictures, worst)
     names = f'{results}' + (f', compared with the baseline {baseline}' if baseline else '')
-    return report.write_page(f'{names}, on {scored.index.ann_file}. Motion: {scored.motion}.')
+    lead = f'{names}, on {scored.index.ann_file}. Motion: {scored.motion}.'
+    return write_page(folder, runs, drawn, lead)
 
 
 def _check(score_thr: float, num: int) -> None:

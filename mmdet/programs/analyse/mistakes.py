@@ -1,6 +1,6 @@
-"""The false positives by kind, and the missed objects, under the VID protocol at a score threshold.
+"""What is wrong at a score threshold: false positives by kind, missed objects, confusions.
 
-n: detections at or above the threshold, m: objects (without crowds), N: images.
+m: objects (without crowds), N: images, C: classes; in a confusion matrix C is the background.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,12 @@ import numpy as np
 from mmdet.evaluation.ground_truth import GroundTruth, pairs_of_images
 from mmdet.evaluation.results import DetectionArrays
 from mmdet.evaluation.vid_ap import ClassMatches
-from mmdet.evaluation.vid_matching import THRESHOLD, iou_plus_two
+from mmdet.evaluation.vid_matching import (
+    THRESHOLD,
+    descending_within,
+    iou_plus_two,
+    match_class,
+)
 
 KINDS = ('duplicate', 'wrong class', 'poor localisation', 'background')
 BLOCK = 500_000  # detections compared at once: bounds the memory
@@ -104,3 +109,31 @@ def _best_overlap(
         order = np.argsort(iou, kind='stable')  # the largest is written last
         best[start + det[order]], which[start + det[order]] = iou[order], obj[order]
     return best, which
+
+
+def confusion_matrix(
+    detections: DetectionArrays, objects: GroundTruth, score_thr: float
+) -> np.ndarray:
+    """[C + 1, C + 1] counts of (class of the object, class of the detection).
+
+    Detections and objects are matched as the VID protocol matches those of one class (IoU 0.5, best
+    score first), but whatever their class: an object counts as what the surest detection on it
+    says. The background's row holds detections on no object, or on one that is taken; its column
+    the objects without a detection.
+    """
+    det = np.flatnonzero(detections.score >= score_thr)
+    det = det[descending_within(detections.image[det], detections.score[det])]
+    images, first, counts = np.unique(objects.image, return_index=True, return_counts=True)
+    near = det[np.isin(detections.image[det], images)]
+    group = np.searchsorted(images, detections.image[near])
+    flags = np.zeros((1, len(objects.image)), bool)
+    hit = match_class(detections.boxes[near], group, objects.boxes, first, counts, flags)[1]
+
+    background = len(objects.classes)
+    matrix = np.zeros((background + 1, background + 1), np.int64)
+    found, taken = near[hit >= 0], hit[hit >= 0]
+    missed = np.setdiff1d(np.arange(len(objects.label)), taken)
+    np.add.at(matrix, (objects.label[taken], detections.label[found]), 1)
+    np.add.at(matrix, (objects.label[missed], background), 1)
+    np.add.at(matrix, (background, detections.label[np.setdiff1d(det, found)]), 1)
+    return matrix

@@ -5,31 +5,58 @@ folder of the same work dir. Rows with a loss are steps of training (`step` coun
 others are validations (`step` counts epochs).
 """
 
+import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mmdet.visualization.plots import png_figure, read_log, run_colors, smooth
+from mmdet.evaluation.report import text_table, write_csv
+from mmdet.programs.analyse.plots import png_figure
 
 TOTALS = ('loss', 'vid/AP50', 'coco/AP')  # shown when no key is asked for
 BOOKKEEPING = ('step', 'iter', 'epoch')
 
 
+def analyze_logs(
+    paths: Sequence[str],
+    keys: Sequence[str] | None = None,
+    out: str | None = None,
+    csv: str | None = None,
+    window: int = 0,
+) -> None:
+    """Print a table of trainings; write their curves to `out` and all points to `csv`.
+
+    Args:
+        paths: work dirs or their scalar files.
+        keys: None: the totals that there are.
+        out, csv: files to write.
+        window: see `plot_logs`.
+
+    Raises:
+        OSError, ValueError: no log, no such key, or a file that cannot be written.
+    """
+    logs = [load_training(path) for path in paths]
+    runs = dict(zip(name_runs(paths), logs, strict=True))
+    keys = _keys_to_show(runs, keys)
+    print(text_table(*_summary(runs, keys)))
+    if out:
+        plot_logs(runs, keys, out, window)
+        print(f'Written: {out}')
+    if csv:
+        write_csv(csv, ['run', 'key', 'axis', 'step', 'value'], _points(runs, keys))
+        print(f'Written: {csv}')
+
+
 @dataclass
 class TrainingLog:
-    """Rows of one training, each with a `step`, ascending.
+    """Rows of one training, each with a `step`, ascending: of iterations, and of epochs."""
 
-    Attributes:
-        train: of iterations.
-        val: of epochs.
-    """
-
-    train: list[dict]
-    val: list[dict]
+    train: list[dict] = field(default_factory=list)
+    val: list[dict] = field(default_factory=list)
 
     def keys(self) -> list[str]:
         """What can be shown: numbers of training, then metrics."""
@@ -44,8 +71,8 @@ class TrainingLog:
         """[n] iterations (or epochs) and [n] values; empty without the key."""
         rows = self.val if self.by_epoch(key) else self.train
         rows = [row for row in rows if isinstance(row.get(key), (int, float))]
-        columns = [[row['step'] for row in rows], [row[key] for row in rows]]
-        return np.array(columns[0], dtype=int), np.array(columns[1], dtype=float)
+        steps, values = [row['step'] for row in rows], [row[key] for row in rows]
+        return np.array(steps, dtype=int), np.array(values, dtype=float)
 
     def best(self, key: str) -> tuple[float, int] | None:
         """The largest value of a metric, the smallest of a loss, and the step where it was.
@@ -70,25 +97,37 @@ def load_training(path: str | os.PathLike) -> TrainingLog:
         FileNotFoundError: no such file, or no training log in the folder.
         ValueError: a file that is no log.
     """
-    path = Path(path)
+    path, log = Path(path), TrainingLog()
     if path.is_file():
         files = [path]
     else:
-        files = sorted(path.glob('*/vis_data/scalars.json')) or [
-            *path.glob('vis_data/scalars.json')
-        ]
-    log = TrainingLog([], [])
+        files = sorted(path.glob('*/vis_data/scalars.json'))
+        files = files or list(path.glob('vis_data/scalars.json'))
     for file in files:
-        if path.is_file() or file.stat().st_size:
-            rows = [row for row in read_log(file) if 'step' in row]
-            log.train = _joined(log.train, [row for row in rows if 'loss' in row])
-            log.val = _joined(log.val, [row for row in rows if 'loss' not in row])
+        rows = [row for row in _rows(file) if 'step' in row]
+        log.train = _joined(log.train, [row for row in rows if 'loss' in row])
+        log.val = _joined(log.val, [row for row in rows if 'loss' not in row])
     if not log.train and not log.val:
         raise FileNotFoundError(
             f'{path} holds no training log. Legal: a work dir (with */vis_data/scalars.json) or '
             f'such a file.'
         )
     return log
+
+
+def _rows(path: Path) -> list[dict]:
+    """One JSON object per line, without a last line that is half-written: the run may go on."""
+    lines, rows = path.read_text(encoding='utf-8').splitlines(), []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif number < len(lines):
+            raise ValueError(f'{path}, line {number} is not a JSON object: {line[:80]!r}')
+    return rows
 
 
 def _joined(earlier: list[dict], later: list[dict]) -> list[dict]:
@@ -115,12 +154,7 @@ def _work_dir(path: Path) -> Path:
     return path.parents[2] if path.match('*/*/vis_data/*.json') else path
 
 
-def keys_to_show(runs: Mapping[str, TrainingLog], wanted: Sequence[str] | None) -> list[str]:
-    """The wanted keys, or the totals that there are.
-
-    Raises:
-        ValueError: a key that no run has; says which there are.
-    """
+def _keys_to_show(runs: Mapping[str, TrainingLog], wanted: Sequence[str] | None) -> list[str]:
     known = list(dict.fromkeys(key for run in runs.values() for key in run.keys()))
     if not wanted:
         return [key for key in TOTALS if key in known] or known[:1]
@@ -131,51 +165,50 @@ def keys_to_show(runs: Mapping[str, TrainingLog], wanted: Sequence[str] | None) 
 
 
 def plot_logs(
-    runs: Mapping[str, TrainingLog],
-    keys: Sequence[str],
-    path: str | os.PathLike,
-    window: int = 0,
+    runs: Mapping[str, TrainingLog], keys: Sequence[str], path: str | os.PathLike, window: int = 0
 ) -> None:
     """One panel per key, over iterations or (metrics) epochs; runs that lack it are left out.
 
-    Args:
-        runs: by the name in the legend.
-        keys: what to show.
-        path: the PNG to write.
-        window: training values but the learning rate are averaged over so many rows (the raw ones
-            stay, thin); 0: not.
+    Training values but the learning rate are averaged over `window` rows, if that is more than 1;
+    the raw ones stay, thin. TensorBoard does not lay runs on one picture for a report.
     """
-    heights = [1.0] * len(keys)
-    with png_figure(path, len(keys), size=(9, 0.6 + 3.2 * len(keys)), heights=heights) as axes:
+    with png_figure(path, (9, 0.6 + 3.2 * len(keys)), len(keys)) as axes:
         for axis, key in zip(axes, keys, strict=True):
             by_epoch = False
-            for (name, run), color in zip(runs.items(), run_colors(len(runs)), strict=True):
+            for i, (name, run) in enumerate(runs.items()):
                 steps, values = run.curve(key)
                 if len(steps) == 0:
                     continue
                 by_epoch = run.by_epoch(key)
                 marker = 'o' if by_epoch or len(steps) == 1 else None
                 if window > 1 and not by_epoch and not key.endswith('lr'):
-                    axis.plot(steps, values, color=color, alpha=0.25, linewidth=1)
+                    axis.plot(steps, values, color=f'C{i}', alpha=0.25, linewidth=1)
                     values = smooth(values, window)
-                axis.plot(steps, values, color=color, marker=marker, markersize=4, label=name)
+                axis.plot(steps, values, color=f'C{i}', marker=marker, markersize=4, label=name)
             axis.set(title=key, xlabel='epoch' if by_epoch else 'iteration')
             if by_epoch:
                 axis.xaxis.get_major_locator().set_params(integer=True)
         axes[0].legend()
 
 
-def summary_rows(
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over `window` neighbours, centred (so that nothing lags); over fewer at both ends."""
+    half = window // 2
+    box, inside = np.ones(2 * half + 1), slice(half, half + len(values))
+    return np.convolve(values, box)[inside] / np.convolve(np.ones(len(values)), box)[inside]
+
+
+def _summary(
     runs: Mapping[str, TrainingLog], keys: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:
     """Column names, and one row per run: length, time, memory, last and best of each key."""
     names = ['run', 'iterations', 'epochs', 's/iter mean', 's/iter median', 'memory MB']
     for key in keys:
         names += [f'{key} last', f'{key} best']
-    return names, [[name, *_summary(run, keys)] for name, run in runs.items()]
+    return names, [[name, *_summary_row(run, keys)] for name, run in runs.items()]
 
 
-def _summary(run: TrainingLog, keys: Sequence[str]) -> Iterable[str]:
+def _summary_row(run: TrainingLog, keys: Sequence[str]) -> Iterable[str]:
     time, memory = run.curve('time')[1], run.curve('memory')[1]
     yield f'{run.train[-1]["step"]:,}' if run.train else '-'
     yield f'{run.val[-1]["step"]}' if run.val else '-'
@@ -183,15 +216,13 @@ def _summary(run: TrainingLog, keys: Sequence[str]) -> Iterable[str]:
     yield f'{np.median(time):.3f}' if len(time) else '-'
     yield f'{memory.max():,.0f}' if len(memory) else '-'
     for key in keys:
-        values = run.curve(key)[1]
+        values, best = run.curve(key)[1], run.best(key)
         yield f'{values[-1]:.4g}' if len(values) else '-'
-        best = run.best(key)
         unit = 'epoch' if run.by_epoch(key) else 'iter'
         yield '-' if best is None else f'{best[0]:.4g} ({unit} {best[1]:,})'
 
 
-def curve_rows(runs: Mapping[str, TrainingLog], keys: Sequence[str]) -> Iterable[list]:
-    """[run, key, 'iteration' or 'epoch', step, value], for a table of all points."""
+def _points(runs: Mapping[str, TrainingLog], keys: Sequence[str]) -> Iterable[list]:
     for name, run in runs.items():
         for key in keys:
             axis = 'epoch' if run.by_epoch(key) else 'iteration'

@@ -9,7 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet.programs.analyse.training_logs import TrainingLog, load_training, name_runs, plot_logs
+from mmdet.programs.analyse.training_logs import (
+    TrainingLog,
+    load_training,
+    name_runs,
+    plot_logs,
+    smooth,
+)
 
 
 def train(step, loss, **more):
@@ -25,14 +31,15 @@ def write(folder, time, rows):
 
 @pytest.fixture
 def runs(tmp_path):
-    """Run `a` was resumed at iteration 20 after epoch 1, then tested; `b` ran once."""
+    """Run `a` was resumed at iteration 20 after epoch 1, then tested; `b` runs, or was killed."""
     first = [train(10, 4.0), train(20, 3.0), {'vid/AP50': 0.2, 'step': 1}, train(30, 9.0)]
-    again = [train(25, 2.5), train(35, 2.0, memory=300), {'vid/AP50': 0.6, 'step': 2}]
+    again = [train(20, 2.5), train(35, 2.0, memory=300), {'vid/AP50': 0.6, 'step': 2}]
     again += [train(45, 2.25, time=2.0), {'vid/AP50': 0.5, 'step': 3}]
     write(tmp_path / 'a', '20260102_000000', again)
     write(tmp_path / 'a', '20260101_000000', first)
     write(tmp_path / 'a', '20260103_000000', [])  # a test
-    write(tmp_path / 'b', '20260101_000000', [train(10, 5.0, loss_cls=1.5), train(20, 4.5)])
+    path = write(tmp_path / 'b', '20260101_000000', [train(10, 5.0, loss_cls=1.5), train(20, 4.5)])
+    path.write_text(path.read_text() + '{"loss": 0.')
     return tmp_path
 
 
@@ -53,16 +60,19 @@ def tool(repo, runs, monkeypatch):
 
 def test_a_resumed_run_replaces_what_it_repeats(runs):
     log = load_training(runs / 'a')
-    assert log.curve('loss')[0].tolist() == [10, 20, 25, 35, 45]
-    assert log.curve('loss')[1].tolist() == [4.0, 3.0, 2.5, 2.0, 2.25]
+    assert log.curve('loss')[0].tolist() == [10, 20, 35, 45]
+    assert log.curve('loss')[1].tolist() == [4.0, 2.5, 2.0, 2.25]
     assert log.curve('vid/AP50')[0].tolist() == [1, 2, 3]
     assert log.best('loss') == (2.0, 35) and log.best('vid/AP50') == (0.6, 2)
     assert log.best('lr') is None and load_training(runs / 'b').best('vid/AP50') is None
-    assert log.by_epoch('vid/AP50') and not log.by_epoch('lr')
-    assert log.curve('none')[0].tolist() == []
     one = load_training(runs / 'a' / '20260101_000000' / 'vis_data' / 'scalars.json')
     assert one.curve('loss')[0].tolist() == [10, 20, 30]
     assert load_training(runs / 'b' / '20260101_000000').curve('loss')[0].tolist() == [10, 20]
+
+
+def test_a_value_that_is_not_finite_is_no_best():
+    assert TrainingLog([train(1, float('nan')), train(2, 3.0)]).best('loss') == (3.0, 2)
+    assert TrainingLog([train(1, float('nan'))]).best('loss') is None
 
 
 def test_runs_are_named_by_their_folders(runs):
@@ -72,12 +82,6 @@ def test_runs_are_named_by_their_folders(runs):
     assert name_runs([log, runs / 'a']) == ['a (1)', 'a (2)']
 
 
-def test_a_value_that_is_not_finite_is_no_best():
-    log = TrainingLog([train(1, float('nan')), train(2, 3.0)], [])
-    assert log.best('loss') == (3.0, 2)
-    assert TrainingLog([train(1, float('nan'))], []).best('loss') is None
-
-
 def test_table_and_points(tool, runs, capsys):
     tool('a', 'b', '--keys', 'loss', 'vid/AP50', 'loss_cls', '--csv', 'points.csv')
     lines = [line.split('  ') for line in capsys.readouterr().out.splitlines()]
@@ -85,41 +89,46 @@ def test_table_and_points(tool, runs, capsys):
         line[1]: [cell.strip() for cell in line[2:] if cell.strip()] for line in lines if line[1:]
     }
     assert cells['a'] == [
-        *('45', '3', '0.800', '0.500', '300'),
+        *('45', '3', '0.875', '0.500', '300'),
         *('2.25', '2 (iter 35)', '0.5', '0.6 (epoch 2)', '-', '-'),
     ]
-    assert cells['b'][:5] == ['20', '-', '0.500', '0.500', '100']
-    assert cells['b'][5:] == ['4.5', '4.5 (iter 20)', '-', '-', '1.5', '1.5 (iter 10)']
+    assert cells['b'] == [
+        *('20', '-', '0.500', '0.500', '100'),
+        *('4.5', '4.5 (iter 20)', '-', '-', '1.5', '1.5 (iter 10)'),
+    ]
     with open('points.csv', newline='') as file:
         points = list(csv.reader(file))
-    assert points[1] == ['a', 'loss', 'iteration', '10', '4.0'] and len(points) == 1 + 5 + 3 + 2 + 1
+    assert points[1] == ['a', 'loss', 'iteration', '10', '4.0'] and len(points) == 1 + 4 + 3 + 2 + 1
     assert ['a', 'vid/AP50', 'epoch', '2', '0.6'] in points
 
 
-def test_curves_have_one_panel_per_key(tool, runs):
+def test_curves_have_one_panel_per_key_and_a_colour_per_run(tool, runs):
     tool('a', 'b', '--out', 'two.png', '--smooth', '3')  # loss and vid/AP50
     tool('a', 'b', '--out', 'one.png', '--keys', 'loss')
     two, one = (cv2.imread(name).astype(int) for name in ('two.png', 'one.png'))
     assert two.shape[0] > 1.7 * one.shape[0]
-    for name in ('one.png', 'two.png'):
-        image = cv2.imread(name).astype(int)
+    for image in (one, two):
         blue = image[..., 0] - image[..., 2] > 100
         orange = image[..., 2] - image[..., 0] > 150
         assert blue.sum() > 300 and orange.sum() > 300
 
 
-def test_smoothing_keeps_the_raw_values(tmp_path):
-    rng = np.random.default_rng(0)
-    log = TrainingLog([train(i, 1 + rng.random()) for i in range(1, 60)], [])
-    plot_logs({'a': log}, ['loss'], tmp_path / 'raw.png')
-    plot_logs({'a': log}, ['loss'], tmp_path / 'smooth.png', window=15)
-    raw, smooth = (cv2.imread(str(tmp_path / f'{n}.png')).astype(int) for n in ('raw', 'smooth'))
+def test_smoothing_is_the_mean_of_the_neighbours_and_keeps_the_raw_values(tmp_path):
+    values = 1 + np.random.default_rng(0).random(59)
+    for window in (0, 1, 2, 5, 200):
+        half = window // 2
+        slow = [values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))]
+        np.testing.assert_allclose(smooth(values, window), slow, atol=1e-12)
+    log = TrainingLog([train(i, float(value)) for i, value in enumerate(values)])
+    for name, window in (('raw', 0), ('smooth', 15)):
+        plot_logs({'a': log}, ['loss'], tmp_path / f'{name}.png', window)
+    raw, smoothed = (cv2.imread(str(tmp_path / f'{n}.png')).astype(int) for n in ('raw', 'smooth'))
 
-    def strong(image):
-        return (image[..., 0] - image[..., 2] > 120).sum()
+    def blue(image, from_):
+        return (image[..., 0] - image[..., 2] > from_).sum()
 
-    assert 0 < strong(smooth) < 0.7 * strong(raw)
-    assert ((smooth[..., 0] - smooth[..., 2] > 20).sum()) > 1.5 * strong(smooth)
+    assert 0 < blue(smoothed, 120) < 0.7 * blue(raw, 120)
+    assert blue(smoothed, 20) > 1.5 * blue(smoothed, 120)
 
 
 @pytest.mark.parametrize(
@@ -130,11 +139,11 @@ def test_smoothing_keeps_the_raw_values(tmp_path):
             "No run has logged 'los'. Known: loss, lr, time, memory, vid/AP50",
         ),
         (('nothing',), 'nothing holds no training log. Legal: a work dir'),
-        (('a', 'text.json'), 'text.json, line 1 is not JSON'),
+        (('a', 'text.json'), 'text.json, line 2 is not a JSON object'),
     ],
 )
 def test_mistakes_are_one_sentence(tool, runs, arguments, message):
-    (runs / 'text.json').write_text('hello\nworld\n')
+    (runs / 'text.json').write_text('{"loss": 1.0, "step": 1}\n5\n{"loss": 0.5}\n')
     with pytest.raises(SystemExit) as stopped:
         tool(*arguments, '--out', 'no.png')
     assert str(stopped.value).startswith('error: ') and message in str(stopped.value)

@@ -13,7 +13,7 @@ from mmdet.programs.analyse.mistakes import KINDS
 
 
 @dataclass
-class Chosen:
+class Worst:
     """What is drawn.
 
     Attributes:
@@ -30,13 +30,7 @@ class Chosen:
         """Rows of all images that are needed."""
         false = ours.detections.image[ours.mistakes.false[self.false]]
         parts = (false, ours.objects.image[self.missed], self.compared)
-        return {int(image) for part in parts for image in part}
-
-
-def _video_of(scored: ScoredSet) -> np.ndarray:
-    """[N] a number for the video of each image; images without one count as videos."""
-    video = scored.index.image_video[scored.positions()].astype(np.int64)
-    return np.where(video < 0, len(scored.index.video_ids) + np.arange(len(video)), video)
+        return set(np.concatenate(parts).tolist())
 
 
 def first_frames(scored: ScoredSet) -> np.ndarray:
@@ -44,7 +38,7 @@ def first_frames(scored: ScoredSet) -> np.ndarray:
     return np.unique(_video_of(scored), return_index=True)[1]
 
 
-def choose(ours: Analysis, baseline: Analysis | None, scored: ScoredSet, num: int) -> Chosen:
+def find_worst(ours: Analysis, baseline: Analysis | None, scored: ScoredSet, num: int) -> Worst:
     """The worst mistakes and largest differences, from different videos where that is possible."""
     video = _video_of(scored)
     mistakes, found, objects = ours.mistakes, ours.detections, ours.objects
@@ -58,7 +52,13 @@ def choose(ours: Analysis, baseline: Analysis | None, scored: ScoredSet, num: in
         differ = differences(ours, baseline)
         order = np.argsort(-differ, kind='stable')[: np.count_nonzero(differ)]
         compared = order[spread(video[order], num)]
-    return Chosen(false, missed, compared)
+    return Worst(false, missed, compared)
+
+
+def _video_of(scored: ScoredSet) -> np.ndarray:
+    """[N] a number for the video of each image; images without one count as videos."""
+    video = scored.index.image_video[scored.positions()].astype(np.int64)
+    return np.where(video < 0, len(scored.index.video_ids) + np.arange(len(video)), video)
 
 
 def differences(a: Analysis, b: Analysis) -> np.ndarray:
@@ -68,11 +68,8 @@ def differences(a: Analysis, b: Analysis) -> np.ndarray:
     positives.
     """
     objects = a.objects
-    one_misses = np.zeros((2, len(objects.label)), bool)
-    for row, run in zip(one_misses, (a, b), strict=True):
-        row[run.mistakes.missed] = True
-    differ = objects.image[one_misses[0] != one_misses[1]]
-    only_one = np.bincount(differ, minlength=len(objects.image_ids))
+    only_one = np.setxor1d(a.mistakes.missed, b.mistakes.missed)
+    only_one = np.bincount(objects.image[only_one], minlength=len(objects.image_ids))
     return only_one + np.abs(a.false_by_image() - b.false_by_image())
 
 

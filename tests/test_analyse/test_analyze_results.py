@@ -10,33 +10,25 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from eval_files import cocovid
 
 from mmdet.apis.score_results import evaluate_config
 from mmdet.evaluation.evaluate import ScoredSet
 from mmdet.programs.analyse.analysis import analyze
-from mmdet.programs.analyse.mistake_frames import MISTAKE_COLOR
-from mmdet.programs.analyse.showcase import choose, differences
+from mmdet.programs.analyse.drawn_frames import MISTAKE_COLOR
+from mmdet.programs.analyse.worst import differences, find_worst
 
 LENGTH, SIZE = 4, (100, 160)  # frames; height, width
 CAT, DOG = [20.0, 20.0, 60.0, 60.0], [90.0, 30.0, 140.0, 80.0]
 
 
 def write_annotations(path, tracks=True):
-    data = {'videos': [], 'images': [], 'annotations': []}
-    data['categories'] = [{'id': i, 'name': n} for i, n in ((1, 'cat'), (2, 'dog'), (3, 'fox'))]
-    for video in (1, 2):
-        data['videos'].append({'id': video, 'name': f'v{video}'})
-        for frame in range(LENGTH):
-            image = len(data['images']) + 1
-            place = {'video_id': video, 'frame_id': frame, 'file_name': f'v{video}/{frame}.png'}
-            size = {'height': SIZE[0], 'width': SIZE[1]}
-            data['images'].append({'id': image, **place, **size})
-            for category, (x1, y1, x2, y2) in ((1, CAT), (2, DOG)):
-                entry = {'id': len(data['annotations']) + 1, 'image_id': image}
-                entry |= {'category_id': category, 'bbox': [x1, y1, x2 - x1, y2 - y1]}
-                entry |= {'area': (x2 - x1) * (y2 - y1), 'iscrowd': False}
-                data['annotations'].append(entry | ({'instance_id': category} if tracks else {}))
-    path.write_text(json.dumps(data))
+    frame = [
+        (name, number, (x1, y1, x2 - x1, y2 - y1))
+        for number, (name, (x1, y1, x2, y2)) in enumerate((('cat', CAT), ('dog', DOG)), 1)
+    ]
+    videos = {name: [frame] * LENGTH for name in ('v1', 'v2')}
+    cocovid(path, videos, ('cat', 'dog', 'fox'), tracks, size=SIZE[::-1])
 
 
 def results(worse):
@@ -52,10 +44,10 @@ def results(worse):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     write_annotations(tmp_path / 'a.json')
-    for video in (1, 2):
+    for video in ('v1', 'v2'):
+        (tmp_path / 'frames' / video).mkdir(parents=True)
         for frame in range(LENGTH):
-            path = tmp_path / 'frames' / f'v{video}' / f'{frame}.png'
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = tmp_path / 'frames' / video / f'{frame:06d}.JPEG'
             cv2.imwrite(str(path), np.full((*SIZE, 3), 120, np.uint8))
     (tmp_path / 'tiny.py').write_text(
         'dataset = dict(type="CocoVideoDataset", ann_file="a.json", img_prefix="frames")\n'
@@ -114,7 +106,7 @@ def test_everything_with_a_baseline(tool, folder, capsys):
     assert len([name for name in written if name.startswith('compared/')]) == 4
     false = rows_of(folder / 'out' / 'false_positives.csv')
     assert [(r['file_name'], r['class'], r['kind'], r['object']) for r in false] == [
-        ('v2/1.png', 'dog', 'wrong class', 'cat')
+        ('v2/000001.JPEG', 'dog', 'wrong class', 'cat')
     ]
     (missed,) = rows_of(folder / 'out' / 'missed.csv')
     assert missed['class'] == 'dog' and missed['motion'] == 'slow'
@@ -126,25 +118,24 @@ def test_everything_with_a_baseline(tool, folder, capsys):
 def test_ap_is_what_the_evaluation_says(tool, folder):
     tool('ours.pkl', '--baseline', 'base.pkl', '--out', 'out', '--no-frames')
     table = {(r['by'], r['name'], r['metric']): r for r in rows_of(folder / 'out' / 'ap.csv')}
-    for run in ('ours', 'baseline'):
-        metrics = evaluate_config('tiny.py', f'{"ours" if run == "ours" else "base"}.pkl')
-        places = {
-            ('all', 'all', 'AP50 (VID)'): 'vid/AP50',
-            ('all', 'all', 'AP50 (COCO)'): 'coco/AP50',
-            ('all', 'all', 'AP75 (COCO)'): 'coco/AP75',
-            ('all', 'all', 'AP (COCO)'): 'coco/AP',
-            ('size', 'small', 'AP (COCO)'): 'coco/AP_s',
-            ('size', 'medium', 'AP (COCO)'): 'coco/AP_m',
-            ('size', 'large', 'AP (COCO)'): 'coco/AP_l',
-        }
-        places |= {('motion', s, 'AP50 (VID)'): f'vid/AP50_{s}' for s in ('fast', 'medium', 'slow')}
-        places |= {('class', c, 'AP50 (VID)'): f'vid/AP50/{c}' for c in ('cat', 'dog', 'fox')}
+    places = {
+        ('all', 'all', 'AP50 (VID)'): 'vid/AP50',
+        ('all', 'all', 'AP50 (COCO)'): 'coco/AP50',
+        ('all', 'all', 'AP75 (COCO)'): 'coco/AP75',
+        ('all', 'all', 'AP (COCO)'): 'coco/AP',
+        ('size', 'small', 'AP (COCO)'): 'coco/AP_s',
+        ('size', 'medium', 'AP (COCO)'): 'coco/AP_m',
+        ('size', 'large', 'AP (COCO)'): 'coco/AP_l',
+    }
+    places |= {('motion', s, 'AP50 (VID)'): f'vid/AP50_{s}' for s in ('fast', 'medium', 'slow')}
+    places |= {('class', c, 'AP50 (VID)'): f'vid/AP50/{c}' for c in ('cat', 'dog', 'fox')}
+    for run, file in (('ours', 'ours.pkl'), ('baseline', 'base.pkl')):
+        metrics = evaluate_config('tiny.py', file)
         for place, key in places.items():
             wanted = '' if metrics[key] is None else repr(metrics[key])
             assert table[place][run] == wanted, place
-    assert (
-        table['all', 'all', 'AP50 (VID)']['ours'] != table['all', 'all', 'AP50 (VID)']['baseline']
-    )
+    all_classes = table['all', 'all', 'AP50 (VID)']
+    assert all_classes['ours'] != all_classes['baseline']
     assert not (folder / 'out' / 'missed').exists()
 
 
@@ -163,17 +154,18 @@ def test_frames_that_differ_most_come_from_different_videos(folder):
     ours, base = (analyze(scored, scored.read(f'{name}.pkl'), 0.3) for name in ('ours', 'base'))
     # one dog that only one of them finds, and one false positive more
     assert differences(ours, base).tolist() == [2, 2, 0, 0, 0, 2, 2, 0]
-    assert choose(ours, base, scored, 2).compared.tolist() == [0, 5]
-    assert choose(ours, base, scored, 9).compared.tolist() == [0, 1, 5, 6]
+    assert find_worst(ours, base, scored, 2).compared.tolist() == [0, 5]
+    assert find_worst(ours, base, scored, 9).compared.tolist() == [0, 1, 5, 6]
     assert ours.errors_by_image().tolist() == [0, 0, 0, 0, 0, 2, 0, 0]
 
 
 def test_a_coco_json_without_track_ids(tool, folder):
     write_annotations(folder / 'a.json', tracks=False)
     entry = {'image_id': 1, 'category_id': 1, 'bbox': [20, 20, 40, 40], 'score': 0.9}
-    (folder / 'r.json').write_text(json.dumps([entry]))
+    (folder / 'r<1>.json').write_text(json.dumps([entry]))
     options = ('--eval-options', 'metrics=vid', '--no-frames')
-    tool('r.json', '--out', 'out', *options)
+    tool('r<1>.json', '--out', 'out', *options)
+    assert '<p>r&lt;1&gt;.json, on a.json' in (folder / 'out' / 'index.html').read_text()
     table = {(r['by'], r['name']): r['ours'] for r in rows_of(folder / 'out' / 'ap.csv')}
     assert table['motion', 'slow'] == 'n/a' and not any(by == 'size' for by, _ in table)
     missed = rows_of(folder / 'out' / 'missed.csv')
@@ -199,7 +191,7 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(tool, folder, argument
 
 
 def test_a_damaged_frame_is_found_before_anything_is_written(tool, folder):
-    (folder / 'frames' / 'v2' / '1.png').write_bytes(b'no picture')
-    with pytest.raises(SystemExit, match=r'v2/1\.png is missing or cannot be decoded'):
+    (folder / 'frames' / 'v2' / '000001.JPEG').write_bytes(b'no picture')
+    with pytest.raises(SystemExit, match=r'v2/000001\.JPEG is missing or cannot be decoded'):
         tool('ours.pkl', '--out', 'out')
     assert not (folder / 'out').exists()

@@ -1,17 +1,18 @@
 """Frames of a small annotation file with results drawn on them."""
 
 import json
-import pickle
 
 import cv2
 import numpy as np
 import pytest
 
-from mmdet.programs.analyse.annotated_frames import AnnotatedFrames
+from mmdet.evaluation.evaluate import ScoredSet
+from mmdet.programs.analyse.drawn_frames import DrawnFrames
 from mmdet.visualization import class_color
 
 LENGTHS = (3, 5)
 SIZE = (64, 100)  # height, width
+FACTOR = 8  # to a short side of at least 480
 
 
 def annotation_file(folder):
@@ -39,49 +40,39 @@ def annotation_file(folder):
 
 @pytest.fixture
 def frames(tmp_path):
+    scored = ScoredSet.open(annotation_file(tmp_path), with_motion=False)
+    return DrawnFrames(scored, tmp_path / 'frames', 0.5)
+
+
+@pytest.fixture
+def found(frames):
     """The image with id i has one bear of score 0.1 * i at x = 40 + i."""
-    results = []
-    for i in range(1, sum(LENGTHS) + 1):
-        bear = np.array([[40 + i, 20, 70 + i, 50, 0.1 * i]], np.float32)
-        results.append([bear, np.zeros((0, 5), np.float32)])
-    (tmp_path / 'r.pkl').write_bytes(pickle.dumps(results))
-    return AnnotatedFrames(annotation_file(tmp_path), tmp_path / 'frames', tmp_path / 'r.pkl')
+    nothing = np.zeros((0, 5), np.float32)
+    boxes = (np.array([[40 + i, 20, 70 + i, 50, 0.1 * i]], np.float32) for i in range(1, 9))
+    return frames.scored.read([[bear, nothing] for bear in boxes])
 
 
-def test_detections_belong_to_their_image(frames):
-    assert frames.classes == ('bear', 'fox')
-    for image, image_id in enumerate(range(8, 0, -1)):
-        found = frames.detections(image)
-        assert found.image_id == image_id
-        if image_id < 5:
-            assert len(found) == 0  # below the threshold of 0.5
-        else:
-            assert found.boxes.tolist() == [[40 + image_id, 20, 70 + image_id, 50]]
-            assert found.labels.tolist() == [0]
-
-
-def test_a_small_frame_is_enlarged_with_its_boxes(frames):
-    picture = frames.draw(0)  # image id 8
-    factor = 8  # to a short side of at least 480
-    assert picture.shape == (SIZE[0] * factor, SIZE[1] * factor, 3)
-    assert tuple(picture[35 * factor, 78 * factor]) == class_color(0)  # right edge of the bear
-    assert (picture[25 * factor, 20 * factor] == 80).all()  # the frame itself
-    white = (picture[10 * factor : 40 * factor, 30 * factor] == 255).all(axis=1)  # the fox, dashed
+def test_a_small_frame_is_enlarged_with_its_boxes(frames, found):
+    picture = frames.draw(found, 7)  # image id 8
+    assert picture.shape == (SIZE[0] * FACTOR, SIZE[1] * FACTOR, 3)
+    assert tuple(picture[35 * FACTOR, 78 * FACTOR]) == class_color(0)  # right edge of the bear
+    assert (picture[25 * FACTOR, 20 * FACTOR] == 80).all()  # the frame itself
+    white = (picture[10 * FACTOR : 40 * FACTOR, 30 * FACTOR] == 255).all(axis=1)  # the fox, dashed
     assert 0.3 < white.mean() < 0.8
-    frames.show_ground_truth = False
-    assert not (frames.draw(0)[:, 30 * factor] == 255).all(axis=1).any()
+    below = frames.draw(found, 3)  # its bear is below the threshold
+    assert not (below == class_color(0)).all(axis=2).any()
 
 
-def test_videos_and_spread_frames(frames):
+def test_videos_and_spread_frames(frames, found):
     assert frames.busiest_video() == 1
-    pictures = list(frames.video(1))
+    pictures = list(frames.video(found, 1))
     assert [int(p[5, 5, 0]) for p in pictures] == [50, 40, 30, 20, 10]
-    assert frames.spread(2) == [2, 5]  # one of each video
-    assert frames.spread(100) == list(range(8))
-    assert frames.caption(4) == 'v2/000001'
+    chosen = frames.spread(2)
+    assert [frames.caption(image) for image in chosen] == ['v1/000002', 'v2/000002']
+    assert sorted(frames.spread(100)) == list(range(8))
 
 
-def test_a_missing_frame_is_named(frames, tmp_path):
+def test_a_missing_frame_is_named(frames, found, tmp_path):
     (tmp_path / 'frames' / 'val' / 'v1' / '000001.png').unlink()
     with pytest.raises(OSError, match=r'v1/000001\.png is missing or cannot be decoded'):
-        frames.draw(1)
+        frames.draw(found, 6)

@@ -5,14 +5,12 @@ import pytest
 from eval_files import truth_of
 from vid_oracle import iou, literal_vid_ap
 
-from mmdet.evaluation.ground_truth import pairs_of_images
 from mmdet.evaluation.results import from_lists
 from mmdet.evaluation.vid_ap import match_by_class, motion_ranges
 from mmdet.programs.analyse import mistakes as mistakes_module
-from mmdet.programs.analyse.confusion import confusion_matrix
-from mmdet.programs.analyse.curves import precision_recall
-from mmdet.programs.analyse.mistakes import KINDS, find_mistakes
-from mmdet.programs.analyse.showcase import spread
+from mmdet.programs.analyse.analysis import RECALL, precision_recall
+from mmdet.programs.analyse.mistakes import KINDS, confusion_matrix, find_mistakes
+from mmdet.programs.analyse.worst import spread
 
 CLASSES, IMAGES, THR = 3, 12, 0.3
 
@@ -57,9 +55,6 @@ def greedy(rows, boxes, free):
         yield row, hit
 
 
-# --- curves --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize('seed', range(4))
 def test_curves_against_every_threshold(seed):
     results, gt = random_set(seed)
@@ -67,7 +62,7 @@ def test_curves_against_every_threshold(seed):
     curves = precision_recall(matches)
     for c in range(CLASSES):
         points = list(literal_points(results, gt, c))
-        for recall, precision in zip(curves.recall[::37], curves.precision[c][::37], strict=True):
+        for recall, precision in zip(RECALL[::37], curves.precision[c][::37], strict=True):
             reached = [p for r, p in points if r >= recall - 1e-12]
             assert precision == pytest.approx(max(reached, default=0), abs=1e-12)
     np.testing.assert_allclose(curves.mean, curves.precision.mean(axis=0), atol=1e-12)
@@ -101,11 +96,10 @@ def test_a_class_without_objects_has_no_curve_and_no_part_in_the_mean():
     curves = precision_recall(matched(results, [[(0, box)]])[2])
     assert np.isnan(curves.precision[1:]).all()
     np.testing.assert_allclose(curves.mean, 1)
-    empty = precision_recall(matched(results, [[]])[2])
-    assert np.isnan(empty.mean).all()
-
-
-# --- confusion matrix ----------------------------------------------------------------------------
+    nothing = [[np.zeros((0, 5), np.float32)] * CLASSES]
+    truth, detections, matches = matched(nothing, [[]])
+    assert np.isnan(precision_recall(matches).mean).all()
+    assert confusion_matrix(detections, truth, THR).sum() == 0
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -123,14 +117,6 @@ def test_confusion_against_a_loop(seed):
             wanted[objects[k][0], CLASSES] += 1
     assert wanted[:CLASSES, :CLASSES].sum() > np.trace(wanted) > 0  # there are confusions
     np.testing.assert_array_equal(confusion_matrix(detections, truth, THR), wanted)
-
-
-def test_confusion_of_nothing():
-    truth, detections, _ = matched([[np.zeros((0, 5), np.float32)] * CLASSES], [[]])
-    assert confusion_matrix(detections, truth, THR).sum() == 0
-
-
-# --- mistakes ------------------------------------------------------------------------------------
 
 
 def literal_mistakes(results, gt):
@@ -223,15 +209,6 @@ def test_a_score_at_the_threshold_counts():
     truth, detections, matches = matched(results, [[(0, box)]])
     found = find_mistakes(matches, detections, truth, 0.7, np.array([1e4]))
     assert len(found.missed) == 0 and confusion_matrix(detections, truth, 0.7)[0, 0] == 1
-
-
-def test_pairs_of_images():
-    rng = np.random.default_rng(0)
-    image, gt_image = rng.integers(0, 6, 40), np.sort(rng.integers(0, 6, 9))
-    wanted = [(d, o) for d in range(40) for o in range(9) if image[d] == gt_image[o]]
-    assert (
-        list(zip(*map(np.ndarray.tolist, pairs_of_images(image, gt_image)), strict=True)) == wanted
-    )
 
 
 def test_spread_takes_the_best_of_every_group_first():

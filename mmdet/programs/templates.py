@@ -1,0 +1,17 @@
+"""HTML from the templates of a program: jinja2, which escapes whatever comes from outside."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+
+def html_template(path: Path) -> Template:
+    """The template of a file; a name that is not given to it is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(path.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(path.name)
