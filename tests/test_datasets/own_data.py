@@ -14,7 +14,7 @@ from mmengine.logging import MMLogger
 from tiny_cocovid import picture
 
 from mmdet.programs.check import CheckOptions, check_dataset
-from mmdet.programs.convert.convert import ConvertOptions, to_cocovid
+from mmdet.programs.convert import ConvertOptions, to_cocovid
 
 SIZE = (64, 48)  # width, height
 

@@ -10,15 +10,31 @@ from own_data import (
     convert,
     frames,
     image,
+    names,
     write,
     write_frames,
+    write_images,
     write_video,
 )
+from PIL import Image
+from PIL.ExifTags import Base
 
 from mmdet.core.errors import ConversionError
+from mmdet.datasets.parsers import CocoVideoIndex
 
 
-def test_coco_without_videos(tmp_path):
+@pytest.fixture
+def from_coco(tmp_path):
+    """Converts JSON text."""
+
+    def converted(text: str, **options) -> dict:
+        write(tmp_path, {'ann.json': text})
+        return convert('coco', tmp_path / 'ann.json', tmp_path / 'out.json', **options)
+
+    return converted
+
+
+def test_without_videos(from_coco):
     images = [image(5, 'b/2.jpg'), image(6, 'a/10.jpg'), image(8, 'a/9.jpg')]
     objects = [
         annotation(1, 6, [1, 2, 3.25, 4], attributes={'track_id': 4}),
@@ -26,8 +42,7 @@ def test_coco_without_videos(tmp_path):
         annotation(3, 8, [1, 2, 20, 20], iscrowd=1, occluded=True),
         annotation(4, 5, [1, 2, 20, 20], ignore=True),
     ]
-    write(tmp_path, {'ann.json': coco(images, objects)})
-    content = convert('coco', tmp_path / 'ann.json', tmp_path / 'out.json')
+    content = from_coco(coco(images, objects))
     assert frames(content) == [('a', 0, 'a/9.jpg'), ('a', 1, 'a/10.jpg'), ('b', 0, 'b/2.jpg')]
     assert boxes(content) == [
         ('a', 0, 'cat', 1, [1, 2, 10, 10]),
@@ -38,25 +53,22 @@ def test_coco_without_videos(tmp_path):
     assert flags == [(False, False), (True, True), (False, False)]
 
 
-def test_coco_with_video_ids_only(tmp_path):
+def test_with_video_ids_only(from_coco):
     images = [
         image(1, 'x/a.jpg', video_id=7, frame_id=3),
         image(2, 'x/b.jpg', video_id=7, frame_id=1),
         image(3, 'p/c.jpg', video_id=2, frame_index=5),
         image(4, 'q/d.jpg', video_id=2, frame_index=4),
     ]
-    write(tmp_path, {'ann.json': coco(images, [annotation(1, 1, [0, 0, 5, 5], instance_id=0)])})
-    content = convert('coco', tmp_path / 'ann.json', tmp_path / 'out.json')
+    content = from_coco(coco(images, [annotation(1, 1, [0, 0, 5, 5], instance_id=0)]))
     assert frames(content) == [
-        ('x', 0, 'x/b.jpg'),
-        ('x', 1, 'x/a.jpg'),
-        ('video_2', 0, 'q/d.jpg'),
-        ('video_2', 1, 'p/c.jpg'),
+        *(('x', 0, 'x/b.jpg'), ('x', 1, 'x/a.jpg')),
+        *(('video_2', 0, 'q/d.jpg'), ('video_2', 1, 'p/c.jpg')),
     ]
     assert boxes(content) == [('x', 1, 'dog', 1, [0, 0, 5, 5])]
 
 
-def test_coco_that_is_cocovid_keeps_its_key_frames(tmp_path):
+def test_cocovid_keeps_its_key_frames(from_coco):
     flags = [True, False, True, False, False]
     images = [
         image(i, f'v/{i}.jpg', video_id=1, frame_id=i, is_vid_train_frame=flag)
@@ -64,30 +76,74 @@ def test_coco_that_is_cocovid_keeps_its_key_frames(tmp_path):
     ]
     videos = [{'id': 1, 'name': 'night'}]
     text = coco(images, [annotation(1, 0, [0, 0, 5, 5])], videos=videos)
-    write(tmp_path, {'ann.json': text})
-    out = tmp_path / 'out.json'
-    content = convert('coco', tmp_path / 'ann.json', out)
-    assert content['videos'] == [{'id': 1, 'name': 'night', 'vid_train_frames': [0, 2]}]
-    content = convert('coco', tmp_path / 'ann.json', out, every=3)
+    assert from_coco(text)['videos'] == [{'id': 1, 'name': 'night', 'vid_train_frames': [0, 2]}]
+    content = from_coco(text, every=3)
     assert content['videos'][0]['vid_train_frames'] == [0, 3]
     assert [i['is_vid_train_frame'] for i in content['images']] == [True, False, False, True, False]
 
 
-def test_coco_of_a_video_file(tmp_path):
+def test_of_a_video_file(from_coco, tmp_path):
     """As CVAT exports a task on a video: names of frames that are nowhere but in the video."""
     write_video(tmp_path / 'ann.mp4', 3)
     images = [image(i, f'frame_{i:06d}.PNG') for i in (0, 2)]
-    write(tmp_path, {'ann.json': coco(images, [annotation(1, 2, [0, 0, 5, 5])])})
-    content = convert('coco', tmp_path / 'ann.json', tmp_path / 'out.json')
+    content = from_coco(coco(images, [annotation(1, 2, [0, 0, 5, 5])]))
     assert frames(content) == [('ann', 0, 'ann/000000.jpg'), ('ann', 1, 'ann/000002.jpg')]
 
 
-def test_coco_sizes_from_the_files(tmp_path):
+def test_sizes_from_the_files(from_coco, tmp_path):
     write_frames(tmp_path / 'v', 1)
-    text = coco([{'id': 1, 'file_name': 'v/000000.jpg'}], [annotation(1, 1, [0, 0, 5, 5])])
-    write(tmp_path, {'ann.json': text})
-    content = convert('coco', tmp_path / 'ann.json', tmp_path / 'out.json')
-    assert (content['images'][0]['width'], content['images'][0]['height']) == (64, 48)
+    images = [{'id': 1, 'file_name': 'v/000000.jpg'}]
+    (entry,) = from_coco(coco(images, [annotation(1, 1, [0, 0, 5, 5])]))['images']
+    assert (entry['width'], entry['height']) == (64, 48)
+
+
+def test_sizes_are_those_of_the_picture_upright(from_coco, tmp_path):
+    (tmp_path / 'v').mkdir()
+    exif = Image.Exif()
+    exif[Base.Orientation] = 6
+    Image.new('RGB', (48, 64)).save(tmp_path / 'v/0.png', exif=exif.tobytes())
+    text = coco([image(1, 'v/0.png')], [annotation(1, 1, [40, 10, 20, 20])])
+    assert from_coco(text)['annotations'][0]['bbox'] == [40, 10, 20, 20]
+    turned = text.replace('"width": 64, "height": 48', '"width": 48, "height": 64')
+    with pytest.raises(ConversionError, match=r'48x64 pixels, but .*0\.png has 64x48'):
+        from_coco(turned)
+
+
+@pytest.mark.parametrize(
+    ('bbox', 'area', 'kept'),
+    [
+        ([10, 10, 20, 20], 250.5, 250.5),  # of a mask
+        ([10.1, 10.2, 20.3, 20.4], 123, 123),
+        ([-10, 10, 20, 20], 200, 100),  # cut in half
+        ([10, 10, 20, 20], 0, 400),  # some tools write 0: the box has an area all the same
+        ([10, 10, 20, 20], None, 400),
+        ([10, 10, 20, 20], float('nan'), 400),
+    ],
+)
+def test_the_area_of_a_mask_is_kept(from_coco, bbox, area, kept):
+    found = from_coco(coco(GOOD_IMAGE, [annotation(1, 1, bbox, area=area)]))
+    assert found['annotations'][0]['area'] == pytest.approx(kept)
+
+
+def test_boxes_without_area_are_left_out_and_named(from_coco, capsys):
+    flat = [[3, 3, 0, 9], [3, 3, -2, 9], [64, 3, 5, 9], [3, 3, 9, 0]]
+    objects = [annotation(i, 1, box) for i, box in enumerate([*flat, [-10, -10, 12, 13]], 1)]
+    content = from_coco(coco(GOOD_IMAGE, objects))
+    assert boxes(content) == [('v', 0, 'dog', None, [0, 0, 2, 3])]
+    shown = capsys.readouterr().out
+    assert '4 boxes have no area inside of the image' in shown
+    assert 'annotation id 2' in shown and '[3, 3, -2, 9]' in shown
+
+
+def test_category_ids_may_be_hashes(from_coco, tmp_path):
+    big = 10**15 + 7
+    categories = [{'id': big, 'name': 'cat'}, {'id': -5, 'name': 'dog'}]
+    images = [image(1, 'v/0.jpg', video_id=big, frame_id=0)]
+    objects = [annotation(big, 1, [1, 1, 9, 9], category_id=big)]
+    text = coco(images, objects, categories=categories, videos=[{'id': big, 'name': 'v'}])
+    found = from_coco(text)
+    assert names(found) == ['cat', 'dog'] and found['annotations'][0]['category_id'] == 1
+    assert CocoVideoIndex.open(tmp_path / 'ann.json').ann_categories.tolist() == [big]
 
 
 @pytest.mark.parametrize(
@@ -110,13 +166,21 @@ def test_coco_sizes_from_the_files(tmp_path):
             coco([image(1, 'a.jpg', video_id=1)], [], videos=[{'id': 4, 'name': 'v'}]),
             'image id 1 has the video_id 1, which is not in `videos`',
         ),
-        (coco([{'id': 1, 'file_name': 'v/0.jpg'}], GOOD_BOX), 'image id 1 has no width and height'),
+        (coco([{'id': 1, 'file_name': 'w/0.jpg'}], GOOD_BOX), 'image id 1 has no width and height'),
         (coco([image(1, 'v/0.jpg', width=0)], []), '`width` must be a positive integer'),
-        (coco(GOOD_IMAGE, []), 'None of the 1 frames has a labelled object'),
+        (coco([image(1, 'v/0.jpg', width=63)], GOOD_BOX), '1 is of 63x48 pixels.*has 64x48'),
+        (
+            coco([*GOOD_IMAGE, image(2, 'v/1.jpg', width=80)], GOOD_BOX),
+            r'v/1\.jpg has 80x48 .* v/0\.jpg .*has 64x48',
+        ),
+        (
+            coco(GOOD_IMAGE, [annotation(7, 1, [70, 9, 5, 5])]),
+            r'None of the 1 frames has a labelled object\. 1 boxes have no area .*annotation id 7',
+        ),
     ],
 )
-def test_coco_bad_files(tmp_path, text, message):
-    write(tmp_path, {'ann.json': text})
+def test_bad_files(from_coco, tmp_path, text, message):
+    write_images(tmp_path / 'v', ['0.jpg'])
     with pytest.raises(ConversionError, match=message):
-        convert('coco', tmp_path / 'ann.json', tmp_path / 'out.json')
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['ann.json']
+        from_coco(text)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['ann.json', 'v']

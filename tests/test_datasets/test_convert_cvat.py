@@ -43,25 +43,12 @@ def cvat(folder, text):
 
 def test_every_frame_written_as_cvat_exports_it(tmp_path):
     write_video(tmp_path / 'cam.mp4', 4)
-    path = cvat(
-        tmp_path,
-        document(
-            track(
-                0,
-                'dog',
-                box(0, 0, 0, 10.5, 10),
-                box(1, 1, 0, 11.5, 10, keyframe=0, occluded=1),
-                box(2, 2, 0, 12.5, 10, outside=1),
-            ),
-            track(
-                1,
-                'cat',
-                box(1, 0, 0, 9, 9),
-                box(2, 5, 5, 9, 9, outside=1),
-                box(3, 8, 8, 20, 20),
-            ),
-        ),
+    leaves = box(0, 0, 0, 10.5, 10), box(1, 1, 0, 11.5, 10, keyframe=0, occluded=1)
+    returns = box(1, 0, 0, 9, 9), box(2, 5, 5, 9, 9, outside=1), box(3, 8, 8, 20, 20)
+    text = document(
+        track(0, 'dog', *leaves, box(2, 2, 0, 12.5, 10, outside=1)), track(1, 'cat', *returns)
     )
+    path = cvat(tmp_path, text)
     content = convert('cvat', path, tmp_path / 'out.json')
     assert names(content) == ['cat', 'dog']  # the order of the labels
     assert frames(content) == [('cam', i, f'cam/{i:06d}.jpg') for i in range(4)]
@@ -124,11 +111,11 @@ def test_shapes(tmp_path, shape, expected):
 
 def test_shapes_without_a_box_are_counted(tmp_path, capsys):
     write_frames(tmp_path / 'cam', 1)
-    point = '<points frame="0" points="3,4"/>'
-    path = cvat(
-        tmp_path,
-        document(track(0, 'cat', point), track(1, 'cat', box(0, 1, 1, 5, 5)), meta=task(1)),
+    tracks = (
+        track(0, 'cat', '<points frame="0" points="3,4"/>'),
+        track(1, 'cat', box(0, 1, 1, 5, 5)),
     )
+    path = cvat(tmp_path, document(*tracks, meta=task(1)))
     assert len(boxes(convert('cvat', path, tmp_path / 'out.json'))) == 1
     assert '1 points, cuboids or skeletons were left out' in capsys.readouterr().out
 
@@ -136,32 +123,24 @@ def test_shapes_without_a_box_are_counted(tmp_path, capsys):
 PART = '<start_frame>2</start_frame><stop_frame>6</stop_frame><frame_filter>step=2</frame_filter>'
 
 
-def test_every_second_frame_of_a_part(tmp_path):
-    """Frames have their numbers in the video file; here are those that CVAT showed."""
-    text = document(
-        track(0, 'cat', box(2, 0, 0, 9, 9), box(4, 2, 0, 11, 9), box(6, 3, 3, 9, 9, outside=1)),
-        meta=task(3, more=PART),
-    )
-    write_frames(tmp_path / 'a/cam', 3)
-    content = convert('cvat', cvat(tmp_path / 'a', text), tmp_path / 'out.json')
-    assert [row[1::3] for row in boxes(content)] == [(0, [0, 0, 9, 9]), (1, [2, 0, 9, 9])]
-    assert len(content['images']) == 3
-
-
-def test_every_second_frame_of_a_part_of_the_whole_video(tmp_path):
-    text = document(
-        track(0, 'cat', box(2, 0, 0, 9, 9), box(4, 2, 0, 11, 9), box(6, 3, 3, 9, 9, outside=1)),
-        meta=task(3, more=PART),
-    )
-    write_video(tmp_path / 'b/cam.mp4', 9)
-    content = convert('cvat', cvat(tmp_path / 'b', text), tmp_path / 'out.json')
-    assert frames(content) == [('cam', i, f'cam/{i + 2:06d}.jpg') for i in range(5)]
-    assert [row[1::3] for row in boxes(content)] == [
-        (0, [0, 0, 9, 9]),
-        (1, [1, 0, 9, 9]),
-        (2, [2, 0, 9, 9]),
-        (3, [2.5, 1.5, 7.5, 7.5]),
-    ]
+@pytest.mark.parametrize('whole', [False, True])
+def test_every_second_frame_of_a_part(tmp_path, whole):
+    """Frames have their numbers in the video file; here are those that CVAT showed, or all."""
+    shapes = box(2, 0, 0, 9, 9), box(4, 2, 0, 11, 9), box(6, 3, 3, 9, 9, outside=1)
+    path = cvat(tmp_path, document(track(0, 'cat', *shapes), meta=task(3, more=PART)))
+    if whole:
+        write_video(tmp_path / 'cam.mp4', 9)
+    else:
+        write_frames(tmp_path / 'cam', 3)
+    content = convert('cvat', path, tmp_path / 'out.json')
+    found = [row[1::3] for row in boxes(content)]
+    if whole:
+        assert frames(content) == [('cam', i, f'cam/{i + 2:06d}.jpg') for i in range(5)]
+        between = [(1, [1, 0, 9, 9]), (2, [2, 0, 9, 9]), (3, [2.5, 1.5, 7.5, 7.5])]
+        assert found == [(0, [0, 0, 9, 9]), *between]
+    else:
+        assert len(content['images']) == 3
+        assert found == [(0, [0, 0, 9, 9]), (1, [2, 0, 9, 9])]
 
 
 def test_a_job_is_a_part_of_the_video(tmp_path):
@@ -176,18 +155,14 @@ def test_a_job_is_a_part_of_the_video(tmp_path):
 
 def test_tasks_of_a_project(tmp_path):
     tasks = task(1, 'one', 'a.mp4', 11) + task(2, 'two', 'b.mp4', 12)
-    meta = f'<project><tasks>{tasks}</tasks></project>'
     write_frames(tmp_path / 'images/a', 1)
     write_frames(tmp_path / 'images/b', 2)
-    path = cvat(
-        tmp_path,
-        document(
-            track(0, 'cat', box(0, 0, 0, 9, 9), more=' task_id="11"'),
-            track(1, 'cat', box(1, 1, 0, 9, 9), more=' task_id="12"'),
-            meta=meta,
-        ),
+    tracks = (
+        track(0, 'cat', box(0, 0, 0, 9, 9), more=' task_id="11"'),
+        track(1, 'cat', box(1, 1, 0, 9, 9), more=' task_id="12"'),
     )
-    content = convert('cvat', path, tmp_path / 'out.json')
+    meta = f'<project><tasks>{tasks}</tasks></project>'
+    content = convert('cvat', cvat(tmp_path, document(*tracks, meta=meta)), tmp_path / 'out.json')
     assert boxes(content) == [
         ('images/a', 0, 'cat', 1, [0, 0, 9, 9]),
         ('images/b', 1, 'cat', 2, [1, 0, 8, 9]),
@@ -308,6 +283,7 @@ def test_images_that_are_frames_of_a_video(tmp_path):
         (image(0, 'frame_000004'), r"image 'frame_000004' is no frame of .*cam, which has 4"),
         (image(0, 'frame_000001', size=(10, 10)), r"image 'frame_000001' .*10x10 .* has 64x48"),
         (image(0, '', shape(0, 0, 9, 9)), 'image 0 has no name'),
+        (image(0, 'v/1.jpg'), r"there is no image 'v/1\.jpg' in .*other"),
         (
             image(0, 'frame_000001', shape(0, 0, 'x', 9)),
             r"<box> 1 of image 'frame_000001' of .*: xbr of <box> is 'x'",
@@ -316,12 +292,11 @@ def test_images_that_are_frames_of_a_video(tmp_path):
 )
 def test_bad_images(tmp_path, element, message):
     write_frames(tmp_path / 'cam', 4)
-    path = cvat(tmp_path, document(element))
+    path = cvat(
+        tmp_path,
+        document(
+            element, meta=task(source='other.mp4' if 'v/1' in element else 'cam.mp4', name='n')
+        ),
+    )
     with pytest.raises(ConversionError, match=message):
-        convert('cvat', path, tmp_path / 'out.json')
-
-
-def test_images_that_are_nowhere(tmp_path):
-    path = cvat(tmp_path, document(image(0, 'v/1.jpg'), meta=task(source='')))
-    with pytest.raises(ConversionError, match=r"there is no image 'v/1\.jpg' in"):
         convert('cvat', path, tmp_path / 'out.json')

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_WNIDS
-from mmdet.programs.convert.ilsvrc import convert_det, convert_vid
+from mmdet.programs.convert import convert_det, convert_vid
 from mmdet.programs.sample import SampleSpec, make_sample_vid
 from mmdet.programs.sample.canvas import Canvas, hsv
 from mmdet.programs.sample.degrade import KINDS, Stretch, cover, degrade, plan_stretches

@@ -22,7 +22,7 @@ from mmdet.engine.checkpoint import save_checkpoint
 from mmdet.engine.config_check import check_config
 from mmdet.engine.config_load import load_config
 from mmdet.models.vid.frame_flow import REGIONS
-from mmdet.programs.convert.ilsvrc import convert_det, convert_vid
+from mmdet.programs.convert import convert_det, convert_vid
 from mmdet.programs.sample import SampleSpec, make_sample_vid
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 

@@ -54,7 +54,7 @@ def _absolute(word: str) -> str:
 
 def _train_and_resume(work: Path, results: dict[str, float]) -> None:
     """On a few rendered videos."""
-    from mmdet.programs.convert.ilsvrc import convert_det, convert_vid
+    from mmdet.programs.convert import convert_det, convert_vid
     from mmdet.programs.sample import SampleSpec, make_sample_vid
 
     data = work / 'data/sample'

@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 from mmdet.core.errors import ConversionError, ILSVRCError
+from mmdet.programs.convert import FORMATS, ConvertOptions, convert_vid, to_cocovid
 from mmdet.programs.convert.class_names import read_names
-from mmdet.programs.convert.convert import FORMATS, ConvertOptions, to_cocovid
-from mmdet.programs.convert.ilsvrc import convert_vid
 
 INPUTS = """what INPUT is, by format:
   yolo          folder with images (or videos) and .txt labels; names from data.yaml or classes.txt

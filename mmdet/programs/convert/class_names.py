@@ -16,11 +16,7 @@ _LEGAL = '`names` must be a list of class names, or a name for each number 0, 1,
 
 
 def find_names(root: Path) -> tuple[list[str] | None, Path | None]:
-    """Class names in the order of their numbers, and the file they stand in.
-
-    Raises:
-        ConversionError: as `read_names`.
-    """
+    """Class names in the order of their numbers, and the file they stand in."""
     absolute = root.absolute()
     for folder in (absolute, *absolute.parents[:2]):
         for path in (folder / name for name in NAME_FILES):
@@ -30,11 +26,7 @@ def find_names(root: Path) -> tuple[list[str] | None, Path | None]:
 
 
 def read_names(path: Path) -> list[str]:
-    """Class names of a file: `names` of a YAML file, else one per line.
-
-    Raises:
-        ConversionError: it cannot be read, has no names or one of them twice; names the file.
-    """
+    """Class names of a file: `names` of a YAML file, else one per line."""
     if path.suffix.lower() in ('.yaml', '.yml'):
         names = _yaml_names(path)
     else:
@@ -43,11 +35,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def unique_names(names: Sequence[str], path: Path, first: int = 0) -> list[str]:
-    """The names; `first` is the number of the first one in the format of the file.
-
-    Raises:
-        ConversionError: two numbers have one name, or there is none.
-    """
+    """The names, which must differ; `first` is the number of the first one in the file's format."""
     if not names:
         raise ConversionError(f'{path} holds no class name.')
     for number, name in enumerate(names, first):

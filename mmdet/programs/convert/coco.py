@@ -27,15 +27,7 @@ _OPTIONAL = {'height', 'width', 'video_id', 'frame_id', 'is_vid_train_frame', 'a
 
 
 def open_coco(inputs: Sequence[Path], options: LayoutOptions) -> Source:
-    """Find the videos and frames of COCO files.
-
-    Args:
-        inputs: JSON files; file names in them are relative to the image root.
-        options: image root, and how images become videos.
-
-    Raises:
-        ConversionError: not COCO, or an entry that lacks a field or names an unknown id.
-    """
+    """Find the videos and frames of COCO files; file names in them start from the image root."""
     videos: list[VideoSource] = []
     classes: dict[str, None] = {}
     notes: list[str] = []

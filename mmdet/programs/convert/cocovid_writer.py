@@ -8,13 +8,11 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import IO
 
 from mmdet.core.errors import ConversionError
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.programs.convert.records import FrameRecord, ObjectRecord, VideoSource
-from mmdet.programs.convert.summary import Summary
+from mmdet.programs.convert.records import Box, FrameRecord, ObjectRecord, Source, VideoSource
 
 # per box: video, image, class, track, x, y, w, h, area, occluded, generated, crowd
 KEPT_FIELDS = 12
@@ -28,50 +26,32 @@ class ClassTable:
 
     Args:
         selected: the user's choice, in the order of the ids; None: all.
-        declared: names that the source lists; None: it lists none.
-        keep_unused: keep declared classes without objects.
+        source: may list classes.
     """
 
-    def __init__(
-        self, selected: Sequence[str] | None, declared: Sequence[str] | None, keep_unused: bool
-    ):
-        self.selected, self.declared = selected, declared
-        self._kept = set(declared or ()) if keep_unused else set()
-        self._numbers: dict[str, int] = {
-            name: i for i, name in enumerate(dict.fromkeys(declared or ()))
-        }
+    def __init__(self, selected: Sequence[str] | None, source: Source) -> None:
+        self.selected, self.declared = selected, source.classes is not None
+        self.numbers = {name: i for i, name in enumerate(dict.fromkeys(source.classes or ()))}
+        self._kept = set(self.numbers) if source.keep_unused else set()
 
     def add(self, record: ObjectRecord) -> int:
         """The number of an object's class. A class of crowds alone does not become a category."""
         if not record.crowd:
             self._kept.add(record.name)
-        return self._numbers.setdefault(record.name, len(self._numbers))
+        return self.numbers.setdefault(record.name, len(self.numbers))
 
     def categories(self) -> list[str]:
-        """Names of the categories 1, 2, ...
-
-        Raises:
-            ConversionError: a selected class that no object has and the source does not know.
-        """
+        """Names of the categories 1, 2, ...; refuses a selected one that is nowhere."""
         if self.selected is not None:
-            unknown = [name for name in self.selected if name not in self._numbers]
+            unknown = [name for name in self.selected if name not in self.numbers]
             if unknown:
                 raise ConversionError(
                     f'--classes names {unknown[0]!r}, but the classes of the input are: '
-                    f'{", ".join(self._numbers) or "none"}.'
+                    f'{", ".join(self.numbers) or "none"}.'
                 )
             return list(self.selected)
-        names = [name for name in self._numbers if name in self._kept]
-        return names if self.declared is not None else sorted(names)
-
-    def category_ids(self) -> list[int]:
-        """Category id by class number, 0 for classes that are left out."""
-        ids = {name: i for i, name in enumerate(self.categories(), 1)}
-        return [ids.get(name, 0) for name in self._numbers]
-
-    def names(self) -> list[str]:
-        """Names by class number."""
-        return list(self._numbers)
+        names = [name for name in self.numbers if name in self._kept]
+        return names if self.declared else sorted(names)
 
 
 class CocoVIDWriter:
@@ -83,16 +63,16 @@ class CocoVIDWriter:
         foreign: boxes of classes that were not selected, by name.
         unlabelled: frames that the source says nothing about.
         untracked: boxes without a track.
-        num_boxes, num_keys: boxes, and key frames for training.
+        num_boxes: boxes in the file.
     """
 
-    def __init__(self, file: IO[str], path: Path, classes: ClassTable):
-        self._file, self.path, self._classes = file, path, classes
+    def __init__(self, file: IO[str], classes: ClassTable) -> None:
+        self._file, self._classes = file, classes
         self._boxes = array('d')
         self._videos: list[dict] = []
         self._num_images = self._num_tracks = 0
-        self.cut = self.unlabelled = self.untracked = self.num_boxes = self.num_keys = 0
-        self.empty: list[tuple[str, tuple]] = []
+        self.cut = self.unlabelled = self.untracked = self.num_boxes = 0
+        self.empty: list[tuple[str, Box]] = []
         self.foreign: Counter = Counter()
         file.write('{"images": [')
 
@@ -100,91 +80,80 @@ class CocoVIDWriter:
         self,
         video: VideoSource,
         is_key: Callable[[int, FrameRecord], bool],
-        advance: Callable[[int], None] = lambda _: None,
+        advance: Callable[[int], None],
     ) -> None:
-        """Append a video.
+        """Append a video, whose name must be new and whose frames must have one size.
 
         Args:
-            video: its name must be new.
             is_key: of frame number and frame: is it a key frame in training.
             advance: called with the number of frames done.
-
-        Raises:
-            ConversionError: what is wrong in the source; frames of several sizes.
         """
         keys, tracks = [], {}
-        number = len(self._videos) + 1
-        first = None
+        number, first = len(self._videos) + 1, None
         for frame_id, frame in enumerate(video.read()):
             first = first or frame
             _check_size(video, first, frame)
-            if is_key(frame_id, frame):
-                keys.append(frame_id)
-            self._add_frame(number, frame_id, frame, bool(keys) and keys[-1] == frame_id)
+            entry = {
+                'id': self._num_images + 1,
+                'file_name': frame.file_name,
+                'height': frame.height,
+                'width': frame.width,
+                'frame_id': frame_id,
+                'video_id': number,
+                'is_vid_train_frame': bool(is_key(frame_id, frame)),
+            }
+            keys += [frame_id] if entry['is_vid_train_frame'] else []
+            self._file.write((', ' if self._num_images else '') + json.dumps(entry))
+            self._num_images += 1
+            self.unlabelled += not frame.labelled
             for record in frame.objects:
                 self._add_object(number, frame, record, tracks)
             advance(1)
         self._num_tracks += len(tracks)
-        self.num_keys += len(keys)
         self._videos.append({'id': number, 'name': video.name, 'vid_train_frames': keys})
 
-    def _add_frame(self, video: int, frame_id: int, frame: FrameRecord, is_key: bool) -> None:
-        entry = {
-            'id': self._num_images + 1,
-            'file_name': frame.file_name,
-            'height': frame.height,
-            'width': frame.width,
-            'frame_id': frame_id,
-            'video_id': video,
-            'is_vid_train_frame': is_key,
-        }
-        self._file.write((', ' if self._num_images else '') + json.dumps(entry))
-        self._num_images += 1
-        self.unlabelled += not frame.labelled
-
-    def _add_object(self, video: int, frame: FrameRecord, record: ObjectRecord, tracks: dict):
+    def _add_object(
+        self, video: int, frame: FrameRecord, record: ObjectRecord, tracks: dict
+    ) -> None:
         number = self._classes.add(record)
-        box = clip_box(record.bbox, frame.width, frame.height)
+        box = _clip(record.bbox, frame.width, frame.height)
         if box is None:
             self.empty.append((record.origin, record.bbox))
             return
-        self.cut += _reaches_over(record.bbox, frame.width, frame.height)
+        x, y, w, h = record.bbox
+        right, bottom = frame.width + CUT_BY, frame.height + CUT_BY
+        self.cut += x < -CUT_BY or y < -CUT_BY or x + w > right or y + h > bottom
         track = 0  # none
         if record.track is not None:
             track = self._num_tracks + tracks.setdefault(record.track, len(tracks) + 1)
+        area = box[2] * box[3]
+        if record.area is not None and record.area > 0:  # not 0 or NaN, as some tools write
+            area = record.area * area / (w * h)  # a mask loses the same part as its box
         flags = (record.occluded, record.generated, record.crowd)
-        area = _area(record, box)
         self._boxes.extend((video, self._num_images, number, track, *box, area, *flags))
 
-    def finish(self) -> Summary:
-        """Write what follows the images, and read the whole file as training will.
-
-        Raises:
-            AnnotationError: the file breaks a rule, which is a mistake in the reader.
-        """
-        names = self._classes.categories()
+    def finish(self) -> CocoVideoIndex:
+        """Write what follows the images, and read the whole file as training will."""
         self._file.write(']')
-        self._write_list('annotations', self._annotations())
-        self._write_list('videos', self._videos)
+        names = self._classes.categories()
+        write_list(self._file, 'annotations', self._annotations(names))
+        write_list(self._file, 'videos', self._videos)
         categories = [{'id': i, 'name': name} for i, name in enumerate(names, 1)]
-        self._write_list('categories', categories)
+        write_list(self._file, 'categories', categories)
         self._file.write('}')
         self._file.flush()
-        CocoVideoIndex.read(self._file.name)
-        return self._summary(names)
+        return CocoVideoIndex.read(self._file.name)
 
-    def _write_list(self, key: str, entries: Iterable[dict]) -> None:
-        self._file.write(f', "{key}": [')
-        for i, entry in enumerate(entries):
-            self._file.write((', ' if i else '') + json.dumps(entry))
-        self._file.write(']')
-
-    def _annotations(self) -> Iterator[dict]:
-        names, instances = self._classes.names(), {}
-        for category, row in self._rows():
-            video, image, number, track, *box, area, occluded, generated, crowd = row
-            if not category:
-                self.foreign[names[int(number)]] += 1
+    def _annotations(self, categories: Sequence[str]) -> Iterator[dict]:
+        ids, instances = {name: i for i, name in enumerate(categories, 1)}, {}
+        names = list(self._classes.numbers)
+        for i in range(0, len(self._boxes), KEPT_FIELDS):
+            video, image, number, track, *box, area, occluded, generated, crowd = self._boxes[
+                i : i + KEPT_FIELDS
+            ]
+            name = names[int(number)]
+            if name not in ids:
+                self.foreign[name] += 1
                 continue
             self.num_boxes += 1
             self.untracked += not track
@@ -194,7 +163,7 @@ class CocoVIDWriter:
                 'id': self.num_boxes,
                 'video_id': int(video),
                 'image_id': int(image),
-                'category_id': category,
+                'category_id': ids[name],
                 **({'instance_id': instance} if track else {}),
                 'bbox': [_plain(value) for value in box],
                 'area': _plain(area),
@@ -203,27 +172,11 @@ class CocoVIDWriter:
                 'generated': bool(generated),
             }
 
-    def _rows(self) -> Iterator[tuple[int, Sequence[float]]]:
-        """(category id or 0, KEPT_FIELDS numbers) of every box."""
-        ids = self._classes.category_ids()
-        for i in range(0, len(self._boxes), KEPT_FIELDS):
-            row = self._boxes[i : i + KEPT_FIELDS]
-            yield ids[int(row[2])], row
-
-    def _summary(self, names: list[str]) -> Summary:
-        summary = Summary(names)
-        summary.add_frames(self._num_images, len(self._videos))
-        for category, row in self._rows():
-            if category:
-                summary.add_box(int(row[0]), int(row[1]), category, has_area=True)
-        return summary
-
     def remarks(self) -> list[str]:
         """What was left out or changed, one sentence each."""
-        remarks = [f'{self.num_keys:,} training key frames.']
+        remarks = self.left_out()
         if self.cut:
             remarks.append(f'{self.cut:,} boxes reached over the border and were cut there.')
-        remarks += self.left_out()
         if self.unlabelled:
             remarks.append(
                 f'{self.unlabelled:,} frames have no label file and count as frames without '
@@ -240,7 +193,8 @@ class CocoVIDWriter:
         """Which boxes are not in the file and why, one sentence each."""
         remarks = []
         if self.empty:
-            shown = '; '.join(f'{origin} {_numbers(box)}' for origin, box in self.empty[:NAMED])
+            named = self.empty[:NAMED]
+            shown = '; '.join(f'{origin} {[_plain(v) for v in box]}' for origin, box in named)
             remarks.append(
                 f'{len(self.empty):,} boxes have no area inside of the image and were left out: '
                 f'{shown}{"; ..." if len(self.empty) > NAMED else ""}.'
@@ -251,31 +205,23 @@ class CocoVIDWriter:
         return remarks
 
 
-def clip_box(
-    box: tuple[float, float, float, float], width: int, height: int
-) -> tuple[float, float, float, float] | None:
-    """The part of a box (x, y, w, h) inside of the image; None if it has no area.
+def write_list(file: IO[str], key: str, entries: Iterable[dict]) -> None:
+    """One more key of the open JSON object, its list written entry by entry."""
+    file.write(f', "{key}": [')
+    for i, entry in enumerate(entries):
+        file.write((', ' if i else '') + json.dumps(entry))
+    file.write(']')
+
+
+def _clip(box: Box, width: int, height: int) -> Box | None:
+    """The part of a box inside of the image; None if it has no area.
 
     A detector cannot see more of an object, and training cuts boxes in the same way.
     """
     x, y, w, h = box
     left, top = max(x, 0.0), max(y, 0.0)
-    right, bottom = min(x + w, width), min(y + h, height)
-    if round(right - left, DECIMALS) <= 0 or round(bottom - top, DECIMALS) <= 0:
-        return None
-    return left, top, right - left, bottom - top
-
-
-def _area(record: ObjectRecord, box: tuple[float, float, float, float]) -> float:
-    """Pixels of an object whose box was cut to `box`; a mask loses the same part as its box."""
-    if record.area is None or not record.area > 0:  # some tools write 0, or NaN
-        return box[2] * box[3]
-    return record.area * (box[2] * box[3]) / (record.bbox[2] * record.bbox[3])
-
-
-def _reaches_over(box: tuple[float, float, float, float], width: int, height: int) -> bool:
-    x, y, w, h = box
-    return x < -CUT_BY or y < -CUT_BY or x + w > width + CUT_BY or y + h > height + CUT_BY
+    sides = min(x + w, width) - left, min(y + h, height) - top
+    return None if round(min(sides), DECIMALS) <= 0 else (left, top, *sides)
 
 
 def _check_size(video: VideoSource, first: FrameRecord, frame: FrameRecord) -> None:
@@ -291,7 +237,3 @@ def _check_size(video: VideoSource, first: FrameRecord, frame: FrameRecord) -> N
 def _plain(value: float) -> float | int:
     value = round(value, DECIMALS)
     return int(value) if value == int(value) else value
-
-
-def _numbers(box: Sequence[float]) -> list[float | int]:
-    return [_plain(value) for value in box]

@@ -1,10 +1,12 @@
 """Any supported annotation format to CocoVID: what tools/convert_datasets/to_cocovid.py runs."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -12,18 +14,26 @@ from rich.console import Console
 from mmdet.core.errors import ConversionError
 from mmdet.core.fileio import atomic_write
 from mmdet.core.progress import FrameProgress
+from mmdet.programs.check.statistics import count, print_statistics
 from mmdet.programs.convert.coco import open_coco
 from mmdet.programs.convert.cocovid_writer import ClassTable, CocoVIDWriter
 from mmdet.programs.convert.cvat import open_cvat
-from mmdet.programs.convert.got10k import open_got10k
 from mmdet.programs.convert.label_files import LayoutOptions
-from mmdet.programs.convert.mot import open_mot
-from mmdet.programs.convert.records import FrameRecord, Source, VideoSource
-from mmdet.programs.convert.splits import SPLITS, split_by_file, split_by_fraction
+from mmdet.programs.convert.records import FrameRecord, VideoSource, named_rows
+from mmdet.programs.convert.sequences import open_got10k, open_mot
 from mmdet.programs.convert.voc import open_voc
 from mmdet.programs.convert.yolo import open_yolo
 
-FORMATS = ('yolo', 'coco', 'voc', 'cvat', 'mot', 'got10k', 'imagenet-vid')
+READERS = {
+    'yolo': open_yolo,
+    'coco': open_coco,
+    'voc': open_voc,
+    'cvat': open_cvat,
+    'mot': open_mot,
+    'got10k': open_got10k,
+}
+FORMATS = (*READERS, 'imagenet-vid')  # the last has a converter of its own, `ilsvrc`
+SPLITS = ('train', 'val')
 
 
 @dataclass
@@ -36,7 +46,7 @@ class ConvertOptions:
         classes: which classes, in the order of their ids; None: all.
         group: 'folder' or 'prefix', see `LayoutOptions`.
         first_frame: see `LayoutOptions`.
-        val_fraction, seed, split_file: divide the videos, see `splits`.
+        val_fraction, seed, split_file: divide the videos.
         val: everything is for validation: no key frames.
         every: every N-th frame is a training key frame.
         fps: N key frames per second instead.
@@ -55,10 +65,10 @@ class ConvertOptions:
 
 
 def to_cocovid(kind: str, inputs: Sequence[Path], out: Path, options: ConvertOptions) -> list[Path]:
-    """Convert `inputs` of format `kind` and print a summary.
+    """Convert `inputs` of format `kind` and print what they hold.
 
     Args:
-        kind: one of FORMATS but 'imagenet-vid', which has a converter of its own (`ilsvrc`).
+        kind: a key of READERS.
         inputs: folders or files, as the format has them.
         out: the JSON file; with a split, OUT_train.json and OUT_val.json beside it.
 
@@ -68,63 +78,51 @@ def to_cocovid(kind: str, inputs: Sequence[Path], out: Path, options: ConvertOpt
     Raises:
         ConversionError: names the file and the row or element.
     """
+    if kind not in READERS:
+        raise ConversionError(f'Unknown format {kind!r}. Known: {", ".join(READERS)}.')
     _check_options(inputs, options)
     inputs = [Path(path) for path in inputs]
     img_root = Path(options.img_root) if options.img_root else _common_folder(inputs)
-    source = open_source(kind, inputs, img_root, options)
+    layout = LayoutOptions(img_root, options.group, options.first_frame, options.classes)
+    source = READERS[kind](inputs, layout)  # video files are extracted now
     _check_names(source.videos)
-    split_of = _splits(source.videos, options)
-    paths = {split: _path_of(out, split, options) for split in SPLITS if split in split_of.values()}
-    classes = ClassTable(options.classes, source.classes, source.keep_unused)
+    split_of = _splits([video.name for video in source.videos], options)
+    divided = options.val_fraction is not None or options.split_file is not None
+    paths = {
+        split: out.with_name(f'{out.stem}_{split}{out.suffix}') if divided else out
+        for split in SPLITS
+        if split in split_of.values()
+    }
+    classes = ClassTable(options.classes, source)
     if source.classes is not None:
         classes.categories()  # refuses a selection that cannot be, before the labels are read
     total = sum(video.num_frames for video in source.videos)
-    console = Console()
-    counted = f'{len(source.videos):,} videos with {total:,} frames'
+    say = partial(Console().print, soft_wrap=True, markup=False)
     where = ', '.join(map(str, paths.values()))
-    console.print(f'Converting {counted} to {where}', soft_wrap=True, markup=False)
+    say(f'Converting {len(source.videos):,} videos with {total:,} frames to {where}')
     with ExitStack() as stack:
         writers = {
-            split: CocoVIDWriter(stack.enter_context(atomic_write(path)), path, classes)
+            split: CocoVIDWriter(stack.enter_context(atomic_write(path)), classes)
             for split, path in paths.items()
         }
         with FrameProgress(total, 'Reading labels') as progress:
             for video in source.videos:
                 split = split_of[video.name]
                 writers[split].add(video, _key_rule(video, split, options), progress.advance)
-        console.print(f'Writing and checking {where}', soft_wrap=True, markup=False)
-        summaries = {split: writer.finish() for split, writer in writers.items()}
+        say(f'Writing and checking {where}')
+        statistics = {split: count(writer.finish()) for split, writer in writers.items()}
         if not any(writer.num_boxes for writer in writers.values()):
             why = [text for writer in writers.values() for text in writer.left_out()]
             none = f'None of the {total:,} frames has a labelled object.'
             raise ConversionError(' '.join([none, *why]))
     for note in source.notes:
-        console.print(note, soft_wrap=True, markup=False)
-    for split, summary in summaries.items():
-        head = f'\n{paths[split]} (file names start from {img_root})'
-        console.print(head, soft_wrap=True, markup=False)
-        summary.print(console)
-        for remark in writers[split].remarks():
-            console.print(remark, soft_wrap=True, markup=False)
+        say(note)
+    for split, writer in writers.items():
+        say(f'\n{paths[split]} (file names start from {img_root})')
+        print_statistics(statistics[split], Console())
+        for remark in writer.remarks():
+            say(remark)
     return list(paths.values())
-
-
-def open_source(
-    kind: str, inputs: Sequence[Path], img_root: Path, options: ConvertOptions
-) -> Source:
-    """The videos of the inputs; video files are extracted now."""
-    layout = LayoutOptions(img_root, options.group, options.first_frame)
-    readers: dict[str, Callable[[], Source]] = {
-        'yolo': lambda: open_yolo(inputs, layout, options.classes),
-        'coco': lambda: open_coco(inputs, layout),
-        'voc': lambda: open_voc(inputs, layout),
-        'cvat': lambda: open_cvat(inputs, layout),
-        'mot': lambda: open_mot(inputs, img_root),
-        'got10k': lambda: open_got10k(inputs, img_root),
-    }
-    if kind not in readers:
-        raise ConversionError(f'Unknown format {kind!r}. Known: {", ".join(readers)}.')
-    return readers[kind]()
 
 
 def _check_options(inputs: Sequence[Path], options: ConvertOptions) -> None:
@@ -159,9 +157,11 @@ def _check_names(videos: Sequence[VideoSource]) -> None:
         raise ConversionError(f'There is no frame in {", ".join(empty) or "the input"}.')
 
 
-def _splits(videos: Sequence[VideoSource], options: ConvertOptions) -> dict[str, str]:
+# --- which videos and frames are for what --------------------------------------------------------
+
+
+def _splits(names: Sequence[str], options: ConvertOptions) -> dict[str, str]:
     """Video name -> 'train' or 'val'."""
-    names = [video.name for video in videos]
     if options.val_fraction is not None:
         return split_by_fraction(names, options.val_fraction, options.seed)
     if options.split_file is not None:
@@ -169,9 +169,46 @@ def _splits(videos: Sequence[VideoSource], options: ConvertOptions) -> dict[str,
     return dict.fromkeys(names, SPLITS[options.val])
 
 
-def _path_of(out: Path, split: str, options: ConvertOptions) -> Path:
-    divided = options.val_fraction is not None or options.split_file is not None
-    return out.with_name(f'{out.stem}_{split}{out.suffix}') if divided else out
+def split_by_fraction(names: Sequence[str], fraction: float, seed: int) -> dict[str, str]:
+    """Which videos validate: `fraction` of them, at least one and not all.
+
+    The choice depends on the names and the seed alone, not on their order, and a video that is
+    added later moves hardly any other.
+    """
+    if not 0 < fraction < 1:
+        raise ConversionError(f'--val-fraction must lie between 0 and 1, got {fraction}.')
+    if len(names) < 2:
+        raise ConversionError(
+            f'--val-fraction divides whole videos, and there is only {len(names)}. Cut it into '
+            f'several, or convert it twice (frames of one video in both parts would make '
+            f'validation meaningless).'
+        )
+    number = min(max(round(fraction * len(names)), 1), len(names) - 1)
+    drawn = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
+    val = set(drawn[:number])
+    return {name: SPLITS[name in val] for name in names}
+
+
+def split_by_file(names: Sequence[str], path: Path) -> dict[str, str]:
+    """By rows `train VIDEO` or `val VIDEO`, one for each video."""
+    split_of: dict[str, str] = {}
+    for row, line in named_rows(path):
+        split, _, name = line.partition(' ')
+        name, origin = name.strip(), f'{row} ({line!r})'
+        if split not in SPLITS or not name:
+            raise ConversionError(f'{origin}: expected "train VIDEO" or "val VIDEO"')
+        if name not in names:
+            raise ConversionError(f'{origin}: no such video. Videos: {", ".join(names)}')
+        if name in split_of:
+            raise ConversionError(f'{origin}: the video has a row already')
+        split_of[name] = split
+    missing = [name for name in names if name not in split_of]
+    if missing:
+        raise ConversionError(
+            f'{path} has no row for {len(missing)} of {len(names)} videos: {", ".join(missing[:5])}'
+            f'{", ..." * (len(missing) > 5)}'
+        )
+    return split_of
 
 
 def _key_rule(

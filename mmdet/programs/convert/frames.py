@@ -45,11 +45,7 @@ def trailing_number(stem: str) -> int | None:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels, upright, as training loads it; see `images.image_size`.
-
-    Raises:
-        ConversionError: names the file that is missing or no image.
-    """
+    """(width, height) in pixels, upright, as training loads it; see `images.image_size`."""
     try:
         return images.image_size(path)
     except (FileNotFoundError, UndecodableFrameError) as error:
@@ -57,11 +53,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def relative_name(path: Path, img_root: Path) -> str:
-    """`path` relative to the image root, with slashes.
-
-    Raises:
-        ConversionError: it lies elsewhere.
-    """
+    """`path` relative to the image root, in which it must lie, with slashes."""
     try:
         return _absolute(path).relative_to(_absolute(img_root)).as_posix()
     except ValueError:
@@ -72,11 +64,7 @@ def relative_name(path: Path, img_root: Path) -> str:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images that lie in a folder itself, in natural order; none if there is no such folder.
-
-    Raises:
-        ConversionError: two files differ in their ending only, so that both would be one frame.
-    """
+    """The images that lie in a folder itself, in natural order; none if there is no such folder."""
     if not folder.is_dir():
         return []
     found = [p for p in folder.iterdir() if is_image(p) and not hidden(p.name)]
@@ -84,7 +72,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def in_order(files: Iterable[Path]) -> list[Path]:
-    """Images of one folder in natural order. Raises as `images_in`."""
+    """Images of one folder in natural order; two must not differ in their ending only."""
     files = sorted(files, key=lambda path: natural_key(path.name))
     for one, other in pairwise(files):
         if one.stem == other.stem:
@@ -99,9 +87,6 @@ def find_frames(folders: Iterable[Path], names: Iterable[str], img_root: Path) -
 
     A place is FOLDER/NAME with images, or a video file FOLDER/NAME or FOLDER/NAME.mp4 (.avi, ...);
     an empty name stands for the images of the folder itself.
-
-    Raises:
-        ConversionError: nowhere; lists the places.
     """
     places = [folder / name for folder in folders for name in names]
     for place in dict.fromkeys(places):
@@ -156,9 +141,6 @@ def extract_frames(video: Path, folder: Path) -> int:
 
     Returns:
         the number of frames.
-
-    Raises:
-        ConversionError: no video, no frame in it, or it is damaged; says where.
     """
     if folder.exists():
         raise ConversionError(f'{folder} exists, but holds no images: remove or rename it.')

@@ -8,8 +8,9 @@ files with numbered labels: `VIDEO.mp4` with `labels/VIDEO/*_000001.txt` or `lab
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from mmdet.core.errors import ConversionError
@@ -20,9 +21,17 @@ from mmdet.programs.convert.frames import (
     folder_name,
     frame_stem,
     frames_of_video,
+    image_size,
     in_order,
     relative_name,
     trailing_number,
+)
+from mmdet.programs.convert.records import (
+    FrameRecord,
+    ObjectRecord,
+    Source,
+    VideoSource,
+    check_tracks,
 )
 
 # folders that say what a file is, not which video it belongs to; the first has labels in the second
@@ -32,12 +41,8 @@ _NO_LABELS = {'classes.txt', 'train.txt', 'val.txt', 'valid.txt', 'test.txt', 'a
 _NO_LABELS |= {'autosplit_val.txt', 'readme.txt', 'readme.roboflow.txt', 'readme.dataset.txt'}
 
 
-@dataclass
-class LabelledVideo:
-    """Frames in order and, for each, its label file or None."""
-
-    folder: FrameFolder
-    labels: list[Path | None]
+# of a label file, its image and the (width, height) of that
+ReadObjects = Callable[[Path, Path, tuple[int, int]], Sequence[ObjectRecord]]
 
 
 @dataclass
@@ -49,37 +54,68 @@ class LayoutOptions:
         group: 'folder': the images of a folder are a video; 'prefix': those of a folder whose names
             are equal up to the number at their end.
         first_frame: number (0 or 1) of the first frame where labels have numbers; None: found out.
+        classes: what the user calls the classes, for inputs without names of their own.
     """
 
     img_root: Path
     group: str = 'folder'
     first_frame: int | None = None
+    classes: Sequence[str] | None = None
 
 
-def labelled_videos(root: Path, suffix: str, options: LayoutOptions) -> list[LabelledVideo]:
-    """Every video below a folder, with the label files (of an ending such as '.txt') of its frames.
+def open_label_files(
+    roots: Sequence[Path],
+    suffix: str,
+    options: LayoutOptions,
+    read: ReadObjects,
+    classes: list[str] | None = None,
+) -> Source:
+    """Every video below the folders, with the label files (of an ending such as '.txt') of its
+    frames. Frames without one have no objects."""
+    pairs = [pair for root in roots for pair in _labelled_videos(root, suffix, options)]
+    videos = [
+        VideoSource(
+            folder.name,
+            len(folder.files),
+            partial(_read, folder.files, labels, options.img_root, read),
+            folder.fps,
+        )
+        for folder, labels in pairs
+    ]
+    return Source(videos, classes, notes=_hints_of_prefixes(folder for folder, _ in pairs))
 
-    Raises:
-        ConversionError: there are no frames, or a label file without a frame.
-    """
+
+def _read(
+    files: list[Path], labels: list[Path | None], img_root: Path, read: ReadObjects
+) -> Iterator[FrameRecord]:
+    for image, label in zip(files, labels, strict=True):
+        size = image_size(image)
+        objects = check_tracks(read(label, image, size)) if label else []
+        name = relative_name(image, img_root)
+        yield FrameRecord(name, *size, objects, labelled=label is not None)
+
+
+def _labelled_videos(
+    root: Path, suffix: str, options: LayoutOptions
+) -> list[tuple[FrameFolder, list[Path | None]]]:
+    """The frames of each video and, for each frame, its label file or None."""
     if not root.is_dir():
         raise ConversionError(f'{root} is not a folder of images (or videos) and labels')
     files = list(walk_files(root))
     labels = _labels_by_key(root, suffix)
     used: set[str] = set()
     pairs = []
-    clips = {_key(path, root): path for path in files if is_video(path)}
-    for key, video in clips.items():
-        folder = frames_of_video(video, options.img_root)
+    for video in filter(is_video, files):
+        folder, key = frames_of_video(video, options.img_root), _key(video, root)
         numbered = {k: path for k, path in labels.items() if _belongs_to(k, key)}
         used |= set(numbered)
-        pairs.append(LabelledVideo(folder, _by_number(folder, numbered, options.first_frame)))
-    extracted = {path.parent for pair in pairs for path in pair.folder.files[:1]}
+        pairs.append((folder, _by_number(folder, numbered, options.first_frame)))
+    extracted = {path.parent for folder, _ in pairs for path in folder.files[:1]}
     images = [path for path in files if is_image(path) and path.parent not in extracted]
-    for name, frames in group_images(images, options).items():
+    for name, frames in _group_images(images, options).items():
         keys = [_key(path, root) for path in frames]
         used |= set(keys)
-        pairs.append(LabelledVideo(FrameFolder(name, frames), [labels.get(k) for k in keys]))
+        pairs.append((FrameFolder(name, frames), [labels.get(k) for k in keys]))
     if not pairs:
         raise ConversionError(f'There are neither images nor video files below {root}.')
     orphans = sorted(set(labels) - used)
@@ -91,7 +127,7 @@ def labelled_videos(root: Path, suffix: str, options: LayoutOptions) -> list[Lab
     return pairs
 
 
-def group_images(files: Iterable[Path], options: LayoutOptions) -> dict[str, list[Path]]:
+def _group_images(files: Iterable[Path], options: LayoutOptions) -> dict[str, list[Path]]:
     """Images by video; see `LayoutOptions.group`."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in files:
@@ -104,11 +140,7 @@ def group_images(files: Iterable[Path], options: LayoutOptions) -> dict[str, lis
 
 
 def video_prefix(path: Path | PurePosixPath) -> str:
-    """What stands before the frame number in a file name: `cam1` of `cam1_000012.jpg`.
-
-    Raises:
-        ConversionError: the name does not end in a number.
-    """
+    """What stands before the frame number in a file name: `cam1` of `cam1_000012.jpg`."""
     prefix = re.fullmatch(r'(.*?)[-_. ]*\d+', frame_stem(path.stem))
     if prefix is None:
         raise ConversionError(
@@ -118,22 +150,22 @@ def video_prefix(path: Path | PurePosixPath) -> str:
     return prefix[1] or 'video'
 
 
-def hint_of_prefixes(videos: list[LabelledVideo]) -> list[str]:
+def _hints_of_prefixes(folders: Iterable[FrameFolder]) -> list[str]:
     """Notes on folders whose file names look like those of several videos."""
     notes = []
-    for video in videos:
-        stems = [frame_stem(path.stem) for path in video.folder.files]
+    for folder in folders:
+        stems = [frame_stem(path.stem) for path in folder.files]
         numbered = [re.fullmatch(r'(.*?\D)\d+', stem) for stem in stems]
         prefixes = {match[1] for match in numbered if match}
         if all(numbered) and 1 < len(prefixes) <= len(stems) // 2:
             notes.append(
-                f'The {len(stems)} images of {video.folder.name} start with {len(prefixes)} '
+                f'The {len(stems)} images of {folder.name} start with {len(prefixes)} '
                 f'different names. If each is a video of its own, add --group prefix.'
             )
     return notes
 
 
-def label_root(root: Path) -> Path | None:
+def _label_root(root: Path) -> Path | None:
     """Where the labels of ROOT/images/train are: ROOT/labels/train, if that exists."""
     parts = list(Path(os.path.abspath(root)).parts)
     for i in reversed(range(len(parts))):
@@ -145,7 +177,7 @@ def label_root(root: Path) -> Path | None:
 
 def _labels_by_key(root: Path, suffix: str) -> dict[str, Path]:
     labels: dict[str, Path] = {}
-    for folder in filter(None, (root, label_root(root))):
+    for folder in filter(None, (root, _label_root(root))):
         for path in walk_files(folder):
             if path.suffix.lower() == suffix and path.name.lower() not in _NO_LABELS:
                 key = _key(path, folder)
@@ -189,8 +221,7 @@ def _by_number(
 def first_number(numbers: set[int], length: int, name: str, given: int | None) -> int:
     """Whether numbered labels of a video of `length` frames count from 0 or from 1.
 
-    Raises:
-        ConversionError: neither 0 nor the last number occurs, so that both are possible.
+    Where neither 0 nor the last number occurs, both are possible: the user must say.
     """
     if given is not None or not numbers or 0 in numbers:
         return given or 0

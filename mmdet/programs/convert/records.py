@@ -10,21 +10,23 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mmdet.core.errors import ConversionError
+from mmdet.core.text import read_rows
+
+Box = tuple[float, float, float, float]  # x, y of the top left corner, width, height, in pixels
 
 
 @dataclass(slots=True)
 class ObjectRecord:
     """One labelled object in one frame.
 
-    `bbox` is (x, y, width, height) in pixels; `origin` the file and row or element it comes from;
-    `track` the same for the same object in all frames of the video, None where it is unknown;
-    `generated` whether a program interpolated the box; `crowd` marks what is no object to learn or
-    find, though a detection of it is not wrong (`iscrowd`); `area` in pixels where the source has
-    that of a mask, None: that of the box.
+    `origin` is the file and row or element it comes from; `track` the same for the same object in
+    all frames of the video, None where it is unknown; `generated` whether a program interpolated
+    the box; `crowd` marks what is no object to learn or find, though a detection of it is not wrong
+    (`iscrowd`); `area` in pixels where the source has that of a mask, None: that of the box.
     """
 
     name: str
-    bbox: tuple[float, float, float, float]
+    bbox: Box
     origin: str
     track: Hashable | None = None
     occluded: bool = False
@@ -80,11 +82,7 @@ class Source:
 
 
 def check_tracks(objects: Sequence[ObjectRecord]) -> list[ObjectRecord]:
-    """The objects of a frame, in which no track may be twice.
-
-    Raises:
-        ConversionError: names both rows or elements.
-    """
+    """The objects of a frame, in which no track may be twice."""
     first: dict[Hashable, ObjectRecord] = {}
     for record in objects:
         if record.track is None or record.crowd:
@@ -100,11 +98,7 @@ def check_tracks(objects: Sequence[ObjectRecord]) -> list[ObjectRecord]:
 
 
 def parse_number(text: str | None, what: str, origin: str) -> float:
-    """A finite number from text.
-
-    Raises:
-        ConversionError: names what and where it should be.
-    """
+    """A finite number from text; an error names what and where it should be."""
     try:
         number = float(text)
     except (TypeError, ValueError):
@@ -116,13 +110,18 @@ def parse_number(text: str | None, what: str, origin: str) -> float:
 
 
 def parse_integer(text: str | None, what: str, origin: str) -> int:
-    """A whole number from text; 3.0 counts as one. Raises as `parse_number`."""
+    """A whole number from text; 3.0 counts as one."""
     number = parse_number(text, what, origin)
     if number != int(number):
         raise ConversionError(f'{origin}: {what} is {text!r}, not a whole number')
     return int(number)
 
 
+def named_rows(path) -> list[tuple[str, str]]:
+    """(origin, text) of the rows of a text file that are not blank."""
+    return [(f'row {i} of {path}', text) for i, text in read_rows(path, ConversionError)]
+
+
 def split_row(line: str) -> list[str]:
     """The fields of a row separated by commas, blanks or tabs."""
-    return [part for part in re.split(r'[,\s]+', line.strip()) if part]
+    return [part for part in re.split(r'[,\s]+', line) if part]

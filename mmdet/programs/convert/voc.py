@@ -5,72 +5,29 @@ VOC, `<trackid>` (or `<track_id>`, or CVAT's attribute `track_id`) and `<occlude
 `<difficult>` objects become crowds.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from mmdet.core.errors import ConversionError
 from mmdet.core.text import read_xml
-from mmdet.programs.convert.frames import image_size, relative_name
-from mmdet.programs.convert.label_files import (
-    LabelledVideo,
-    LayoutOptions,
-    hint_of_prefixes,
-    labelled_videos,
-)
-from mmdet.programs.convert.records import (
-    FrameRecord,
-    ObjectRecord,
-    Source,
-    VideoSource,
-    check_tracks,
-    parse_number,
-)
+from mmdet.programs.convert.label_files import LayoutOptions, open_label_files
+from mmdet.programs.convert.records import ObjectRecord, Source, parse_number
 
 TRACK_FIELDS = ('trackid', 'track_id')
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
 def open_voc(roots: Sequence[Path], options: LayoutOptions) -> Source:
-    """Find the videos and XML files of VOC datasets; see `label_files` for the layouts.
-
-    Raises:
-        ConversionError: a layout that is unknown.
-    """
-    pairs = [pair for root in roots for pair in labelled_videos(root, '.xml', options)]
-    videos = [
-        VideoSource(
-            pair.folder.name,
-            len(pair.folder.files),
-            partial(_read, pair, options.img_root),
-            pair.folder.fps,
-        )
-        for pair in pairs
-    ]
-    return Source(videos, notes=hint_of_prefixes(pairs))
+    """Find the videos and XML files of VOC datasets; see `label_files` for the layouts."""
+    return open_label_files(roots, '.xml', options, _read_objects)
 
 
-def _read(pair: LabelledVideo, img_root: Path) -> Iterator[FrameRecord]:
-    for image, label in zip(pair.folder.files, pair.labels, strict=True):
-        size = image_size(image)
-        objects = check_tracks(read_objects(label, image, size)) if label else []
-        name = relative_name(image, img_root)
-        yield FrameRecord(name, *size, objects, labelled=label is not None)
-
-
-def read_objects(path: Path, image: Path, size: tuple[int, int]) -> list[ObjectRecord]:
-    """The objects of an XML file that belongs to an image of this (width, height).
-
-    Raises:
-        ConversionError: not XML, a field is missing or no number, or the sizes differ.
-    """
+def _read_objects(path: Path, image: Path, size: tuple[int, int]) -> list[ObjectRecord]:
     root = read_xml(path, ConversionError)
     _check_size(root, path, image, size)
-    return [
-        _object(node, f'object {number} of {path}')
-        for number, node in enumerate(root.findall('object'), 1)
-    ]
+    nodes = enumerate(root.findall('object'), 1)
+    return [_object(node, f'object {number} of {path}') for number, node in nodes]
 
 
 def _check_size(root: Element, path: Path, image: Path, size: tuple[int, int]) -> None:

@@ -5,59 +5,48 @@ and a track id (seven); an outline `class x1 y1 x2 y2 x3 y3 ...` becomes the box
 without a file, or with an empty one, has no objects.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.core.errors import ConversionError
-from mmdet.core.text import read_rows
 from mmdet.programs.convert.class_names import find_names
-from mmdet.programs.convert.frames import image_size, relative_name
-from mmdet.programs.convert.label_files import (
-    LabelledVideo,
-    LayoutOptions,
-    hint_of_prefixes,
-    labelled_videos,
-)
+from mmdet.programs.convert.label_files import LayoutOptions, open_label_files
 from mmdet.programs.convert.records import (
-    FrameRecord,
+    Box,
     ObjectRecord,
     Source,
-    VideoSource,
-    check_tracks,
+    named_rows,
     parse_integer,
     parse_number,
 )
 
 SLACK = 0.01  # how far a value may lie outside of 0..1, from rounding
-Row = tuple[int, tuple[float, float, float, float], int | None]
 
 
-def open_yolo(
-    roots: Sequence[Path], options: LayoutOptions, classes: Sequence[str] | None
-) -> Source:
+def open_yolo(roots: Sequence[Path], options: LayoutOptions) -> Source:
     """Find the videos, labels and class names of YOLO datasets.
 
-    Args:
-        roots: folders, see `label_files`. Class names come from data.yaml, obj.names or
-            classes.txt in them or in up to two folders above.
-        classes: names of the numbers 0, 1, ... where there is no such file.
-
-    Raises:
-        ConversionError: a layout that is unknown, no class names, or folders that differ in them.
+    Class names come from data.yaml, obj.names or classes.txt in the folders or in up to two above,
+    else from the options.
     """
-    names, origin = _common_names(roots, classes)
-    pairs = [pair for root in roots for pair in labelled_videos(root, '.txt', options)]
-    videos = [
-        VideoSource(
-            pair.folder.name,
-            len(pair.folder.files),
-            partial(_read, pair, names, origin, options.img_root),
-            pair.folder.fps,
-        )
-        for pair in pairs
-    ]
-    return Source(videos, names, notes=[f'Class names from {origin}.', *hint_of_prefixes(pairs)])
+    names, origin = _common_names(roots, options.classes)
+
+    def read(label: Path, _: Path, size: tuple[int, int]) -> list[ObjectRecord]:
+        objects = []
+        for place, text in named_rows(label):
+            class_id, (x, y, w, h), track = _parse_row(text, place)
+            if not 0 <= class_id < len(names):
+                raise ConversionError(
+                    f'{place}: class {class_id} is not one of the {len(names)} names (0 to '
+                    f'{len(names) - 1}) of {origin}'
+                )
+            box = (x * size[0], y * size[1], w * size[0], h * size[1])
+            objects.append(ObjectRecord(names[class_id], box, place, track))
+        return objects
+
+    source = open_label_files(roots, '.txt', options, read, names)
+    source.notes.insert(0, f'Class names from {origin}.')
+    return source
 
 
 def _common_names(roots: Sequence[Path], given: Sequence[str] | None) -> tuple[list[str], str]:
@@ -77,33 +66,8 @@ def _common_names(roots: Sequence[Path], given: Sequence[str] | None) -> tuple[l
     )
 
 
-def _read(
-    pair: LabelledVideo, names: list[str], origin: str, img_root: Path
-) -> Iterator[FrameRecord]:
-    for image, label in zip(pair.folder.files, pair.labels, strict=True):
-        width, height = image_size(image)
-        objects = []
-        for number, text in read_rows(label, ConversionError) if label else ():
-            place = f'row {number} of {label}'
-            class_id, (x, y, w, h), track = parse_row(text, place)
-            if not 0 <= class_id < len(names):
-                raise ConversionError(
-                    f'{place}: class {class_id} is not one of the {len(names)} names (0 to '
-                    f'{len(names) - 1}) of {origin}'
-                )
-            box = (x * width, y * height, w * width, h * height)
-            objects.append(ObjectRecord(names[class_id], box, place, track))
-        name = relative_name(image, img_root)
-        found = check_tracks(objects)
-        yield FrameRecord(name, width, height, found, labelled=label is not None)
-
-
-def parse_row(text: str, origin: str) -> Row:
-    """(class, (x, y, w, h), track id or None) of a row; x and y of the top left corner, in parts.
-
-    Raises:
-        ConversionError: names the row, and what is wrong in it.
-    """
+def _parse_row(text: str, origin: str) -> tuple[int, Box, int | None]:
+    """(class, box in parts of the image, track id or None) of a row."""
     fields = text.split()
     if len(fields) < 5 or (len(fields) > 7 and len(fields) % 2 == 0):
         raise ConversionError(
@@ -139,6 +103,6 @@ def _parts(fields: list[str], origin: str) -> list[float]:
     return values
 
 
-def _box_around(outline: list[float]) -> tuple[float, float, float, float]:
+def _box_around(outline: list[float]) -> Box:
     xs, ys = outline[0::2], outline[1::2]
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)

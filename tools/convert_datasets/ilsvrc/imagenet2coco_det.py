@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from mmdet.core.errors import ILSVRCError
-from mmdet.programs.convert.ilsvrc import convert_det
+from mmdet.programs.convert import convert_det
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from mmdet.core.errors import ILSVRCError
-from mmdet.programs.convert.ilsvrc import VID_LISTS, convert_vid
+from mmdet.programs.convert import VID_LISTS, convert_vid
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from own_data import (
 )
 
 from mmdet.core.errors import ConversionError
+from mmdet.programs.convert.class_names import read_names
 
 
 @pytest.fixture
@@ -40,27 +41,11 @@ def test_yolo_folders(yolo, tmp_path):
         {'id': 1, 'name': 'images/cam1', 'vid_train_frames': [0, 1, 2]},
         {'id': 2, 'name': 'images/sub/cam2', 'vid_train_frames': [0]},
     ]
-    assert content['images'][3] == {
-        'id': 4,
-        'file_name': 'images/sub/cam2/1.png',
-        'height': 40,
-        'width': 32,
-        'frame_id': 0,
-        'video_id': 2,
-        'is_vid_train_frame': True,
-    }
-    assert content['annotations'][0] == {
-        'id': 1,
-        'video_id': 1,
-        'image_id': 1,
-        'category_id': 2,
-        'instance_id': 1,
-        'bbox': [24, 12, 16, 24],
-        'area': 384,
-        'iscrowd': False,
-        'occluded': False,
-        'generated': False,
-    }
+    expected = dict(id=4, file_name='images/sub/cam2/1.png', height=40, width=32, frame_id=0)
+    assert content['images'][3] == expected | dict(video_id=2, is_vid_train_frame=True)
+    expected = dict(id=1, video_id=1, image_id=1, category_id=2, instance_id=1, area=384)
+    expected |= dict(bbox=[24, 12, 16, 24], iscrowd=False, occluded=False, generated=False)
+    assert content['annotations'][0] == expected
 
 
 def test_yolo_part_of_the_images_finds_its_labels_and_names(yolo, tmp_path):
@@ -78,16 +63,30 @@ def test_yolo_file_name_prefixes_and_labels_beside_the_images(tmp_path, capsys):
     write(root, {'classes.txt': 'cat\ndog\n', 'a_2.txt': '0 .5 .5 .5 .5', 'b-2.txt': ''})
     content = convert('yolo', root, tmp_path / 'out.json', group='prefix')
     assert frames(content) == [
-        ('a', 0, 'a_2.jpg'),
-        ('a', 1, 'a_10.jpg'),
-        ('b', 0, 'b-1.jpg'),
-        ('b', 1, 'b-2.jpg'),
+        *(('a', 0, 'a_2.jpg'), ('a', 1, 'a_10.jpg')),
+        *(('b', 0, 'b-1.jpg'), ('b', 1, 'b-2.jpg')),
     ]
     assert boxes(content) == [('a', 0, 'cat', None, [16, 12, 32, 24])]
     shown = capsys.readouterr().out
     assert '2 frames have no label file' in shown and '1 of 1 boxes have no track id' in shown
     convert('yolo', root, tmp_path / 'out.json')
     assert 'add --group prefix' in capsys.readouterr().out
+
+
+def test_names_of_roboflow_group_to_videos(tmp_path):
+    hashes = ['3f2a9c1e0b7d4a5f8e6c3f2a9c1e0b71', 'a1b2c3d4e5f60718293a4b5c6d7e8f92']
+    numbers = [(1, 2), (1, 10), (2, 1), (2, 2)]
+    stems = [f'cam{c}_mp4-{n}_jpg.rf.{hashes[n % 2]}' for c, n in numbers]
+    write_images(tmp_path / 'images', [f'{stem}.jpg' for stem in stems])
+    rows = {f'labels/{stem}.txt': f'0 .5 .5 .{i + 2} .2\n' for i, stem in enumerate(stems)}
+    write(tmp_path, rows | {'data.yaml': 'names: [a]'})
+    found = convert('yolo', tmp_path, tmp_path / 'out.json', group='prefix')
+    assert [(v, name.split('_jpg')[0]) for v, _, name in frames(found)] == [
+        ('images/cam1_mp4', 'images/cam1_mp4-2'),
+        ('images/cam1_mp4', 'images/cam1_mp4-10'),
+        ('images/cam2_mp4', 'images/cam2_mp4-1'),
+        ('images/cam2_mp4', 'images/cam2_mp4-2'),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -122,45 +121,21 @@ def test_yolo_columns(tmp_path, row, expected):
         ('2 0.5 0.5 0.5 0.5', r'class 2 is not one of the 2 names \(0 to 1\) of .*classes\.txt'),
         ('-1 0.5 0.5 0.5 0.5', r'class -1'),
         ('0 .1 .1 .2 .2 .3 .3 .4', r'8 columns'),
+        ('0 .5 .5 .2 .2 4', r'row 2 of .*: the track 4 is already that of row 1'),
     ],
 )
 def test_yolo_bad_rows(tmp_path, row, message):
-    files = {'classes.txt': 'a\nb\n', '000000.txt': f'1 0.5 0.5 0.5 0.5\n{row}\n'}
+    files = {'classes.txt': 'a\nb\n', '000000.txt': f'1 0.5 0.5 0.5 0.5 4\n{row}\n'}
     root = write(write_frames(tmp_path / 'v', 1), files)
     with pytest.raises(ConversionError, match=message):
         convert('yolo', root, tmp_path / 'out.json')
     assert not list(tmp_path.glob('*out.json*'))  # nor a temporary one
 
 
-@pytest.mark.parametrize(
-    ('files', 'expected'),
-    [
-        ({'data.yaml': 'names: {1: dog, 0: cat}'}, ['cat', 'dog']),
-        ({'obj.names': 'cat\n\ndog\n'}, ['cat', 'dog']),
-        ({'labels/classes.txt': 'cat\ndog'}, ['cat', 'dog']),
-        ({'../dataset.yaml': 'names: [1, dog]'}, ['1', 'dog']),
-    ],
-)
-def test_yolo_class_names(tmp_path, files, expected):
-    root = write(write_frames(tmp_path / 'v', 1), files | {'000000.txt': '1 .5 .5 .5 .5'})
-    assert names(convert('yolo', root, tmp_path / 'out.json')) == expected
-
-
-def test_yolo_class_names_from_the_command_or_not_at_all(tmp_path):
-    root = write(write_frames(tmp_path / 'a/b/v', 1), {'000000.txt': '1 .5 .5 .5 .5'})
-    assert names(convert('yolo', root, tmp_path / 'o.json', classes=['x', 'y'])) == ['x', 'y']
-    with pytest.raises(ConversionError, match=r'no class names .*--classes'):
-        convert('yolo', root, tmp_path / 'out.json')
-    write(root, {'data.yaml': 'names: {0: cat, 2: dog}'})
-    with pytest.raises(ConversionError, match=r'data\.yaml: `names` must be a list'):
-        convert('yolo', root, tmp_path / 'out.json')
-
-
 def test_yolo_files_that_do_not_match(yolo, tmp_path):
     write(yolo, {'labels/cam1/f_3.txt': ''})
     with pytest.raises(ConversionError, match=r'f_3\.txt belongs to no frame.*1 of 4 label files'):
         convert('yolo', yolo, tmp_path / 'out.json')
-    (tmp_path / 'empty').mkdir()
     write(tmp_path / 'empty', {'classes.txt': 'cat'})
     with pytest.raises(ConversionError, match=r'neither images nor video files below .*empty'):
         convert('yolo', tmp_path / 'empty', tmp_path / 'out.json')
@@ -199,6 +174,61 @@ def test_yolo_video_file_with_labels_of_unclear_number(tmp_path):
         convert('yolo', root, tmp_path / 'out.json')
 
 
+# --- class names ---------------------------------------------------------------------------------
+
+ODD = ['yes', 'No', 'null', '007', '12:30', '1e3', '~', '2024-01-01', 'on', 'true', '0x1F']
+
+
+@pytest.mark.parametrize(
+    ('files', 'expected'),
+    [
+        ({'data.yaml': 'names: {1: dog, 0: cat}'}, ['cat', 'dog']),
+        ({'obj.names': 'cat\n\ndog\n'}, ['cat', 'dog']),
+        ({'labels/classes.txt': 'cat\ndog'}, ['cat', 'dog']),
+        ({'../dataset.yaml': 'names: [1, dog]'}, ['1', 'dog']),
+        ({'data.yaml': f'names: [{", ".join(ODD)}]'}, ODD),
+        ({'data.yaml': 'names:\n' + ''.join(f'- {name}\n' for name in ODD)}, ODD),
+        ({'data.yaml': 'names:\n' + ''.join(f'  {i}: {n}\n' for i, n in enumerate(ODD))}, ODD),
+        ({'data.yaml': 'names: ["say \\"hi\\"", \'it\'\'s\'] # quoted\n'}, ['say "hi"', "it's"]),
+    ],
+)
+def test_names_are_taken_as_they_are_written(tmp_path, files, expected):
+    root = write(write_frames(tmp_path / 'v', 1), files | {'000000.txt': '1 .5 .5 .5 .5'})
+    assert names(convert('yolo', root, tmp_path / 'out.json')) == expected
+    (name,) = files
+    assert read_names(root / name) == expected
+
+
+def test_names_from_the_command_or_not_at_all(tmp_path):
+    root = write(write_frames(tmp_path / 'a/b/v', 1), {'000000.txt': '1 .5 .5 .5 .5'})
+    assert names(convert('yolo', root, tmp_path / 'o.json', classes=['x', 'y'])) == ['x', 'y']
+    with pytest.raises(ConversionError, match=r'no class names .*--classes'):
+        convert('yolo', root, tmp_path / 'out.json')
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'told'),
+    [
+        ('data.yaml', 'names: [helmet, vest, helmet]', r"numbers 0 and 2 have one name, 'helmet'"),
+        ('data.yaml', 'names: {0: a, 1: b, 2: a}', r"numbers 0 and 2 have one name, 'a'"),
+        ('data.yaml', 'names: {0: a, 0: b}', 'line 1: the number 0 has two names'),
+        ('data.yaml', 'names: [a]\nnames: [b]', 'found 2 times'),
+        ('data.yaml', 'names: [a, [b]]', 'line 1: `names` must be'),
+        ('data.yaml', 'names: [a, ""]', 'line 1: `names` must be'),
+        ('data.yaml', 'names: {0: a, 2: b}', '`names` must be'),
+        ('data.yaml', 'names: a', '`names` must be'),
+        ('data.yaml', '', '`names` must be'),
+        ('data.yaml', 'names: [a', 'cannot be read as YAML'),
+        ('obj.names', 'a\nb\n\nb\n', "numbers 1 and 2 have one name, 'b'"),
+        ('classes.txt', '\n', 'holds no class name'),
+    ],
+)
+def test_names_that_cannot_be_are_one_sentence(tmp_path, name, text, told):
+    write(tmp_path, {name: text})
+    with pytest.raises(ConversionError, match=rf'{name}.*{told}'):
+        read_names(tmp_path / name)
+
+
 # --- VOC -----------------------------------------------------------------------------------------
 
 
@@ -221,20 +251,19 @@ TRACK_ATTRIBUTE = (
 def test_voc(tmp_path):
     root = tmp_path / 'voc'
     write_frames(root / 'JPEGImages/v', 3)
-    write(
-        root,
-        {
-            'Annotations/v/000000.xml': voc(
-                voc_object('zebra', (1, 2, 11, 12), '<trackid>5</trackid><occluded>1</occluded>'),
-                voc_object('ant', (0.5, 2, 4.75, 12), '<difficult>1</difficult>'),
-            ),
-            'Annotations/v/000002.xml': voc(
-                voc_object('zebra', (2, 2, 12, 12), TRACK_ATTRIBUTE),
-                voc_object('bee', (0, 0, 5, 5), '<difficult>0</difficult>'),
-                size=(0, 0),
-            ),
-        },
-    )
+    flags = '<trackid>5</trackid><occluded>1</occluded>'
+    files = {
+        '000000': voc(
+            voc_object('zebra', (1, 2, 11, 12), flags),
+            voc_object('ant', (0.5, 2, 4.75, 12), '<difficult>1</difficult>'),
+        ),
+        '000002': voc(
+            voc_object('zebra', (2, 2, 12, 12), TRACK_ATTRIBUTE),
+            voc_object('bee', (0, 0, 5, 5), '<difficult>0</difficult>'),
+            size=(0, 0),
+        ),
+    }
+    write(root, {f'Annotations/v/{stem}.xml': text for stem, text in files.items()})
     content = convert('voc', root, tmp_path / 'out.json')
     assert names(content) == ['bee', 'zebra']  # an ant is always difficult
     assert boxes(content) == [
@@ -246,6 +275,13 @@ def test_voc(tmp_path):
     content = convert('voc', root, tmp_path / 'out.json', classes=['zebra', 'ant'])
     assert boxes(content)[1] == ('JPEGImages/v', 0, 'ant', None, [0.5, 2, 4.25, 10])
     assert [a['iscrowd'] for a in content['annotations']] == [False, True, False]
+
+
+def test_voc_in_the_encoding_of_another_system(tmp_path):
+    text = f'<?xml version="1.0" encoding="gbk"?>{voc(voc_object("汽车", (1, 1, 9, 9)))}'
+    root = write_frames(tmp_path / 'v', 1)
+    (root / '000000.xml').write_bytes(text.encode('gbk'))
+    assert names(convert('voc', root, tmp_path / 'out.json')) == ['汽车']
 
 
 @pytest.mark.parametrize(
