@@ -281,12 +281,17 @@ class _RunningVideos:
     def __init__(self, model: nn.Module, seed: int) -> None:
         self.model, self.seed = model, seed
         self._states: dict[int, tuple[Any, int]] = {}  # of a video id: state, frames to come
+        self._carries = getattr(model, 'legacy_reset', False)  # a memory, from video to video
+        self._before: Any = None  # the state of the video that began last
 
     def state_of(self, clip: Clip) -> Any:
         frame = clip.key
         fresh = self._states.get(frame.video_id)
         if fresh is None:
             state = self.model.init_state(video_id=frame.video_id, seed=self.seed)
+            if self._carries:
+                self.model.carry_over(state, self._before, frame.path)
+                self._before = state
             fresh = (state, frame.video_length)
         state, to_come = fresh
         self._states[frame.video_id] = (state, to_come - 1)

@@ -1,17 +1,19 @@
 """EOVOD: what a frame takes from others, on which levels, and what is remembered."""
 
 import copy
-from unittest import mock
 
+import naive_eovod
 import pytest
 import torch
+from alike import share_found
+from naive_eovod import Case
 from tiny_eovod import (
+    CENTERNET,
     DETECTOR,
     NO_SPOILING,
-    PREPROCESSOR,
     RELEASED,
+    YOLOX,
     clip_of,
-    lively,
     run,
     same,
     tiny_detector,
@@ -19,14 +21,116 @@ from tiny_eovod import (
 )
 
 from mmdet.core.errors import ConfigError
-from mmdet.models.contexts.cells import cells_in_boxes
+from mmdet.engine.loops import _RunningVideos
+from mmdet.models.detections import PendingDetections
 from mmdet.registry import MODELS
+from mmdet.structures import Detections
 
 BOTH = dict(size_prior=dict(interval=3, margin=0))
 
 
 def location(state):
     return state.contexts['location']
+
+
+BANK = dict(update=True, max_length=3000, key_length=3000, cells_per_frame=500)
+BACKBONE = dict(num_heads=4, site='backbone', levels=(1, 2), shared=False)
+ON_REG = {**DETECTOR, 'bbox_head': dict(DETECTOR['bbox_head'], centerness_on_reg=True)}
+C4_C5 = dict(site='backbone', levels=(1, 2), strides=(16, 32))
+ALL = dict(queries='all')
+SPN = dict(interval=3, margin=0)
+CASES = {  # changes of the model, what these are in the description
+    'location prior': ({}, Case()),
+    'both, margin 0, all branches, class scores': (
+        dict(
+            location_prior=dict(NO_SPOILING, validate_on='cls_score', score_thr=0.4),
+            aggregator=dict(num_heads=4, branches='all'),
+            size_prior=SPN,
+        ),
+        Case(branches='all', validate_on='cls_score', score_thr=0.4, **SPN),
+    ),
+    'both, margin 1': (
+        dict(size_prior=dict(interval=2, margin=1)), Case(interval=2, margin=1)
+    ),
+    'before the neck': (dict(aggregator=BACKBONE), Case(**C4_C5)),
+    'released': (
+        dict(location_prior={**NO_SPOILING, **ALL}, memory=BANK,
+             aggregator=dict(BACKBONE, branches='all')),
+        Case(branches='all', update=True, **ALL, **C4_C5),
+    ),
+    'all queries, classes alone': (
+        dict(detector=ON_REG, location_prior={**NO_SPOILING, **ALL}, memory=BANK,
+             aggregator=BACKBONE),
+        Case(update=True, **ALL, **C4_C5),
+    ),
+    'YOLOX with both': (dict(detector=YOLOX, size_prior=SPN), Case(**SPN)),
+    'CenterNet': (
+        dict(detector=CENTERNET, aggregator=dict(num_heads=4, site='backbone')),
+        Case(site='backbone', levels=(0,), strides=(32,)),
+    ),
+}  # fmt: skip
+
+
+def like(literal: Detections, found: Detections) -> bool:
+    """Equal but for rounding, which a memory of enhanced cells magnifies from frame to frame."""
+    return len(literal) == len(found) and share_found(literal, found, 1e-3, 0.1) >= 0.9
+
+
+@pytest.mark.parametrize('refs', [(0, 2, 5), ()], ids=['references', 'its own past'])
+@pytest.mark.parametrize('name', CASES)
+def test_every_frame_equals_its_literal_description(name, refs):
+    """The first frame, partial frames and full ones again; two passes of PAST_STRIDE."""
+    change, case = CASES[name]
+    model = tiny_eovod(**change)
+    frames = 6 if refs else 12
+    expected = list(
+        naive_eovod.eovod(
+            model, case, [clip_of(1, t) for t in range(frames)], [clip_of(1, r) for r in refs]
+        )
+    )
+    found, state = run(model, 1, frames, refs)
+    for t, (frame, one) in enumerate(zip(expected, found, strict=True)):
+        literal = PendingDetections(frame.detections, [clip_of(1, t).key]).get()[0]
+        assert like(literal, one), t
+        assert len(one) > 3
+    assert sum(f.looked > 0 and f.validated > 0 for f in expected) >= 2
+    starts_plain = case.queries == 'prior' or not refs
+    assert (expected[0].looked == 0) == starts_plain
+    if case.interval:
+        partial = [f.levels for f in expected if f.levels is not None]
+        assert partial and (case.margin or any(len(levels) < 3 for levels in partial))
+    assert int(location(state).valid.sum()) == expected[-1].validated
+
+
+def test_a_video_can_go_on_with_the_memory_of_the_one_before_it():
+    """`legacy_reset`: unless the number of its folder is a multiple of 1000."""
+    change, case = CASES['released']
+    model = tiny_eovod(**change, legacy_reset=True)
+    keys: naive_eovod.Keys = {level: [] for level in case.levels}
+    running = _RunningVideos(model, seed=0)
+    for video in (1, 7, 3000):
+        if video == 3000:
+            keys = {level: [] for level in case.levels}
+        clips = [clip_of(video, t, (0, 2) if t == 0 else ()) for t in range(3)]
+        refs = [clip_of(video, r) for r in (0, 2)]
+        plain = [clip_of(video, t) for t in range(3)]
+        for clip, frame in zip(
+            clips, naive_eovod.eovod(model, case, plain, refs, keys), strict=True
+        ):
+            literal = PendingDetections(frame.detections, [clip.key]).get()[0]
+            clip.key.video_length = 3
+            found, _ = model.step(clip, running.state_of(clip))
+            assert like(literal, found), (video, clip.key.frame_id)
+        assert frame.looked
+
+
+def test_legacy_reset_takes_one_video_at_a_time_and_a_bank():
+    model = tiny_eovod(**CASES['released'][0], legacy_reset=True)
+    states = [model.init_state(video_id=video) for video in (1, 2)]
+    with pytest.raises(ConfigError, match='batch_size=1'):
+        model.step_batch([clip_of(1, 0), clip_of(2, 0)], states)
+    with pytest.raises(ConfigError, match='update=True'):
+        tiny_eovod(legacy_reset=True)
 
 
 def without_attention(model, frames: int) -> list:
@@ -36,130 +140,22 @@ def without_attention(model, frames: int) -> list:
     return run(alone, 1, frames, refs=())[0]
 
 
-def test_the_first_frame_is_that_of_the_detector_alone_and_later_ones_are_not():
-    model = tiny_eovod()
-    found, state = run(model, 1, 4)
-    plain = without_attention(model, 4)
-    assert same(found[:1], plain[:1]) and not any(
-        same([a], [b]) for a, b in zip(found[1:], plain[1:], strict=True)
-    )
-    assert 0 < int(location(state).valid.sum()) < len(location(state).valid)
-
-
 def test_frames_after_one_without_validated_detections_stay_plain():
     model = tiny_eovod(location_prior=dict(NO_SPOILING, score_thr=0.999))
     assert same(run(model, 1, 4)[0], without_attention(model, 4))
 
 
-@torch.no_grad()
-def test_a_frame_equals_its_literal_description():
-    """Frame 1: cells of the scaled boxes of frame 0 attend to cells of objects on references."""
-    model = tiny_eovod()
-    _, state = run(model, 1, 1)
-    boxes, valid = location(state).boxes[location(state).valid], location(state).valid
-    refs = [0, 2, 5]
-    batch = model.data_preprocessor([clip_of(1, 1, refs)])['batches'][0]
-    maps = model.detector.feats(model.detector.encode(batch.images))
-    on_refs = model.detector.find([x[1:] for x in maps], batch.img_shapes[1:]).detections
-    enhanced = []
-    for x, stride in zip(maps, (8, 16, 32), strict=True):
-        cells = x.flatten(2).transpose(1, 2)
-        keys = []
-        for r in range(3):
-            sure = on_refs.valid[r] & (on_refs.scores[r] > 0.3)
-            mask = cells_in_boxes(on_refs.boxes[r][None], sure[None], x.shape[-2:], stride)[0]
-            keys.append(cells[r + 1][mask])
-        keys = torch.cat(keys)
-        all_valid = torch.ones(1, len(boxes), dtype=torch.bool)
-        looks = cells_in_boxes(boxes[None], all_valid, x.shape[-2:], stride, 0.8)[0]
-        assert 0 < looks.sum() < len(looks) and len(keys)
-        own = cells[0].clone()
-        own[looks] += model.aggregators['0'](own[looks][None], keys[None])[0]
-        enhanced.append(own.T.reshape(1, *x.shape[1:]))
-    expected = model.detector.find(
-        [x[:1] for x in maps], batch.img_shapes[:1], cls_feats=enhanced
-    ).detections
-    second, _ = model.step(clip_of(1, 1), state)
-    count = int(expected.valid.sum())
-    assert len(second) == count > 3 and valid.any()
-    torch.testing.assert_close(second.boxes, expected.boxes[0, :count], rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(second.scores, expected.scores[0, :count], rtol=1e-4, atol=1e-5)
-
-
-@torch.no_grad()
-def test_the_released_form_equals_its_literal_description():
-    """All cells of two backbone maps attend to a bank, to which every frame adds what it found."""
-    model = tiny_eovod(**RELEASED)
-    detector, banks = model.detector, {1: [], 2: []}
-    found, _ = run(model, 1, 4)
-
-    def encode(number):
-        batch = model.data_preprocessor([clip_of(1, number)])['batches'][0]
-        return detector.encode(batch.images), batch.img_shapes
-
-    def add(maps, seen):
-        sure = seen.valid & (seen.scores > 0.3)
-        for level, stride in ((1, 16), (2, 32)):
-            mask = cells_in_boxes(seen.boxes, sure, maps[level].shape[-2:], stride)[0]
-            assert mask.sum() <= 40
-            banks[level].append(maps[level].flatten(2)[0].T[mask])
-
-    for number in (0, 2, 5):
-        maps, shapes = encode(number)
-        add(maps, detector.find(detector.feats(maps), shapes).detections)
-    for number in range(4):
-        maps, shapes = encode(number)
-        maps = list(maps)
-        for level in (1, 2):
-            keys = torch.cat(banks[level])
-            assert 0 < len(keys) <= 100
-            cells = maps[level].flatten(2).transpose(1, 2)
-            cells = cells + model.aggregators[str(level)](cells, keys[None])
-            maps[level] = cells.transpose(1, 2).reshape(maps[level].shape)
-        seen = detector.find(detector.feats(tuple(maps)), shapes).detections
-        add(maps, seen)
-        count = int(seen.valid.sum())
-        assert len(found[number]) == count
-        torch.testing.assert_close(
-            found[number].scores, seen.scores[0, :count], rtol=1e-4, atol=1e-5
-        )
-
-
-def levels_run(model, frames: int) -> list:
-    """On which levels the head ran, frame by frame (references left out)."""
-    seen = []
-    original = model.detector.find
-
-    def find(feats, shapes, cls_feats=None, levels=None):
-        seen.append(levels)
-        return original(feats, shapes, cls_feats, levels)
-
-    with mock.patch.object(model.detector, 'find', find):
-        run(model, 1, frames, refs=())
-    return seen
-
-
-@pytest.mark.parametrize('location_prior', [None, NO_SPOILING])
-def test_a_full_frame_is_followed_by_partial_ones(location_prior):
-    levels = levels_run(tiny_eovod(location_prior=location_prior, **BOTH), 9)
-    assert levels[0] is levels[4] is levels[8] is None
-    assert all(levels[i] == levels[1] and 1 <= len(levels[1]) < 3 for i in (1, 2, 3))
-    assert all(levels[i] == levels[5] for i in (5, 6, 7))
-
-
-def test_partial_frames_find_what_the_full_head_finds_there():
+def test_the_size_prior_works_alone():
+    """Partial frames find what the full head finds on these levels."""
     model = tiny_eovod(location_prior=None, **BOTH)
-    full = tiny_eovod(location_prior=None)
-    full.load_state_dict(model.state_dict())
-    found, state = run(model, 1, 2)
+    found, state = run(model, 1, 3)
     levels = state.contexts['size'].levels
-    batch = full.data_preprocessor([clip_of(1, 1)])['batches'][0]
+    batch = model.data_preprocessor([clip_of(1, 2)])['batches'][0]
     with torch.inference_mode():
-        feats = full.detector.feats(full.detector.encode(batch.images))
-        expected = full.detector.find(feats, batch.img_shapes, levels=levels).detections
-    count = int(expected.valid.sum())
-    assert torch.equal(found[1].boxes, expected.boxes[0, :count].clone())
-    assert set(expected.levels[0, :count].tolist()) <= set(levels)
+        feats = model.detector.feats(model.detector.encode(batch.images))
+        expected = model.detector.find(feats, batch.img_shapes, levels=levels).detections
+    assert 1 <= len(levels) < 3 and state.contexts['size'].partial == 2
+    assert torch.equal(found[2].boxes, expected.boxes[0, : int(expected.valid.sum())])
 
 
 @pytest.mark.parametrize('change', [BOTH, RELEASED], ids=['priors', 'released'])
@@ -211,13 +207,6 @@ def test_without_references_a_video_remembers_its_own_past_in_bounds(change):
     most = 301 if change is RELEASED else 140  # rows of a level; a bank has a spare one
     assert 0 < sizes[0] <= sizes[50] and max(sizes) <= most * len(location(state).keys)
     assert model.plan('causal', dict(frame_range=9)) is None
-
-
-def test_its_own_past_is_seen():
-    model = tiny_eovod()
-    found, _ = run(model, 1, 2, refs=())
-    plain = without_attention(model, 2)
-    assert same(found[:1], plain[:1]) and not same(found[1:], plain[1:])
 
 
 @pytest.mark.parametrize(
@@ -338,47 +327,10 @@ def test_a_sliding_window_is_refused():
     assert tiny_eovod(location_prior=None).plan('offline', window) is None
 
 
-YOLOX = dict(
-    type='YOLOX',
-    backbone=dict(type='CSPDarknet', deepen_factor=0.33, widen_factor=0.125),
-    neck=dict(type='YOLOXPAFPN', in_channels=[32, 64, 128], out_channels=32, num_csp_blocks=1),
-    bbox_head=dict(type='YOLOXHead', num_classes=3, in_channels=32, feat_channels=32),
-    train_cfg=dict(assigner=dict(type='SimOTAAssigner')),
-    test_cfg=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.65), max_per_img=20),
-)
-CENTERNET = dict(
-    type='CenterNet',
-    backbone=dict(type='ResNet', depth=18, base_channels=4, out_indices=(3,)),
-    neck=dict(type='CTResNetNeck', in_channels=32, channels=(8, 8, 8)),
-    bbox_head=dict(type='CenterNetHead', num_classes=3, in_channels=8, feat_channels=8),
-    train_cfg=dict(),
-    test_cfg=dict(score_thr=0.0, max_per_img=20),
-)
-
-
-@pytest.mark.parametrize(
-    ('detector', 'site'), [(YOLOX, 'neck'), (CENTERNET, 'backbone')], ids=['YOLOX', 'CenterNet']
-)
-def test_other_detectors_take_both_priors(detector, site):
-    cfg = dict(
-        detector=detector,
-        data_preprocessor=PREPROCESSOR,
-        location_prior=dict(NO_SPOILING, score_thr=0.00005),
-        aggregator=dict(num_heads=4, site=site),
-        **BOTH,
-    )
-    model = MODELS.build(dict(type='EOVOD', **cfg)).eval()
-    found, state = run(model, 1, 3)
-    assert len(found[2]) and location(state).valid.any()
-    model.train()
+@pytest.mark.parametrize('name', ['YOLOX with both', 'CenterNet'])
+def test_every_weight_of_other_detectors_gets_a_gradient(name):
+    model = tiny_eovod(**CASES[name][0]).train()
     clip = clip_of(1, 3, (2, 5), boxes=True)
     losses = model(**model.data_preprocessor([clip], training=True))
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in model.parameters())
-
-
-def test_lively_models_are_what_the_tests_need():
-    """Validated and other detections, on several levels."""
-    model = lively(tiny_eovod())
-    _, state = run(model.eval(), 1, 1)
-    assert 2 <= int(location(state).valid.sum()) <= 18

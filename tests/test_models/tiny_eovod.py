@@ -6,6 +6,7 @@ from alike import share_found
 from torch import nn
 
 import mmdet.models  # noqa: F401  (registers the models)
+from mmdet.models.dense_heads import CenterNetHead, FCOSHead, YOLOXHead
 from mmdet.models.vid import EOVOD
 from mmdet.registry import MODELS
 from mmdet.structures import Clip, Frame
@@ -24,6 +25,22 @@ DETECTOR = dict(
         nms_pre=50, score_thr=0.01, nms=dict(type='nms', iou_threshold=0.5), max_per_img=20
     ),
 )  # fmt: skip
+YOLOX = dict(
+    type='YOLOX',
+    backbone=dict(type='CSPDarknet', deepen_factor=0.33, widen_factor=0.125),
+    neck=dict(type='YOLOXPAFPN', in_channels=[32, 64, 128], out_channels=32, num_csp_blocks=1),
+    bbox_head=dict(type='YOLOXHead', num_classes=3, in_channels=32, feat_channels=32),
+    train_cfg=dict(assigner=dict(type='SimOTAAssigner')),
+    test_cfg=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.65), max_per_img=20),
+)
+CENTERNET = dict(
+    type='CenterNet',
+    backbone=dict(type='ResNet', depth=18, base_channels=4, out_indices=(3,)),
+    neck=dict(type='CTResNetNeck', in_channels=32, channels=(8, 8, 8)),
+    bbox_head=dict(type='CenterNetHead', num_classes=3, in_channels=8, feat_channels=8),
+    train_cfg=dict(),
+    test_cfg=dict(score_thr=0.0, max_per_img=20),
+)
 PREPROCESSOR = dict(type='ClipPreprocessor', pad_size_divisor=32)
 NO_SPOILING = dict(train_plain_prob=0.0, train_drop_prob=0.0, train_jitter=0.0, train_distractors=0)
 RELEASED = dict(
@@ -42,6 +59,16 @@ def lively(model: nn.Module, seed: int = 0) -> nn.Module:
         elif name.endswith('weight'):  # norms; some start at 0
             nn.init.normal_(p, 1.0, 0.1)
     head = getattr(model, 'detector', model).bbox_head
+    if isinstance(head, YOLOXHead):
+        for level in range(3):
+            nn.init.normal_(head.multi_level_conv_cls[level].bias, -0.5, 0.3)
+            nn.init.constant_(head.multi_level_conv_obj[level].bias, -0.3)
+            nn.init.constant_(head.multi_level_conv_reg[level].bias, 1.0)
+    elif isinstance(head, CenterNetHead):
+        nn.init.normal_(head.heatmap_head[-1].bias, -0.5, 0.3)
+        nn.init.constant_(head.wh_head[-1].bias, 6.0)
+    if not isinstance(head, FCOSHead):
+        return model
     nn.init.constant_(head.conv_reg.bias, 2.3)
     nn.init.normal_(head.conv_cls.bias, -2.1, 0.3)
     nn.init.constant_(head.conv_centerness.bias, 1.0)
@@ -59,7 +86,24 @@ def tiny_eovod(**change) -> EOVOD:
         memory=dict(num_keys=None),
         aggregator=dict(num_heads=4),
     )
-    return lively(MODELS.build({**cfg, **change})).eval()
+    torch.manual_seed(0)
+    model = lively(MODELS.build({**cfg, **change})).eval()
+    if isinstance(model.detector.bbox_head, YOLOXHead):
+        learn_statistics(model)
+    return model
+
+
+@torch.no_grad()
+def learn_statistics(model: EOVOD) -> None:
+    """Batch norms with the statistics of some frames, or outputs of a deep network explode."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    images = model.data_preprocessor([clip_of(1, 0, list(range(1, 12)))])['batches'][0].images
+    model.train()
+    feats = model.detector.feats(model.detector.encode(images))
+    model.detector.bbox_head(feats)
+    model.eval()
 
 
 def tiny_detector() -> nn.Module:

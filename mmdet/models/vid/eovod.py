@@ -19,7 +19,7 @@ from mmdet.models.base import BaseVideoDetector, VideoState
 from mmdet.models.batch import ClipBatch, ground_truth
 from mmdet.models.contexts.base import stack_keys
 from mmdet.models.contexts.cells import cells_in_boxes
-from mmdet.models.contexts.key_cells import Keys
+from mmdet.models.contexts.key_cells import BankedKeys, Keys
 from mmdet.models.contexts.location_prior import LocationPrior, PriorState, Validation
 from mmdet.models.contexts.size_prior import SizePrior, SizeState
 from mmdet.models.contexts.training_keys import keys_in_objects, random_keys
@@ -51,6 +51,9 @@ class EOVOD(BaseVideoDetector):
         aggregator: `num_heads`; `shared`: one for all levels; `site`, `levels`, `branches` of a
             `PriorSite`.
         ref_batch: references per pass at the start of a video.
+        legacy_reset: test as the released model does, for comparisons with it: a video goes on with
+            the bank of the one before it unless the number of its folder is a multiple of 1000.
+            Results then depend on the order of the videos and on the number of processes.
         data_preprocessor, init_cfg: as in every model.
     """
 
@@ -64,6 +67,7 @@ class EOVOD(BaseVideoDetector):
         memory: dict | None = None,
         aggregator: dict | None = None,
         ref_batch: int = 4,
+        legacy_reset: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -77,6 +81,12 @@ class EOVOD(BaseVideoDetector):
         self.size: SizePrior | None = None
         if size_prior is not None:
             self.size = parts.size_prior(size_prior, self.detector)
+        self.legacy_reset = legacy_reset
+        if legacy_reset and not isinstance(getattr(self.location, 'memory', None), BankedKeys):
+            raise ConfigError(
+                'legacy_reset=True carries a bank from video to video, and there is none: set '
+                'memory=dict(update=True) and a location_prior, or leave legacy_reset out.'
+            )
         self.register_load_state_dict_pre_hook(parts.rename_released)
 
     def _add_location_prior(self, location: dict, memory: dict, aggregator: dict) -> None:
@@ -149,9 +159,23 @@ class EOVOD(BaseVideoDetector):
             state.contexts[SIZE] = SizeState()
         return state
 
+    def carry_over(self, state: VideoState, before: VideoState | None, path: str) -> None:
+        """With `legacy_reset`: what a video that begins takes from the one that ended.
+
+        Args:
+            path: of its first frame.
+        """
+        if before is not None and not parts.resets_memory(path):
+            state.contexts[LOCATION].keys = before.contexts[LOCATION].keys
+
     def detect_batch(self, batch: ClipBatch, states: list[VideoState]) -> BatchDetections:
         """References first, where a video begins; backbones of all frames at once; then the frames
         of each video in their order, those of different videos together."""
+        if self.legacy_reset and len(set(map(id, states))) > 1:
+            raise ConfigError(
+                'legacy_reset=True takes one video after the other, and got frames of several at '
+                'once: set test_dataloader.batch_size=1.'
+            )
         for i, state in enumerate(states):
             if self.location is not None and not state.begun:
                 self._begin(batch, i, state.contexts[LOCATION])

@@ -1,5 +1,8 @@
 """From the config of EOVOD to its parts."""
 
+import re
+from pathlib import Path
+
 from torch import nn
 
 from mmdet.models.aggregators import SelsaAggregator
@@ -78,3 +81,13 @@ def rename_released(module: nn.Module, state: dict, prefix: str, *_) -> None:
     for name in [n for n in state if n.startswith(prefix + RELEASED_NAMES)]:
         level, rest = name.removeprefix(prefix + RELEASED_NAMES).split('.aggregator.')
         state[f'{prefix}aggregators.{level}.{rest}'] = state.pop(name)
+
+
+def resets_memory(path: str) -> bool:
+    """Whether the released model begins with an empty memory at this frame, the first of a video.
+
+    ImageNet VID cuts a video into snippets of consecutive numbers, the first of which is a multiple
+    of 1000. Folders without a number are videos of their own.
+    """
+    number = re.search(r'(\d+)$', Path(path).parent.name)
+    return number is None or int(number[1]) % 1000 == 0
