@@ -15,7 +15,6 @@ from mmengine.logging import print_log
 
 from mmdet.apis.common import check_amp
 from mmdet.apis.inference import init_detector
-from mmdet.apis.source_failures import SourceFailures
 from mmdet.apis.video_clips import ClipMaker, PreparedClip
 from mmdet.core.errors import VideoError
 from mmdet.engine.amp import amp_dtype
@@ -146,21 +145,34 @@ class VideoDetector:
         """
         counts = {'stride': 1, 'prefetch': 1, **options}
         _check_counts(batch=batch, stride=counts['stride'], prefetch=counts['prefetch'])
-        failures = SourceFailures(failed)
+        kept: list[str] = []
+
+        def fail(number: int, error: Exception) -> None:
+            if failed is not None:
+                failed(number, error)
+            else:
+                kept.append(f'source {number}: {error}')
+
         waiting = enumerate(sources)
         running: dict[int, VideoStream] = {}
         try:
             while True:
                 while len(running) < batch and (new := next(waiting, None)) is not None:
-                    with failures.noted(new[0]):
-                        running[new[0]] = self.stream(new[1], **options)
+                    number, source = new
+                    try:
+                        running[number] = self.stream(source, **options)
+                    except (VideoError, OSError) as error:
+                        fail(number, error)
                 if not running:
-                    failures.raise_kept()
-                    return
+                    break
                 taken = {}
                 for number, stream in running.items():
-                    with failures.noted(number):
-                        if (prepared := next(stream.clips, None)) is not None:
+                    try:
+                        prepared = next(stream.clips, None)
+                    except (VideoError, OSError) as error:
+                        fail(number, error)
+                    else:
+                        if prepared is not None:
                             taken[number] = prepared
                 for number in running.keys() - taken.keys():
                     running.pop(number).end()
@@ -168,25 +180,24 @@ class VideoDetector:
                 states = [running[number].state for number in taken]
                 found = self.model.step_batch(clips, states) if clips else []
                 for (number, prepared), detections in zip(taken.items(), found, strict=True):
-                    yield number, _result(prepared, _above(detections, self.score_thr))
+                    yield number, self.result(prepared, detections)
         finally:
             for stream in running.values():
                 stream.close()
+        if kept:
+            raise VideoError(f'{len(kept)} source(s) failed. {" ".join(kept)}')
 
-    def start(self, prepared: PreparedClip, state: 'VideoState') -> 'PendingResult':
-        """Begin with the key frame of a clip, without waiting for a GPU."""
-        return PendingResult(prepared, self.model.start([prepared.clip], [state]), self.score_thr)
-
-
-class PendingResult:
-    """A result that nobody has waited for yet."""
-
-    def __init__(self, prepared: PreparedClip, started: 'PendingResults', score_thr: float) -> None:
-        self.prepared, self.started, self.score_thr = prepared, started, score_thr
-
-    def get(self) -> FrameResult:
-        (detections,) = self.started.get()
-        return _result(self.prepared, _above(detections, self.score_thr))
+    def result(self, prepared: PreparedClip, detections: Detections) -> FrameResult:
+        """What is found on the key frame of a clip, from `score_thr` on."""
+        frame, kept = prepared.frame, detections.scores >= self.score_thr
+        above = Detections(
+            detections.boxes[kept],
+            detections.scores[kept],
+            detections.labels[kept],
+            detections.image_id,
+        )
+        image = cv2.cvtColor(frame.image, cv2.COLOR_BGR2RGB)
+        return FrameResult(frame.index, frame.timestamp_s, image, above)
 
 
 class VideoStream:
@@ -214,7 +225,7 @@ class VideoStream:
         # frames that the model begins with before the result of an earlier one is asked for; with a
         # live source that would be a delay
         self._ahead = 0 if source.live or not _on_gpu(detector.model) else 1
-        self._started: deque[PendingResult] = deque()
+        self._started: deque[tuple[PreparedClip, PendingResults]] = deque()
         self._finalizer = weakref.finalize(self, _release, clips, source)
 
     @property
@@ -241,11 +252,14 @@ class VideoStream:
             prepared = next(self.clips, None)
             if prepared is None:
                 break
-            self._started.append(self.detector.start(prepared, self.state))
+            pending = self.detector.model.start([prepared.clip], [self.state])
+            self._started.append((prepared, pending))
         if not self._started:
             self.end()
             raise StopIteration
-        return self._started.popleft().get()
+        prepared, pending = self._started.popleft()
+        (detections,) = pending.get()
+        return self.detector.result(prepared, detections)
 
     def end(self) -> None:
         """Close, and say what was damaged."""
@@ -277,22 +291,6 @@ def _release(clips: Prefetcher, source: FrameSource) -> None:
 
 def _on_gpu(model: torch.nn.Module) -> bool:
     return next(model.parameters()).is_cuda
-
-
-def _result(prepared: PreparedClip, detections: Detections) -> FrameResult:
-    frame = prepared.frame
-    image = cv2.cvtColor(frame.image, cv2.COLOR_BGR2RGB)
-    return FrameResult(frame.index, frame.timestamp_s, image, detections)
-
-
-def _above(detections: Detections, score_thr: float) -> Detections:
-    kept = detections.scores >= score_thr
-    return Detections(
-        detections.boxes[kept],
-        detections.scores[kept],
-        detections.labels[kept],
-        detections.image_id,
-    )
 
 
 def _numbered_classes(model: torch.nn.Module) -> tuple[str, ...]:

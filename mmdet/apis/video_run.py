@@ -92,7 +92,7 @@ def run_video(stream: VideoStream, outputs: Mapping[str, str], show: bool = Fals
         OSError: a file cannot be written.
     """
     files = ResultFiles(stream, outputs)
-    window = _Window(stream.source.name, stream.detector.classes) if show else None
+    window = _Window(stream) if show else None
     with stream, StopSignals() as signals:
         try:
             with files, _progress(stream.num_frames) as bar:
@@ -169,10 +169,11 @@ def _progress(total: int | None) -> FrameProgress:
 class _Window:
     """Shows frames with OpenCV."""
 
-    def __init__(self, title: str, classes: tuple[str, ...]) -> None:
-        self.title, self.classes = title, classes
+    def __init__(self, stream: VideoStream) -> None:
+        self.source, self.classes = stream.source, stream.detector.classes
+        self.title = self.source.name
         try:
-            cv2.namedWindow(title, cv2.WINDOW_NORMAL)
+            cv2.namedWindow(self.title, cv2.WINDOW_NORMAL)
         except cv2.error as error:
             raise VideoError(
                 'No window can be opened: there is no display, or this is the headless OpenCV '
@@ -182,5 +183,9 @@ class _Window:
 
     def show(self, result: FrameResult) -> bool:
         """False once the user wants to stop."""
-        cv2.imshow(self.title, drawn(result, self.classes))
+        image = drawn(result, self.classes)
+        if (aspect := self.source.pixel_aspect) != 1:  # windows have square pixels
+            sides = max(aspect, 1), max(1 / aspect, 1)
+            image = cv2.resize(image, None, fx=float(sides[0]), fy=float(sides[1]))
+        cv2.imshow(self.title, image)
         return cv2.waitKey(1) & 0xFF not in (ord('q'), 27)

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine import Config
 from tiny_streams import (
     SIZE,
     FakeCamera,
@@ -47,7 +46,7 @@ def folder(tmp_path_factory, frames) -> Path:
     return write_frames(tmp_path_factory.mktemp('video') / 'frames', frames)
 
 
-@pytest.fixture(scope='module', params=['faster_rcnn', 'selsa', 'mamba'])
+@pytest.fixture(scope='module', params=['faster_rcnn', 'selsa', 'mamba', 'tdvit'])
 def detector(request) -> VideoDetector:
     return tiny_detector(request.param)
 
@@ -108,11 +107,6 @@ def test_a_folder_gives_what_the_test_dataset_gives(detector, folder, tmp_path):
     results = list(detector.stream(folder))
     same(results, dataset_results(detector, folder, tmp_path))
     assert [r.detections.image_id for r in results] == list(range(1, LENGTH + 1))
-
-
-def test_so_does_a_sliding_window(folder, tmp_path):
-    detector = tiny_detector('selsa', **{'test_dataloader.dataset.ref_img_sampler': WINDOW})
-    same(detector.stream(folder), dataset_results(detector, folder, tmp_path))
 
 
 def test_a_video_file_gives_what_its_frames_give(detector, frames, tmp_path):
@@ -179,41 +173,37 @@ def test_causal_results_never_depend_on_later_frames(detector, frames, folder, t
     same(before[:cut], shorter)  # nor on how many will come
 
 
-@pytest.mark.parametrize('method', ['selsa', 'mamba'])
-def test_offline_results_do(method, frames, folder, tmp_path):
+@pytest.mark.parametrize(
+    ('method', 'past', 'future'),
+    [
+        ('faster_rcnn', False, False),
+        ('selsa', True, True),
+        ('mamba', True, True),
+        ('tdvit', True, False),
+    ],
+)
+def test_what_results_take_from_other_frames(method, past, future, frames, folder, tmp_path):
     """The counterpart of the test above: it would see a dependence."""
     detector = tiny_detector(method)
+    *_, before = detector.stream(rgb(frames[:6]))
+    *_, after = detector.stream(rgb([255 - frames[0], *frames[1:6]]))
+    assert differs(before.detections, after.detections) == past
     changed = [255 - f if i >= 13 else f for i, f in enumerate(frames)]
     other = write_frames(tmp_path / 'other', changed)
     first, second = (next(detector.stream(f)).detections for f in (folder, other))
-    assert differs(first, second)
+    assert differs(first, second) == future
 
 
-@pytest.mark.parametrize('method, uses_past', [('faster_rcnn', 0), ('selsa', 1), ('mamba', 1)])
-def test_what_causal_results_take_from_the_past(method, uses_past, frames):
-    detector = tiny_detector(method)
-    changed = [255 - frames[0], *frames[1:]]
-    *_, before = detector.stream(rgb(frames[:6]))
-    *_, after = detector.stream(rgb(changed[:6]))
-    assert differs(before.detections, after.detections) == uses_past
-
-
-@pytest.mark.parametrize('method', ['selsa', 'mamba', 'faster_rcnn'])
-def test_causal_testing_is_the_causal_mode(folder, tmp_path, method):
+def test_causal_testing_is_the_causal_mode(detector, folder, tmp_path):
     """--causal asks the model for its plan, and takes frames in their order."""
-    detector = tiny_detector(method)
     results = list(detector.stream(folder, causal=True))
-    cfg = detector.model.cfg
+    cfg = detector.model.cfg.copy()
     cfg.test_cfg = dict(type='VideoTestLoop')
     cfg.test_dataloader.dataset.shuffle_video_frames = True  # as MAMBA's
     look_back_only(cfg)
     assert cfg.test_cfg.causal and not cfg.test_dataloader.dataset.shuffle_video_frames
     same(results, dataset_results(detector, folder, tmp_path, mode='causal'))
-
-
-def test_causal_testing_needs_one_dataset():
-    cfg = Config(dict(model=dict(type='SELSA')))
-    cfg.test_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[]))
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[])
     with pytest.raises(ConfigError, match=r'--causal needs one dataset.*ConcatDataset'):
         look_back_only(cfg)
 
@@ -306,15 +296,6 @@ def test_many_videos_equal_one_by_one(detector, frames, tmp_path):
     assert numbers.index(2) > max(i for i, n in enumerate(numbers) if n == 0)
 
 
-def test_many_videos_take_options_and_end_with_the_iterator(tmp_path, folder):
-    detector = tiny_detector('mamba')
-    running = detector.stream_many([folder] * 3, batch=3, causal=True, prefetch=1)
-    assert next(running)[1].frame_index == 0
-    assert alive() == 3
-    running.close()
-    assert alive() == 0
-
-
 def breaks_off(length, error):
     """A source of arrays that fails after some frames."""
     for frame in scenes(length):
@@ -357,13 +338,6 @@ def test_an_error_of_the_program_is_not_taken_for_a_bad_source(detector):
     with pytest.raises(ZeroDivisionError):
         list(detector.stream_many([breaks_off(1, ZeroDivisionError())]))
     assert alive() == 0
-
-
-@pytest.mark.parametrize('options', [{'batch': 0}, {'stride': 0}, {'prefetch': 'x'}])
-def test_a_wrong_option_of_many_videos_is_refused_at_once(detector, folder, options):
-    (name,) = options
-    with pytest.raises(VideoError, match=f'^{name} must be'):
-        next(detector.stream_many([folder], **options))
 
 
 # ---- ends
@@ -425,8 +399,9 @@ def test_errors_say_what_to_do(tmp_path, folder, frames):
         list(detector.stream(tmp_path / 'bad'))
     with pytest.raises(VideoError, match='stride must be an integer of at least 1, not 0'):
         detector.stream(folder, stride=0)
-    with pytest.raises(VideoError, match='prefetch must be'):
-        detector.stream(folder, prefetch=0)
+    for name, value in {'batch': 0, 'stride': 0, 'prefetch': 'x'}.items():
+        with pytest.raises(VideoError, match=f'^{name} must be'):
+            next(detector.stream_many([folder], **{name: value}))
     with pytest.raises(ConfigError, match='fp16 needs a GPU'):
         VideoDetector(tiny_config('selsa'), device='cpu', amp='fp16')
     cfg = tiny_config('selsa')
@@ -474,10 +449,3 @@ def test_a_checkpoint_gives_weights_and_class_names(tmp_path, folder):
     assert loaded.classes == names
     assert not any('bn1' in name for name in loaded.model.state_dict())
     same(loaded.stream(folder), detector.stream(folder), atol=1e-5)
-
-
-def test_classes_without_names_are_numbered():
-    cfg = tiny_config('faster_rcnn')
-    cfg.test_dataloader.dataset.type = 'CocoVideoDataset'
-    assert VideoDetector(cfg, device='cpu').classes[:2] == ('class 0', 'class 1')
-    assert len(VideoDetector(cfg, device='cpu').classes) == 30

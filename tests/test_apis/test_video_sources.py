@@ -5,7 +5,6 @@ import threading
 from functools import partial
 
 import av
-import cv2
 import numpy as np
 import pytest
 from tiny_streams import (
@@ -15,7 +14,6 @@ from tiny_streams import (
     decode,
     scene,
     scenes,
-    set_display_matrix,
     write_frames,
     write_video,
 )
@@ -100,24 +98,6 @@ def test_times_start_at_zero_and_indices_keep_their_numbers_with_a_stride(tmp_pa
     assert [f.timestamp_s for f in frames] == pytest.approx([0, 0.16, 0.32], abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    'matrix, turn',
-    [
-        ((0, 1, -1, 0), cv2.ROTATE_90_CLOCKWISE),
-        ((0, -1, 1, 0), cv2.ROTATE_90_COUNTERCLOCKWISE),
-        ((-1, 0, 0, -1), cv2.ROTATE_180),
-    ],
-)
-def test_phone_videos_are_turned_upright(tmp_path, matrix, turn):
-    path = write_video(tmp_path / 'a.mp4', scenes(5))
-    plain = decode(path)
-    set_display_matrix(path, *matrix)
-    file = VideoFile(path)
-    for i, frame in enumerate(file.frames()):
-        assert np.array_equal(frame.image, cv2.rotate(plain[i], turn))
-    assert np.array_equal(file.read(2), cv2.rotate(plain[2], turn))
-
-
 def test_colours_follow_the_matrix_that_the_file_names(tmp_path):
     """VideoWriter marks BT.709; read as BT.601, green would be off by more than 20."""
     from mmdet.video.writer import VideoWriter
@@ -183,14 +163,10 @@ def test_a_folder_is_read_in_natural_order_and_other_files_are_left_out(tmp_path
         assert len(frames) == 12
         assert all(np.array_equal(f.image, scene(i)) for i, f in enumerate(frames))
         assert frames[11].timestamp_s == pytest.approx(1.1)
+    assert [f.index for f in open_source(folder / '0.png').frames()] == [0]
     source = open_source(folder)
     assert np.array_equal(source.read(10), scene(10)) and source.frame_name(10) == '10.png'
     assert source.count() == source.num_frames == 12
-
-
-def test_one_image_is_a_video_of_one_frame(tmp_path):
-    folder = write_frames(tmp_path / 'f', scenes(1))
-    assert [f.index for f in open_source(folder / '0.png').frames()] == [0]
 
 
 def test_a_damaged_image_is_left_out_and_named(tmp_path):

@@ -78,11 +78,16 @@ def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
 
 
 def tiny_config(method: str) -> Config:
-    """`faster_rcnn`, `selsa` or `mamba` of the sample configs, narrower, on frames of SIZE."""
-    cfg = Config.fromfile(CONFIGS / f'{method}_r18.py')
+    """A method of the sample configs, narrower, on frames of SIZE."""
+    swin = method == 'tdvit'
+    cfg = Config.fromfile(CONFIGS / f'{method}_{"tiny" if swin else "r18"}.py')
     detector = cfg.model.get('detector', cfg.model)
-    detector.backbone.update(base_channels=4, norm_eval=True)
-    detector.neck.in_channels = [32]
+    if swin:
+        detector.backbone.update(embed_dims=8, num_heads=(1, 2))
+        detector.neck.in_channels = [16]
+    else:
+        detector.backbone.update(base_channels=4, norm_eval=True)
+        detector.neck.in_channels = [32]
     detector.test_cfg.rpn.max_per_img = 20
     head = detector.roi_head.bbox_head
     head.fc_out_channels = 32
