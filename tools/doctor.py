@@ -3,25 +3,29 @@
 Needs the standard library only. Ends with status 0 when training and testing can work, else 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
 
+REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, REPO)  # this package may not be installed, or another one of its name may be
+from mmdet.programs.doctor.doctor import (  # noqa: E402
+    all_checks,
+    as_json,
+    print_table,
+    reasons,
+    run_here,
+    run_isolated,
+)
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--json', action='store_true', help='print JSON, for a bug report')
-    parser.add_argument('--from-check', type=int, help=argparse.SUPPRESS)  # called by itself
-    return parser.parse_args(argv)
+sys.path.remove(REPO)
 
 
 def main() -> None:
-    args = parse_args()
-    from diagnosis.isolation import run_here, run_isolated
-    from diagnosis.report import all_checks, as_json, faults, print_table
-
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--json', action='store_true', help='print JSON, for a bug report')
+    parser.add_argument('--from-check', type=int, help=argparse.SUPPRESS)  # called by itself
+    args = parser.parse_args()
     checks = all_checks()
     if args.from_check is not None:
         run_here(checks[args.from_check :])
@@ -32,7 +36,7 @@ def main() -> None:
         print(as_json(found))
     else:
         found = print_table(rows)
-    sys.exit(1 if faults(found) else 0)
+    sys.exit(1 if reasons(found) else 0)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""What a check finds. Nothing in this folder imports more than the standard library up front."""
+"""What a check is, and what it finds."""
 
 from __future__ import annotations
 
@@ -20,23 +20,16 @@ class Finding:
     value: str
     status: str = OK
     advice: str = ''
+    section: str = ''
 
 
 @dataclass
 class Check:
-    """`function` gives the rows of one `name`; it may raise, and may even end the process."""
+    """`function` gives the findings; it may raise, and may even end its process."""
 
     section: str
     name: str
     function: Callable[[], Iterable[Finding]]
-
-    def findings(self) -> Iterable[Finding]:
-        try:
-            yield from self.function()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # also SystemExit of a broken package
-            yield Finding(self.name, f'cannot be checked: {one_line(error)}', NOTE)
 
 
 def one_line(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""Can training and testing work here? Starts with nothing but the standard library."""
