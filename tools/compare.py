@@ -1,7 +1,6 @@
 """Train and test several configs with several seeds: python tools/compare.py CONFIG ... [flags]."""
 
 import argparse
-import sys
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,13 +34,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from mmdet.apis.common import plain_errors
-    from mmdet.programs.compare import RunError, compare
+    from mmdet.programs.compare import compare
 
     with plain_errors():
-        try:
-            compare(args.configs, args.seeds, args.out, args.start_from, args.frame_list, args.jobs)
-        except RunError as error:
-            sys.exit(f'error: {error}')
+        compare(args.configs, args.seeds, args.out, args.start_from, args.frame_list, args.jobs)
 
 
 if __name__ == '__main__':

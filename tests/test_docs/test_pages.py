@@ -152,7 +152,7 @@ def test_every_message_that_is_explained_is_in_the_code(page):
 
 
 def test_the_quickstart_shows_the_commands_it_runs():
-    text = text_of('tools/quickstart.py')
+    text = text_of('mmdet/programs/quickstart.py')
     shown = text_of('README.md').split('## See it work')[1].split('\n## ')[0]
     tools = set(re.findall(r'python (tools/[\w/]+\.py)', shown))
     assert len(tools) == 5

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmdet.datasets.transforms import LoadFrames, PackClip, Resize
 from mmdet.models.base import BaseVideoDetector
-from mmdet.programs.mega_weights import from_mega
+from mmdet.programs.model_converters.mega import from_mega
 from mmdet.registry import MODELS
 from mmdet.structures import Clip, Detections, Frame
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmdet.models.aggregators import MegaAggregator, RDNAggregator
 from mmdet.models.aggregators.relation import Relation
 from mmdet.plans import make_clip
-from mmdet.programs.mega_weights import from_mega
+from mmdet.programs.model_converters.mega import from_mega
 from mmdet.registry import MODELS
 from mmdet.structures import Clip
 

@@ -31,7 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from mmdet.apis.common import plain_errors
-    from mmdet.programs.convert_checkpoint import convert_checkpoint
+    from mmdet.programs.model_converters import convert_checkpoint
 
     with plain_errors():
         converted = convert_checkpoint(

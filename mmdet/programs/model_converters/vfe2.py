@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmdet.core.errors import CheckpointError
-from mmdet.programs.renaming import Converted, Rule, rename
+from mmdet.programs.model_converters.renaming import Converted, Rule, rename
 
 TITLE = 'model of vfe.pytorch 2.x'
 # Parts of single-frame models, the single-frame model in a video model, and what that adds.

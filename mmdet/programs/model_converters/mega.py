@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmdet.core.errors import CheckpointError
 from mmdet.models.task_modules import AnchorGenerator
-from mmdet.programs.renaming import Converted, Rule, rename
+from mmdet.programs.model_converters.renaming import Converted, Rule, rename
 
 EXTRACTOR = 'roi_heads.box.feature_extractor.'
 HEAD = 'roi_head.bbox_head.'

@@ -22,11 +22,11 @@ from pathlib import Path
 
 from mmengine import Config
 
-from mmdet.core.errors import ConfigError
+from mmdet.core.errors import ConfigError, VFEError
 from mmdet.core.fileio import atomic_write
-from mmdet.programs import provenance
+from mmdet.programs.compare import provenance
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+TOOLS = Path(__file__).resolve().parents[3] / 'tools'
 COLUMNS = {
     'AP50': 'vid/AP50',
     'fast': 'vid/AP50_fast',
@@ -35,7 +35,7 @@ COLUMNS = {
 }
 
 
-class RunError(Exception):
+class RunError(VFEError):
     """A training or a test of a comparison failed; names its log."""
 
 

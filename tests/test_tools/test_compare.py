@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mmdet.core.errors import ConfigError
-from mmdet.programs import compare as module
-from mmdet.programs.compare import RunError, compare
+from mmdet.programs.compare import runs as module
+from mmdet.programs.compare.runs import RunError, compare
 
 BASE, ONE, TWO = 'base_model.py', 'one.py', 'two.py'
 AP = {('base_model', 0): 0.5, ('base_model', 7): 0.6, ('one', 0): 0.61, ('one', 7): 0.72}
@@ -160,7 +160,7 @@ def test_a_run_made_from_something_else_is_done_again(
     root = tmp_path / 'checkout'
     (root / 'mmdet/b').mkdir(parents=True)
     (root / 'mmdet/a.py').write_text('x = 1')
-    monkeypatch.setattr('mmdet.programs.provenance.ROOT', root)
+    monkeypatch.setattr('mmdet.programs.compare.provenance.ROOT', root)
     Path(ONE).write_text('train_cfg = dict(max_epochs=2)\n' + DATA)
     Path('mine.py').write_text('y = 0')
     Path('data.json').write_text('{}')
@@ -180,7 +180,7 @@ def test_a_run_made_from_something_else_is_done_again(
 
 def test_another_pytorch_and_an_unknown_origin(tools, monkeypatch, capsys):
     compare([ONE], [0], 'out')
-    monkeypatch.setattr('mmdet.programs.provenance.torch.__version__', '9.9')
+    monkeypatch.setattr('mmdet.programs.compare.provenance.torch.__version__', '9.9')
     compare([ONE], [0], 'out')
     assert ', now 9.9)' in capsys.readouterr().out
     Path('out/one/seed_0/provenance.json').unlink()

@@ -13,9 +13,9 @@ from torch import Tensor
 from mmdet.core.checkpoint_file import load_checkpoint_file, state_dict_of
 from mmdet.core.errors import CheckpointError
 from mmdet.engine.checkpoint import save_checkpoint
-from mmdet.programs.mega_weights import from_mega, to_mega
-from mmdet.programs.renaming import Converted
-from mmdet.programs.vfe2_weights import from_vfe2, to_vfe2
+from mmdet.programs.model_converters.mega import from_mega, to_mega
+from mmdet.programs.model_converters.renaming import Converted
+from mmdet.programs.model_converters.vfe2 import from_vfe2, to_vfe2
 from mmdet.registry import closest
 
 Conversion = Callable[[Mapping[str, Tensor]], Converted]

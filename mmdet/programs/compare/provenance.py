@@ -18,7 +18,7 @@ from mmengine import Config
 from mmdet.core.fileio import atomic_write
 from mmdet.engine.config_diff import differences
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CODE = ('mmdet/**/*.py', 'tools/train.py', 'tools/test.py', 'tools/eval.py')
 FILE = 'provenance.json'
 NAMED = 3  # changes that a message lists of each kind
