@@ -95,7 +95,8 @@ def test_the_config_written_by_hand_is_legal(tmp_path):
     dataset = config.train_dataloader.dataset
     assert dataset.type == 'CocoVideoDataset' and dataset.ann_file == 'data/mine/train.json'
     assert [step.type for step in dataset.pipeline][:2] == ['LoadFrames', 'LoadAnnotations']
-    assert config.test_evaluator.ann_file == config.test_dataloader.dataset.ann_file
+    assert config.test_dataloader.dataset.ann_file == 'data/mine/val.json'
+    assert 'ann_file' not in config.test_evaluator
 
 
 def test_every_field_is_in_the_table():
