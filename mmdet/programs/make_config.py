@@ -16,6 +16,37 @@ from mmdet.engine.config_check import check_config, class_counts
 from mmdet.engine.config_load import load_config
 
 WIDTH = 100  # columns
+TEMPLATE = """\
+# {count} classes of {ann_train}, on the model and schedule of the base.
+# Written by tools/make_config.py; change what you like.
+_base_ = {base!r}
+
+{classes}
+
+model = _base_.model
+{class_counts}
+
+train_set = {train_set}  # pipeline and references as in the base
+train_set.update(
+    type='CocoVideoDataset',
+    classes=classes,
+    ann_file={ann_train!r},
+    img_prefix={img_root!r},
+)
+train_dataloader = dict(dataset=dict(_delete_=True, **train_set))
+val_dataloader = dict(
+    dataset=dict(
+        type='CocoVideoDataset',
+        classes=classes,
+        ann_file={ann_val!r},
+        img_prefix={img_root_val!r},
+    )
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(ann_file={ann_val!r})
+test_evaluator = val_evaluator
+"""
 
 
 @dataclass
@@ -58,17 +89,16 @@ def make_config(base: Path, data: OwnData, out: Path, overwrite: bool = False) -
     try:
         _check(out, data, classes)
     except ConfigError:
-        _restore(out, before)
+        out.unlink()
+        if before is not None:
+            with atomic_write(out) as file:
+                file.write(before)
         raise
     return classes
 
 
 def common_classes(ann_train: Path, ann_val: Path) -> list[str]:
-    """Category names of the training file in its order; the other file must have the same ones.
-
-    Raises:
-        ConfigError: names what is missing on either side.
-    """
+    """Category names of the training file in its order; the other file must have the same ones."""
     train, val = (_categories(path) for path in (ann_train, ann_val))
     differences = [
         f'{path} has no {", ".join(map(repr, missing))}'
@@ -97,50 +127,27 @@ def config_text(cfg: Config, base: str, data: OwnData, classes: list[str]) -> st
     counts = [path for path, _ in class_counts(cfg.get('model'), ('model',))]
     if not counts:
         raise ConfigError(f'{cfg.filename}: its model has no num_classes to set.')
-    train_set = _video_set(cfg)
-    root_val = data.img_root_val or data.img_root
-    lines = [
-        f'# {len(classes)} classes of {data.ann_train}, on the model and schedule of the base.',
-        '# Written by tools/make_config.py; change what you like.',
-        f'_base_ = {base!r}',
-        '',
-        _tuple('classes', classes),
-        '',
-        'model = _base_.model',
-        *(f'{_access(path)} = {len(classes)}' for path in counts),
-        '',
-        f'train_set = {_access(train_set)}  # pipeline and references as in the base',
-        'train_set.update(',
-        "    type='CocoVideoDataset',",
-        '    classes=classes,',
-        f'    ann_file={str(data.ann_train)!r},',
-        f'    img_prefix={str(data.img_root)!r},',
-        ')',
-        'train_dataloader = dict(dataset=dict(_delete_=True, **train_set))',
-        'val_dataloader = dict(',
-        '    dataset=dict(',
-        "        type='CocoVideoDataset',",
-        '        classes=classes,',
-        f'        ann_file={str(data.ann_val)!r},',
-        f'        img_prefix={str(root_val)!r},',
-        '    )',
-        ')',
-        'test_dataloader = val_dataloader',
-        '',
-        f'val_evaluator = dict(ann_file={str(data.ann_val)!r})',
-        'test_evaluator = val_evaluator',
-    ]
+    names = f'classes = {tuple(classes)!r}'
+    if len(names) > WIDTH:
+        names = '\n'.join(['classes = (', *(f'    {name!r},' for name in classes), ')'])
+    text = TEMPLATE.format(
+        count=len(classes),
+        ann_train=str(data.ann_train),
+        ann_val=str(data.ann_val),
+        img_root=str(data.img_root),
+        img_root_val=str(data.img_root_val or data.img_root),
+        base=base,
+        classes=names,
+        class_counts='\n'.join(f'{_access(path)} = {len(classes)}' for path in counts),
+        train_set=_access(_video_set(cfg)),
+    )
     if cfg.get('expected') is not None:
-        lines += ['', 'expected = None  # the result of the base is that of its own data']
-    return '\n'.join(lines) + '\n'
+        text += '\nexpected = None  # the result of the base is that of its own data\n'
+    return text
 
 
 def _video_set(cfg: Config) -> tuple[str, ...]:
-    """Where the base has its training set of videos.
-
-    Raises:
-        ConfigError: nowhere.
-    """
+    """Where the base has its training set of videos."""
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if not isinstance(cfg.get(name), Mapping) or 'dataset' not in cfg[name]:
             raise ConfigError(
@@ -163,13 +170,6 @@ def _access(path: tuple[str, ...]) -> str:
     return first + ''.join(f'[{part}]' if part.isdigit() else f'.{part}' for part in rest)
 
 
-def _tuple(name: str, values: list[str]) -> str:
-    short = f'{name} = {tuple(values)!r}'
-    if len(short) <= WIDTH:
-        return short
-    return '\n'.join([f'{name} = (', *(f'    {value!r},' for value in values), ')'])
-
-
 def _check(out: Path, data: OwnData, classes: list[str]) -> None:
     """Read the config as training will, and compare it with what was asked for."""
     cfg = load_config(out)
@@ -190,11 +190,3 @@ def _check(out: Path, data: OwnData, classes: list[str]) -> None:
                 f'The base does not take the change of {place}: it stays {found!r} instead of '
                 f'{expected!r}. Choose another base.'
             )
-
-
-def _restore(out: Path, before: str | None) -> None:
-    if before is None:
-        out.unlink()
-    else:
-        with atomic_write(out) as file:
-            file.write(before)

@@ -1,8 +1,8 @@
-"""Pictures of what a config feeds to its model."""
+"""Clips or a whole video of a config, drawn to a file: what tools/browse_dataset.py runs."""
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ from mmdet.apis.common import checked_config
 from mmdet.core.errors import ConfigError
 from mmdet.core.progress import FrameProgress
 from mmdet.datasets import CocoVideoDataset
-from mmdet.programs.clip_sheet import ShownClip, clip_sheet, video_picture
+from mmdet.programs.browse.clip_sheet import ShownClip, clip_sheet, video_picture
 from mmdet.registry import DATASETS
 from mmdet.structures import Clip
 from mmdet.video.writer import VideoWriter
 from mmdet.visualization.contact_sheet import PICTURE_ENDINGS, write_picture
 
-SPLITS = ('train', 'val', 'test')
 LOAD_ANNOTATIONS = dict(type='LoadAnnotations')
 
 
@@ -61,9 +60,16 @@ def browse_dataset(
     path = _out_path(out, cfg, split)
     clips = SplitClips(cfg, split, raw, seed)
     if path.suffix.lower() == '.mp4':
-        _write_video(clips, video, path, fps)
+        number, frames = clips.video(video)
+        with FrameProgress(number, 'Drawing') as progress, VideoWriter(path, fps) as writer:
+            for shown in frames:
+                writer.write(video_picture(shown, clips.dataset.classes))
+                progress.advance(1)
     else:
-        _write_page(clips, num, video, path)
+        console = Console()
+        bar = dict(console=console, transient=True, disable=not console.is_terminal)
+        chosen = [clips.load(key) for key in track(clips.keys(num, video), 'Loading clips', **bar)]
+        write_picture(path, clip_sheet(chosen, clips.dataset.classes, clips.title))
     return path
 
 
@@ -71,26 +77,10 @@ def _out_path(out: str | os.PathLike | None, cfg: Config, split: str) -> Path:
     path = Path(out or cfg.work_dir)
     if path.is_dir() or not path.suffix:
         return path / f'browse_{Path(cfg.filename or "config").stem}_{split}.png'
-    if path.suffix.lower() not in (*PICTURE_ENDINGS, '.mp4'):
-        legal = ', '.join((*PICTURE_ENDINGS, '.mp4'))
-        raise ConfigError(f'--out is a folder or ends in one of {legal}, not {out}.')
+    legal = (*PICTURE_ENDINGS, '.mp4')
+    if path.suffix.lower() not in legal:
+        raise ConfigError(f'--out is a folder or ends in one of {", ".join(legal)}, not {out}.')
     return path
-
-
-def _write_page(clips: 'SplitClips', num: int, video: str | None, path: Path) -> None:
-    console = Console()
-    keys = clips.keys(num, video)
-    bar = dict(console=console, transient=True, disable=not console.is_terminal)
-    chosen = [clips.load(key) for key in track(keys, 'Loading clips', **bar)]
-    write_picture(path, clip_sheet(chosen, clips.dataset.classes, clips.title))
-
-
-def _write_video(clips: 'SplitClips', video: str | None, path: Path, fps: float) -> None:
-    number, frames = clips.video(video)
-    with FrameProgress(number, 'Drawing') as progress, VideoWriter(path, fps) as writer:
-        for shown in frames:
-            writer.write(video_picture(shown, clips.dataset.classes))
-            progress.advance(1)
 
 
 class SplitClips:
@@ -101,9 +91,6 @@ class SplitClips:
         split: which data loader.
         raw: leave out all transforms but loading.
         seed: see `browse_dataset`.
-
-    Raises:
-        ConfigError: there is no such data loader, or its dataset cannot be built.
     """
 
     def __init__(self, cfg: Config, split: str, raw: bool = False, seed: int = 0) -> None:
@@ -126,17 +113,20 @@ class SplitClips:
         Training: the first ones of the first epoch, as `tools/train.py --seed` of the same seed
         gets them in one process. Testing: spread evenly, from the first frame on.
         """
-        wanted = set(range(len(self.dataset)))
+        wanted = list(range(len(self.dataset)))
         if video is not None:
-            part, position = self._find_video(video)
-            wanted = {i for i in wanted if self._is_in(i, part, position)}
+            owner, position = self._find_video(video)
+            located = ((i, *self._locate(i)) for i in wanted)
+            inside = ((i, local) for i, part, local in located if part is owner)
+            video_of = owner.index.image_video
+            wanted = [i for i, local in inside if video_of[owner.positions[local]] == position]
             if not wanted:
                 raise ConfigError(f'No frame of the video {video!r} is a sample of this split.')
         if not all(part.test_mode for part in self.parts):
-            return [key for key in self._training_keys() if key[0] in wanted][:num]
-        order = sorted(wanted)
-        spread = np.unique(np.linspace(0, len(order) - 1, min(num, len(order))).round().astype(int))
-        return [(order[i], order[i]) for i in spread]
+            chosen = set(wanted)
+            return [key for key in self._training_keys() if key[0] in chosen][:num]
+        spread = np.linspace(0, len(wanted) - 1, min(num, len(wanted))).round().astype(int)
+        return [(wanted[i], wanted[i]) for i in np.unique(spread)]
 
     def _training_keys(self) -> Iterator[tuple[int, int]]:
         from mmdet.engine.data_loading import build_loader
@@ -169,10 +159,6 @@ class SplitClips:
         locate = getattr(self.dataset, 'locate', None)
         return (self.dataset, index) if locate is None else locate(index)
 
-    def _is_in(self, index: int, part: CocoVideoDataset, video: int) -> bool:
-        owner, local = self._locate(index)
-        return owner is part and part.index.image_video[part.positions[local]] == video
-
     def _find_video(self, name: str | None) -> tuple[CocoVideoDataset, int]:
         """The video of this name, of which it is the end, or the first one."""
         with_videos = [part for part in self.parts if part.load_as_video]
@@ -182,26 +168,18 @@ class SplitClips:
             return with_videos[0], 0
         videos = [(part, v) for part in with_videos for v in part.index.videos()]
         names = [part.index.video_name(v) for part, v in videos]
-        found = _matching(names, name)
+        exact = [i for i, full in enumerate(names) if full == name]
+        parts = [i for i, full in enumerate(names) if full.endswith(f'/{name}')]
+        found = exact or parts or [i for i, full in enumerate(names) if full.endswith(name)]
         if len(found) == 1:
             return videos[found[0]]
+        others = [names[i] for i in found] or names
+        near = get_close_matches(name, others, n=3, cutoff=0.5)
         raise ConfigError(
             f'{"Several videos are" if found else "No video is"} called {name!r}. '
-            f'{_some_of([names[i] for i in found] or names, name)}'
+            f'{"The closest" if near else "The first"} of {len(others)} names: '
+            f'{", ".join(near or others[:3])}.'
         )
-
-
-def _matching(names: Sequence[str], name: str) -> list[int]:
-    """Where the name is; else where a path ends with it; else where any text does."""
-    exact = [i for i, full in enumerate(names) if full == name]
-    parts = [i for i, full in enumerate(names) if full.endswith(f'/{name}')]
-    return exact or parts or [i for i, full in enumerate(names) if full.endswith(name)]
-
-
-def _some_of(names: Sequence[str], name: str) -> str:
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
-    shown = ', '.join(near or names[:3])
-    return f'{"The closest" if near else "The first"} of {len(names)} names: {shown}.'
 
 
 def _shown(clip: Clip, part: CocoVideoDataset) -> ShownClip:
