@@ -30,6 +30,8 @@ PARAMETERS = {
     'fcos_r101_fpn': 51_172_200,
     'mamba_r101_dc5': 89_620_755,
     'selsa_r101_dc5': 89_620_755,
+    'stpn_selsa_swinb_adam': 112_836_958,
+    'stpn_selsa_swint_adam': 53_403_424,
     'stpn_swint_adam': 45_006_624,
     'swin_t': 44_895_072,
     'tdvit_b_joint': 104_242_270,

@@ -37,10 +37,6 @@ class VideoState:
     begun: bool = False  # its references were taken
     contexts: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    @property
-    def is_new(self) -> bool:
-        return self.frames_seen == 0
-
     def admit(self, clip: Clip, fixed_size: bool) -> None:
         """Check that `clip` may follow what the state has seen.
 

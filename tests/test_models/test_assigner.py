@@ -55,22 +55,6 @@ def test_a_batch_equals_its_images_one_by_one(settings, shared):
         assert (assigned[~valid[i]] == -1).all()
 
 
-def test_low_quality_match_takes_a_box_from_its_best_ground_truth():
-    candidates = box_rows([0, 0, 10, 10], [50, 50, 60, 60])
-    gts = box_rows([0, 0, 10, 9], [0, 0, 10, 4])  # IoU .9 and .4 with the first candidate
-    assert assign(MaxIoUAssigner(**RPN), candidates, gts) == [2, 0]
-    assert assign(MaxIoUAssigner(**RPN, match_low_quality=False), candidates, gts) == [1, 0]
-    strict = MaxIoUAssigner(pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.41)
-    assert assign(strict, candidates, gts) == [1, 0]
-
-
-def test_all_boxes_that_tie_for_the_best_are_taken_and_later_ground_truths_win():
-    candidates = box_rows([0, 0, 10, 4], [0, 6, 10, 10], [0, 0, 10, 3])  # IoU .4, .4, .3
-    gt = box_rows([0, 0, 10, 10])
-    assert assign(MaxIoUAssigner(**RPN), candidates, gt) == [1, 1, -1]
-    assert assign(MaxIoUAssigner(**RPN), candidates, gt.repeat(2, 1)) == [2, 2, -1]
-
-
 @pytest.mark.parametrize(('height', 'expected'), [(7.0, 1), (6.99, -1), (3.0, -1), (2.99, 0)])
 def test_thresholds_belong_to_the_upper_side(height, expected):
     assigner = MaxIoUAssigner(**RPN, match_low_quality=False)

@@ -54,13 +54,6 @@ def test_padding_can_have_a_colour_and_make_a_square():
     assert torch.equal(batch.images[..., :33, :60], plain.images[..., :33, :60])
 
 
-def test_colour_order_can_stay():
-    clip = random_clip((16, 16))
-    (batch,) = batches_of(clip, bgr_to_rgb=False)
-    blue = (clip.images[0, :, :, 0].float() - MEAN[0]) / STD[0]
-    torch.testing.assert_close(batch.images[0, 0], blue)
-
-
 def test_frames_find_their_images_among_those_of_all_clips():
     """Also where an image serves several frames, and where sizes differ before padding."""
     sizes = [(90, 120), (90, 120), (95, 127), (90, 120)]
@@ -79,12 +72,6 @@ def test_frames_find_their_images_among_those_of_all_clips():
             expected = with_opencv(clip.images[rows[i][place]].numpy(), (96, 128))
             np.testing.assert_allclose(image.numpy(), expected, atol=1e-6, rtol=1e-6)
         assert batch.take(batch.img_shapes, found).tolist() == [[*sizes[i]]] * len(rows[i])
-
-
-def test_all_images_in_their_order_are_taken_without_a_copy():
-    (batch,) = batches_of(clip_of_images(3, (16, 16), [0, 1, 2]))
-    assert batch.take(batch.images, [0, 1, 2]) is batch.images
-    assert batch.take(batch.images, [0, 1]) is not batch.images
 
 
 def test_clips_are_never_padded_to_each_other():
@@ -116,7 +103,3 @@ def test_layout_and_type_of_a_prepared_model(channels_last):
     layout = torch.channels_last if channels_last else torch.contiguous_format
     assert batch.images.is_contiguous(memory_format=layout)
     assert batch.img_shapes.dtype == torch.float32
-
-
-def test_no_weights():
-    assert ClipPreprocessor().state_dict() == {}

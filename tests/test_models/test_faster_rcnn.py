@@ -29,38 +29,18 @@ def total(values: dict[str, torch.Tensor]) -> torch.Tensor:
     return sum(value for name, value in values.items() if 'loss' in name)
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_names_of_weights_are_those_of_1x(kind):
-    names = set(tiny_detector(kind).state_dict())
-    assert {name.split('.')[0] for name in names} == {'backbone', 'neck', 'rpn_head', 'roi_head'}
-    neck = {'dc5': 'neck.convs.0.conv.bias', 'fpn': 'neck.fpn_convs.3.conv.weight'}[kind]
-    assert names >= {
-        neck,
-        'backbone.layer4.1.bn2.running_var',
-        'rpn_head.rpn_conv.weight',
-        'rpn_head.rpn_cls.weight',
-        'rpn_head.rpn_reg.bias',
-        'roi_head.bbox_head.shared_fcs.1.weight',
-        'roi_head.bbox_head.fc_cls.weight',
-        'roi_head.bbox_head.fc_reg.bias',
-    }
-
-
-REGISTERED = {
-    MODELS: 'FasterRCNN ResNet ChannelMapper FPN RPNHead StandardRoIHead Shared2FCBBoxHead '
-    'SingleRoIExtractor CrossEntropyLoss SmoothL1Loss ClipPreprocessor',
-    TASK_UTILS: 'AnchorGenerator DeltaXYWHBBoxCoder MaxIoUAssigner RandomSampler',
-}
-
-
-@pytest.mark.parametrize(
-    ('registry', 'name'), [(r, n) for r, names in REGISTERED.items() for n in names.split()]
+CONTRACT = (
+    'FasterRCNN SELSA MAMBA STPN ResNet SwinTransformer STPNSwinTransformer ChannelMapper FPN '
+    'RPNHead StandardRoIHead SelsaRoIHead MambaRoIHead Shared2FCBBoxHead SelsaBBoxHead '
+    'MambaBBoxHead SelsaAggregator MambaAggregator SingleRoIExtractor CrossEntropyLoss '
+    'SmoothL1Loss AnchorGenerator DeltaXYWHBBoxCoder MaxIoUAssigner RandomSampler'
 )
-def test_registered_names_are_those_of_1x(registry, name):
-    assert registry.get(name).__name__ == name
 
 
-def test_an_unknown_name_lists_the_closest():
+def test_registered_names_are_those_of_1x():
+    for name in CONTRACT.split():
+        found = MODELS.get(name) if name in MODELS.module_dict else TASK_UTILS.get(name)
+        assert found.__name__ == name
     with pytest.raises(KeyError, match=r"Unknown model 'FasterRCN'.*Did you mean 'FasterRCNN'"):
         MODELS.build(dict(type='FasterRCN'))
 
@@ -114,22 +94,6 @@ def test_a_step_of_the_optimizer_moves_what_is_not_frozen():
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_overfitting_one_image_lowers_the_loss(kind):
-    model = tiny_detector(kind, unlimited=True)
-    clip = random_clip(num_boxes=2)
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.02)
-    history = []
-    for _ in range(12):
-        loss = total(losses(model, clip))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 35)
-        optimizer.step()
-        history.append(loss.item())
-    assert history[-1] < 0.7 * history[0]
-
-
-@pytest.mark.parametrize('kind', KINDS)
 def test_detections(kind):
     model = tiny_detector(kind)
     clip = random_clip((96, 128), image_id=17, scale_factor=(0.5, 0.25), video_id=3)
@@ -160,19 +124,6 @@ def test_frames_of_several_videos_together_equal_one_by_one(kind):
         assert len(found) == len(alone) and matched(alone, found) > 0.9
 
 
-def test_init_weights_loads_the_backbone_and_leaves_the_rest(tmp_path):
-    path, source = tmp_path / 'backbone.pth', tiny_detector('dc5', seed=1)
-    torch.save(source.backbone.state_dict(), path)
-    init_cfg = dict(type='Pretrained', checkpoint=str(path))
-    model = tiny_detector('dc5', seed=2, options={'backbone.init_cfg': init_cfg})
-    head = model.rpn_head.rpn_conv.weight.clone()
-    assert not torch.equal(model.backbone.conv1.weight, source.backbone.conv1.weight)
-    model.init_weights()
-    loaded, expected = model.backbone.state_dict(), source.backbone.state_dict()
-    assert all(torch.equal(value, expected[name]) for name, value in loaded.items())
-    assert torch.equal(model.rpn_head.rpn_conv.weight, head)
-
-
 def test_a_model_for_testing_needs_no_training_settings():
     model = MODELS.build({**tiny_config('dc5'), 'train_cfg': None}).eval()
     assert len(model.step(random_clip(), model.init_state())[0]) > 0
@@ -197,6 +148,10 @@ def test_bfloat16_autocast_keeps_losses_and_boxes_in_float32():
         ({'train_cfg.rpn_proposals': {}}, "`train_cfg` has no key 'rpn_proposals'.*'rpn_proposal'"),
         ({'test_cfg.rpn.nms_thr': 0.7}, "`test_cfg.rpn` has no key 'nms_thr'"),
         ({'test_cfg.rcnn.score_th': 0.1}, "`test_cfg.rcnn` has no key 'score_th'.*'score_thr'"),
+        (
+            {'test_cfg.rpn': dict(_delete_=True, nms_pre=9)},
+            "`test_cfg.rpn` lacks the key 'max_per_img'",
+        ),
         ({'train_cfg.rcnn.sampler.nums': 1}, "RandomSampler does not take the config key 'nums'"),
         ({'backbone.deph': 18}, "ResNet does not take the config key 'deph'.*'depth'"),
         ({'train_cfg.rpn.pos_weight': 5}, '`train_cfg.rpn.pos_weight` is 5: only -1'),

@@ -5,9 +5,9 @@ import copy
 import alike
 import pytest
 import torch
-from tiny_video_models import adaptive_clips, run, tiny_model, training_clips
+from tiny_video_models import adaptive_clips, methods, run, tiny_model, training_clips
 
-METHODS = ['selsa', 'mamba', 'pixel', 'both', 'stpn', 'stpn_selsa', 'tdvit', 'selsa_on_tdvit']
+METHODS = methods()
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 pytestmark = [

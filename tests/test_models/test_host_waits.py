@@ -64,13 +64,3 @@ def test_losses(kind):
         losses = model.loss(batch)
     assert not +counter.waits
     assert all(torch.isfinite(value) for value in losses.values())
-
-
-def test_the_waits_on_a_cpu_are_those_of_the_operator():
-    """What the stand-in replaces does wait: the counter would see it."""
-    model = tiny_detector('dc5')
-    with torch.inference_mode():
-        (batch,) = model.data_preprocessor([random_clip()])['batches']
-        with CountHostWaits() as counter:
-            model.detect_images(batch.images, batch.img_shapes)
-    assert counter.waits['nonzero'] == 2  # proposals, detections

@@ -33,13 +33,8 @@ def registered(monkeypatch):
     monkeypatch.setattr(MODELS, '_module_dict', MODELS._module_dict | own)
 
 
-def refused(cfg, *words):
-    with pytest.raises(ConfigError) as caught:
-        MODELS.build(cfg)
-    text = str(caught.value)
-    assert text.endswith('.') and text.count('. ') == 0, f'more than a sentence: {text}'
-    for word in words:
-        assert word in text
+def another_kind(cfg):
+    cfg.detector = dict(type='ChannelMapper', in_channels=[8], out_channels=8)
 
 
 def plain_head(cfg):
@@ -48,67 +43,76 @@ def plain_head(cfg):
     head = cfg.detector.roi_head.bbox_head
     head.type = 'Shared2FCBBoxHead'
     head.pop('aggregator'), head.pop('topk', None)
-    return cfg
 
 
-@pytest.mark.parametrize('method', ['selsa', 'mamba', 'stpn'])
-def test_a_detector_of_another_kind(method):
-    cfg = tiny_config(method)
-    cfg.detector = dict(type='ChannelMapper', in_channels=[8], out_channels=8)
-    refused(cfg, cfg.type, 'two-stage', 'FasterRCNN', 'got ChannelMapper')
-
-
-def test_a_plain_head_under_selsa():
-    refused(plain_head(tiny_config('selsa')), 'SELSA', 'SelsaBBoxHead', 'got Shared2FCBBoxHead')
-
-
-def test_a_plain_head_under_mamba():
-    refused(plain_head(tiny_config('mamba')), 'neither level', 'MambaBBoxHead')
-
-
-@pytest.mark.parametrize('method', ['mamba', 'both'])
-def test_the_head_of_selsa_under_mamba(method):
-    cfg = tiny_config(method)
+def selsa_head(cfg):
     cfg.detector.roi_head.bbox_head.pop('topk')
     cfg.detector.roi_head.bbox_head.type = 'SelsaBBoxHead'
-    refused(cfg, 'MAMBA', 'must be a MambaBBoxHead')
 
 
-@pytest.mark.parametrize('method', ['pixel', 'selsa_with_pixels'])
-def test_a_pyramid_under_the_pixel_level(method):
-    cfg = tiny_config(method)
+def no_pixels(cfg):
+    cfg.pop('pixel_memory')
+
+
+def pyramid(cfg):
     cfg.detector.backbone.out_indices = (2, 3)
-    refused(cfg, f'pixel level of {cfg.type}', 'out_indices', 'got (2, 3)')
 
 
-@pytest.mark.parametrize('method', ['stpn', 'stpn_selsa'])
-def test_no_prompts_under_stpn(method):
-    cfg = tiny_config(method)
+def no_prompts(cfg):
     cfg.pop('prompt_predictor')
-    refused(cfg, cfg.type, 'needs a `model.prompt_predictor`', 'AttentionPromptPredictor')
 
 
-def test_a_plain_head_under_selsa_on_stpn():
-    refused(plain_head(tiny_config('stpn_selsa')), 'STPNSelsa', 'SelsaBBoxHead')
+def no_neck(cfg):
+    cfg.detector.neck = None
 
 
-def test_no_neck():
-    for method in ('pixel', 'stpn'):
-        cfg = tiny_config(method)
-        cfg.detector.neck = None
-        refused(cfg, cfg.type, 'needs a `model.detector.neck`')
-
-
-def test_a_backbone_without_prompts_under_stpn():
-    cfg = tiny_config('stpn')
+def resnet(cfg):
     cfg.detector.backbone = dict(type='ResNet', depth=18, base_channels=12)
-    refused(cfg, 'STPN', 'prompts', 'STPNSwinTransformer', 'got ResNet')
 
 
-def test_an_aggregator_that_inherits_nothing():
-    cfg = tiny_config('selsa')
+def swin(cfg):
+    cfg.detector.backbone = dict(
+        type='SwinTransformer', embed_dims=16, depths=(2, 2), num_heads=(1, 2), out_indices=(0, 1)
+    )
+
+
+def pixels(cfg):
+    cfg.pixel_memory = dict(type='PixelMemory', in_channels=32, num_attention_blocks=4, stride=8)
+
+
+def foreign_aggregator(cfg):
     cfg.detector.roi_head.bbox_head.aggregator = dict(type='NotAnAggregator', in_channels=32)
-    refused(cfg, 'SelsaBBoxHead', 'Aggregator', 'NotAnAggregator does not')
+
+
+@pytest.mark.parametrize(('method', 'change', 'words'), [
+    ('selsa', another_kind, ['SELSA', 'two-stage', 'FasterRCNN', 'got ChannelMapper']),
+    ('stpn', another_kind, ['STPN', 'two-stage', 'FasterRCNN', 'got ChannelMapper']),
+    ('selsa', plain_head, ['SELSA', 'SelsaBBoxHead', 'got Shared2FCBBoxHead']),
+    ('stpn_selsa', plain_head, ['STPNSelsa', 'SelsaBBoxHead']),
+    ('mamba', plain_head, ['neither level', 'MambaBBoxHead']),
+    ('pixel', no_pixels, ['neither level']),
+    ('mamba', selsa_head, ['MAMBA', 'must be a MambaBBoxHead']),
+    ('both', selsa_head, ['MAMBA', 'must be a MambaBBoxHead']),
+    ('pixel', pyramid, ['pixel level of MAMBA', 'out_indices', 'got (2, 3)']),
+    ('selsa_with_pixels', pyramid, ['pixel level of SELSA', 'out_indices', 'got (2, 3)']),
+    ('stpn', no_prompts, ['STPN', 'needs a `model.prompt_predictor`', 'AttentionPromptPredictor']),
+    ('stpn_selsa', no_prompts, ['STPNSelsa', 'needs a `model.prompt_predictor`']),
+    ('pixel', no_neck, ['MAMBA', 'needs a `model.detector.neck`']),
+    ('stpn', no_neck, ['STPN', 'needs a `model.detector.neck`']),
+    ('stpn', resnet, ['STPN', 'prompts', 'STPNSwinTransformer', 'got ResNet']),
+    ('tdvit', swin, ['a TDViTTransformer, got SwinTransformer']),
+    ('tdvit', pixels, ['has a memory of its own']),
+    ('selsa', foreign_aggregator, ['SelsaBBoxHead', 'Aggregator', 'NotAnAggregator does not']),
+])  # fmt: skip
+def test_parts_that_do_not_fit_are_refused_in_one_sentence(method, change, words):
+    cfg = tiny_config(method)
+    change(cfg)
+    with pytest.raises(ConfigError) as caught:
+        MODELS.build(cfg)
+    text = str(caught.value)
+    assert text.endswith('.') and text.count('. ') == 0, f'more than a sentence: {text}'
+    for word in words:
+        assert word in text
 
 
 @pytest.mark.parametrize('method', ['selsa', 'mamba'])
@@ -123,19 +127,3 @@ def test_an_aggregator_of_ones_own_needs_mix_alone(method):
     found = own(query, refs, valid)
     torch.testing.assert_close(found[0, 0], (refs[0, 0] + refs[0, 2]) / 2)
     assert torch.equal(found[1], torch.zeros(3, 32))
-
-
-def test_selsa_takes_any_backbone_and_neck():
-    """A pyramid of Swin under SELSA, as one swaps the detector by config."""
-    cfg, pyramid = tiny_config('selsa').to_dict(), tiny_config('stpn').detector.to_dict()
-    pyramid['backbone'].update(type='SwinTransformer')
-    del pyramid['backbone']['num_tokens']
-    detector = cfg['detector']
-    detector['roi_head']['bbox_head'].update(in_channels=16, roi_feat_size=7)
-    detector['roi_head']['bbox_roi_extractor'] = pyramid['roi_head']['bbox_roi_extractor']
-    detector['test_cfg'] = pyramid['test_cfg']
-    for part in ('backbone', 'neck', 'rpn_head'):
-        detector[part] = pyramid[part]
-    model = tiny_model('selsa', detector=detector)
-    found = run(model, adaptive_clips(model, 1, 2))
-    assert len(found) == 2 and all(torch.isfinite(f.boxes).all() for f in found)

@@ -5,7 +5,6 @@ import torch
 
 from mmdet.core.errors import ConfigError
 from mmdet.models.roi_heads import SingleRoIExtractor
-from mmdet.models.roi_heads.roi_extractor import boxes_to_rois
 
 # the map below is 9 x 13 cells of 8 pixels: 72 x 104 pixels
 BOXES = {
@@ -54,51 +53,6 @@ def test_roi_align_equals_a_loop(box, sampling_ratio):
 def test_level_of_a_square(side, level):
     boxes = torch.tensor([[[0.0, 0.0, side, side]]])
     assert extractor([4, 8, 16, 32], 0).levels(boxes).tolist() == [[level]]
-
-
-@pytest.mark.parametrize('sampling_ratio', [2, 0])
-def test_each_region_comes_from_its_image_and_level_and_order_is_kept(sampling_ratio):
-    # every map is constant: 10 * level + image
-    feats = tuple(
-        torch.stack([torch.full((3, 256 // s, 512 // s), 10.0 * i + n) for n in range(2)])
-        for i, s in enumerate([4, 8, 16, 32])
-    )
-    boxes = torch.tensor(
-        [
-            [[0, 0, 230.0, 230], [10, 10, 30, 30], [0, 0, 500, 240]],  # levels 2 0 2
-            [[20, 20, 140, 140], [0, 0, 0, 0], [0, 0, 512, 256]],  # levels 1 0 2
-        ]
-    )
-    found = extractor([4, 8, 16, 32], sampling_ratio)(feats, boxes)
-    assert found.shape == (2, 3, 3, 7, 7)
-    assert found[0, :, 0, 3, 3].tolist() == [20, 0, 20]
-    assert found[1, [0, 2], 0, 3, 3].tolist() == [11, 21]
-
-
-@pytest.mark.parametrize('sampling_ratio', [2, 0])
-def test_regions_of_all_levels_and_images_equal_a_loop(sampling_ratio):
-    rng = np.random.default_rng(4)
-    strides = [4, 8, 16, 32]
-    feats = [rng.normal(size=(2, 3, 128 // s, 160 // s)) for s in strides]
-    sides = np.array([[20.0, 130, 300, 60], [500, 8, 240, 110]])  # every level in some image
-    low = rng.uniform(-20, 60, (2, 4, 2))
-    boxes = np.concatenate([low, low + sides[..., None] * rng.uniform(0.9, 1.1, (2, 4, 2))], 2)
-    layer = extractor(strides, sampling_ratio)
-    boxes = torch.tensor(boxes).float()
-    levels = layer.levels(boxes)
-    assert set(levels.flatten().tolist()) == {0, 1, 2, 3}
-    found = layer(tuple(torch.tensor(x).float() for x in feats), boxes)
-    for i, n in np.ndindex(2, 4):
-        level = levels[i, n]
-        expected = naive.roi_align(
-            feats[level][i], boxes[i, n].numpy(), strides[level], sampling_ratio
-        )
-        np.testing.assert_allclose(found[i, n].numpy(), expected, atol=2e-4)
-
-
-def test_rois_number_the_images():
-    rows = boxes_to_rois(torch.tensor([[[1.0] * 4] * 2, [[7.0] * 4] * 2]))
-    assert rows.tolist() == [[0, 1, 1, 1, 1]] * 2 + [[1, 7, 7, 7, 7]] * 2
 
 
 def test_regions_stay_float32_under_autocast():

@@ -1,12 +1,9 @@
-import math
-
 import naive
 import numpy as np
 import pytest
 import torch
-from padded import ground_truth, image_of
+from padded import ground_truth
 
-from mmdet.core.errors import ConfigError
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.dense_heads.rpn_head import Proposals, proposal_settings
 
@@ -40,58 +37,6 @@ def constant_outputs(head: RPNHead, images: int) -> tuple[list, list, list]:
     return logits, [torch.zeros(images, len(a), 4) for a in anchors], anchors
 
 
-def test_outputs_follow_the_order_of_the_anchors():
-    head = rpn()
-    feats = tuple(torch.rand(2, 4, *size) for size in MAPS)
-    logits, deltas = head(feats)
-    for level, (height, width) in enumerate(MAPS):
-        hidden = head.rpn_conv(feats[level]).relu()
-        scores, offsets = head.rpn_cls(hidden), head.rpn_reg(hidden)
-        for y, x, a in [(0, 0, 0), (1, 2, 3), (height - 1, width - 1, 5)]:
-            index = (y * width + x) * 6 + a
-            assert logits[level][1, index] == scores[1, a, y, x]
-            assert torch.equal(deltas[level][1, index], offsets[1, 4 * a : 4 * a + 4, y, x])
-    assert [len(a) for a in head.anchors(feats)] == [x.shape[1] for x in logits] == [720, 180]
-
-
-def test_without_ground_truth_256_negatives_are_divided_by_257():
-    head = rpn()
-    losses = head.loss(*constant_outputs(head, 1), ground_truth(NOTHING), SHAPES)
-    assert losses['loss_rpn_cls'].item() == pytest.approx(256 * math.log(2) / 257, rel=1e-6)
-    assert losses['loss_rpn_bbox'].item() == 0
-
-
-def test_both_losses_are_divided_by_all_sampled_anchors():
-    head = rpn()
-    gt = ground_truth(OBJECTS)
-    *_, anchors = constant_outputs(head, 1)
-    samples, targets = head.targets(torch.cat(anchors), gt, SHAPES)
-    assert samples.positive.sum() > 1 and samples.valid.sum() == 256
-    losses = head.loss(*constant_outputs(head, 1), gt, SHAPES)
-    assert losses['loss_rpn_cls'].item() == pytest.approx(math.log(2), rel=1e-6)
-    expected = naive.smooth_l1(targets[samples.positive].numpy(), 1 / 9) / 256
-    assert losses['loss_rpn_bbox'].item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_loss_of_a_batch_is_the_mean_of_its_images():
-    head = rpn(num=10**6, border=0)
-    torch.manual_seed(0)
-    feats = tuple(torch.rand(3, 4, *size) for size in MAPS)
-    logits, deltas = head(feats)
-    anchors = head.anchors(feats)
-    gt = ground_truth(OBJECTS, NOTHING, ([[30, 30, 90, 90]], [2]))
-    shapes = torch.tensor([SHAPE, (150, 180), (120, 192)])
-    together = head.loss(logits, deltas, anchors, gt, shapes)
-    single = []
-    for i in range(3):
-        own = slice(i, i + 1)
-        outputs = [x[own] for x in logits], [x[own] for x in deltas]
-        single.append(head.loss(*outputs, anchors, image_of(gt, i), shapes[own]))
-    for name, value in together.items():
-        mean = sum(losses[name] for losses in single) / 3
-        assert value.item() == pytest.approx(mean.item(), rel=1e-5)
-
-
 @pytest.mark.parametrize(('border', 'expected'), [(0, [0, 1]), (5, [0, 1, 2, 3]), (-1, range(6))])
 def test_anchors_outside_of_the_image_are_not_trained(border, expected):
     anchors = torch.tensor(
@@ -112,17 +57,6 @@ def test_anchors_outside_of_the_image_are_not_trained(border, expected):
     inside = {0: [0], 5: [0, 3], -1: list(range(6))}
     assert chosen[2] == inside[border]
     assert chosen[1] == [i for i in range(6) if i != 3 or border]
-
-
-def test_targets_refer_to_all_anchors_also_when_some_are_outside():
-    head = rpn(border=0, num=10**6)
-    anchors = torch.tensor([[-5.0, 0, 20, 20], [20, 20, 60, 60], [100, 100, 140, 140]])
-    gt = ground_truth(([[22.0, 20, 62, 60]], [0]))
-    samples, targets = head.targets(anchors, gt, SHAPES)
-    assert samples.indices[samples.valid].tolist() == [1, 2]
-    assert samples.positive[samples.valid].tolist() == [True, False]
-    expected = torch.tensor([[2 / 40, 0, 0, 0]])
-    torch.testing.assert_close(targets[samples.positive], expected, atol=1e-6, rtol=0)
 
 
 def random_outputs(head: RPNHead, images: int) -> tuple[list, list, list]:
@@ -172,57 +106,3 @@ def test_proposals_of_no_size_are_dropped_and_none_may_be_left():
     found = propose(head, (logits, deltas, anchors), [SHAPE, SHAPE])
     assert found.valid.tolist() == [[True] * 9, [False] * 9]
     assert (found.boxes[1] == 0).all() and torch.isfinite(found.scores).all()
-
-
-def test_the_best_proposals_come_first():
-    found = propose(rpn(), random_outputs(rpn(), 2), [SHAPE, SHAPE])
-    assert (found.scores.diff(dim=1) <= 0).all()
-    few = found.best(4)
-    assert torch.equal(few.boxes, found.boxes[:, :4]) and few.valid.shape == (2, 4)
-    assert found.best(None).boxes.shape == found.boxes.shape
-
-
-def test_proposals_carry_no_gradient():
-    head = rpn()
-    feats = tuple(torch.rand(1, 4, *size, requires_grad=True) for size in MAPS)
-    outputs = (*head(feats), head.anchors(feats))
-    assert not propose(head, outputs, [SHAPE]).boxes.requires_grad
-
-
-def test_initial_weights():
-    head = rpn()
-    big = torch.cat([p.flatten() for n, p in head.named_parameters() if 'weight' in n])
-    assert big.std().item() == pytest.approx(0.01, rel=0.15)
-    assert all((p == 0).all() for n, p in head.named_parameters() if 'bias' in n)
-
-
-@pytest.mark.parametrize(
-    ('settings', 'message'),
-    [
-        (dict(allowed_boarder=0), r"has no key 'allowed_boarder'.*Did you mean 'allowed_border'"),
-        (dict(pos_weight=5), r'`train_cfg.rpn.pos_weight` is 5: only -1 is supported'),
-        (dict(debug=True), r'`train_cfg.rpn.debug` is True: only False is supported'),
-    ],
-)
-def test_training_settings_that_would_be_ignored_are_refused(settings, message):
-    with pytest.raises(ConfigError, match=message):
-        rpn(**settings)
-    rpn(pos_weight=-1, debug=False)
-
-
-@pytest.mark.parametrize(
-    ('settings', 'message'),
-    [
-        (dict(nms_post=1), r"`test_cfg.rpn` has no key 'nms_post'"),
-        (dict(max_per_img=None), r"`test_cfg.rpn` lacks the key 'max_per_img'"),
-        (dict(nms=dict(iou_thr=0.7)), r"`test_cfg.rpn.nms` has no key 'iou_thr'.*iou_thres"),
-        (
-            dict(nms=dict(type='soft_nms', iou_threshold=0.7)),
-            r"nms.type` is 'soft_nms'. Known: nms",
-        ),
-    ],
-)
-def test_proposal_settings_that_would_be_ignored_are_refused(settings, message):
-    cfg = dict(nms_pre=1, max_per_img=1, nms=dict(iou_threshold=0.7)) | settings
-    with pytest.raises(ConfigError, match=message):
-        proposal_settings({k: v for k, v in cfg.items() if v is not None}, 'test_cfg.rpn')

@@ -9,20 +9,15 @@ from literal_parts import assert_close, detections_of, image_of, regions_of
 from naive_stpn_selsa import classify
 from tiny_video_models import (
     adaptive_clips,
-    assert_same,
     clip_of_frames,
     packed_once,
     planned_clips,
     run,
     tiny_model,
-    total,
-    training_batch,
-    training_clips,
     video_frames,
 )
 
 from mmdet.core.errors import ConfigError
-from mmdet.models.vid.frame_flow import REGIONS
 from mmdet.structures import Clip, Detections
 
 
@@ -138,32 +133,3 @@ def test_a_window_of_the_past_follows_the_config():
         assert (plan.sampler.low, plan.sampler.high, plan.sampler.stride) == (-reach, 0, stride)
         assert plan.in_order and plan.lookahead == 0
     assert model.plan('offline', window).lookahead == 6
-
-
-def test_windows_of_two_videos_side_by_side_equal_each_alone():
-    model = tiny_model('selsa')
-    sampler = dict(frame_range=[-2, 2], num_ref_imgs=4, stride=2, method='test_with_fix_stride')
-    videos = {video: planned_clips(model, video, 6, sampler) for video in (1, 2)}
-    alone = {video: run(model, clips) for video, clips in videos.items()}
-    states = {video: model.init_state(video_id=video) for video in videos}
-    for i in (0, 2, 4):  # two frames of each
-        clips = [clip for clips in videos.values() for clip in clips[i : i + 2]]
-        found = model.step_batch(clips, [states[clip.key.video_id] for clip in clips])
-        assert_close(found, [alone[clip.key.video_id][clip.key.frame_id] for clip in clips])
-    assert all(len(state.contexts[REGIONS].window) == 5 for state in states.values())
-
-
-def test_a_video_without_references_has_itself():
-    model = tiny_model('selsa')
-    frames = video_frames(1, 3)
-    found = run(model, [clip_of_frames(1, frames, [i]) for i in range(3)])
-    again = run(model, [clip_of_frames(1, frames, [i]) for i in (1,)])
-    assert_same(found[1], again[0])
-
-
-def test_gradient_flows_through_references():
-    model = tiny_model('selsa').train()
-    batch = training_batch(model, training_clips(model, 1))
-    batch.images.requires_grad_()
-    total(model.loss(batch)).backward()
-    assert batch.images.grad[1:].abs().max() > 0

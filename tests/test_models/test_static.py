@@ -5,7 +5,7 @@ import torch
 from tiny_detector import random_clip, tiny_detector
 
 from mmdet.models import static
-from mmdet.models.static import MAX_GRAPHS, WARM_UP, StaticPart, keep_alive
+from mmdet.models.static import MAX_GRAPHS, WARM_UP, StaticPart
 
 
 class FakeGraph:
@@ -70,15 +70,6 @@ def test_more_shapes_than_are_recorded_run_as_they_are(part):
     assert replays(part)[0] == 3
 
 
-def test_what_was_recorded_can_be_forgotten(part):
-    for _ in range(WARM_UP + 1):
-        part(torch.ones(2))
-    part.clear()
-    assert replays(part) == []
-    part(torch.ones(2))
-    assert replays(part) == []  # it is warmed up again
-
-
 class FakeRecording:
     """Stands for `torch.cuda.graph`: what runs inside of it is run, as it is in a real one."""
 
@@ -121,14 +112,6 @@ def test_inputs_are_copied_to_where_the_recording_reads_them():
     assert graph.inputs[0].data_ptr() == address != given.data_ptr()
     assert graph.inputs[0].tolist() == [3, 4]
     assert out is graph.outputs[0]  # the same memory in every replay
-
-
-@pytest.mark.usefixtures('faked_cuda')
-def test_a_recording_keeps_the_cached_tensors_that_it_reads():
-    cached = torch.ones(2)
-    graph = static._Graph(lambda x: (x + keep_alive(cached),), (torch.ones(2),), pool=None)
-    assert [id(x) for x in graph.kept] == [id(cached)]
-    assert keep_alive(cached) is cached and len(graph.kept) == 1  # only while it is recorded
 
 
 @pytest.mark.usefixtures('faked_cuda')

@@ -17,7 +17,6 @@ from tiny_video_models import (
 )
 from torch.nn.functional import relu
 
-from mmdet.models.vid.frame_flow import PROMPTS
 from mmdet.registry import MODELS
 
 
@@ -37,18 +36,6 @@ def test_first_frame_makes_the_prompts_of_the_video():
         outputs = head.fc_cls(rows), head.fc_reg(rows)
         expected.append(detections_of(detector, *outputs, boxes, shape, clip.key))
     assert_close(run(model, clips), expected)
-
-
-def test_prompts_matter_and_stay():
-    model = tiny_model('stpn')
-    frames = video_frames(1, 6)
-    state = model.init_state(video_id=1)
-    model.step(clip_of_frames(1, frames, [0, 1, 5]), state)
-    prompts = state.contexts[PROMPTS].prompts.clone()
-    with_refs, _ = model.step(clip_of_frames(1, frames, [3]), state)
-    assert torch.equal(state.contexts[PROMPTS].prompts, prompts)
-    (alone,) = run(model, [clip_of_frames(1, frames, [3])])
-    assert not torch.equal(with_refs.scores, alone.scores)
 
 
 def test_references_carry_no_gradient_and_the_predictor_does():

@@ -28,7 +28,6 @@ from tiny_video_models import (
 
 from mmdet.models.batch import ClipBatch
 from mmdet.models.vid import STPNSelsa
-from mmdet.models.vid.frame_flow import PROMPTS, REGIONS
 from mmdet.plans import sampler_plan
 from mmdet.registry import MODELS
 from mmdet.structures import Clip, Detections
@@ -93,16 +92,6 @@ def test_training_step_equals_the_literal_one(double_model, extra_frames):
     assert [g > 0 for g in per_image] == [True, *[not extra_frames] * 2, True, True] * 2
 
 
-def test_loss_of_a_batch_is_the_mean_of_its_clips(double_model):
-    model = double_model().train()
-    clips = training_clips(model, 2, num_refs=4)
-    first, second, both = (losses_of(model, c) for c in (clips[:1], clips[1:], clips))
-    assert abs(first['loss_cls'] - second['loss_cls']) > 1e-4
-    for name in LOSSES:
-        mean = (first[name] + second[name]) / 2
-        torch.testing.assert_close(both[name], mean, rtol=0, atol=1e-10)
-
-
 @torch.inference_mode()
 def literal(
     model: STPNSelsa, clips: list[Clip], support: list[int], memory: list[list[int]], extra: bool
@@ -150,17 +139,6 @@ def test_a_window_is_prompted_by_what_it_starts_with(double_model, mode):
     assert_equal(run(model, clips), literal(model, clips, [0], memory, True))
 
 
-def test_one_reference_does_both():
-    model = tiny_model('stpn_selsa')
-    state, frames = model.init_state(video_id=1), video_frames(1, 3)
-    model.step(clip_of_frames(1, frames, [0, 2]), state)
-    own = model.init_state(video_id=1)
-    model.step(clip_of_frames(1, frames, [0]), own)
-    prompts = [s.contexts[PROMPTS].prompts for s in (state, own)]
-    assert not torch.equal(*prompts)
-    assert state.contexts[REGIONS].refs and own.contexts[REGIONS].refs is None
-
-
 def test_what_the_settings_need():
     model = tiny_model('stpn_selsa').train()
     with pytest.raises(ValueError, match=r'at least 2 .*got clips of 2 .*num_ref_imgs=4'):
@@ -191,37 +169,3 @@ def test_configs_take_the_references_they_name(name):
         refs = model.plan('offline', sampler)(0, length, rng)
         assert [i for role, i in refs if role == 'prompt'] == spread[1::2]
         assert [i for role, i in refs if role == 'ref'] == spread[::2]
-
-
-def swin_size(dim: int, depths: tuple, heads: tuple) -> int:
-    """Parameters of a Swin with an output norm per stage: 7 x 7 windows, MLPs of four times."""
-    total = 3 * 16 * dim + dim + 2 * dim  # patches of 4 x 4 and their norm
-    for i, (depth, head) in enumerate(zip(depths, heads, strict=True)):
-        c = dim * 2**i
-        block = 4 * c * c + 4 * c + 8 * c * c + 5 * c + 4 * c + 13**2 * head
-        total += depth * block + 2 * c
-        if i < len(depths) - 1:
-            total += 4 * c * 2 * c + 2 * 4 * c
-    return total
-
-
-@pytest.mark.parametrize(
-    ('name', 'dim', 'depths', 'heads'),
-    [('t', 96, (2, 2, 6, 2), (3, 6, 12, 24)), ('b', 128, (2, 2, 18, 2), (4, 8, 16, 32))],
-)
-def test_number_of_parameters_by_formula(name, dim, depths, heads):
-    cfg = Config.fromfile(CONFIGS / f'stpn_selsa_swin{name}_adam_9x.py')
-    with torch.device('meta'):
-        model = MODELS.build(cfg.model)
-    last = 8 * dim
-    expected = dict(
-        backbone=swin_size(dim, depths, heads),
-        prompts=5 * dim + (last + 1) * dim + 4 * (dim + 1) * dim,
-        neck=sum((dim * 2**i + 1) * 256 for i in range(4)) + 4 * (9 * 256 + 1) * 256,
-        rpn=(9 * 256 + 1) * 256 + 257 * (3 + 12),
-        shared=(256 * 49 + 1) * 1024 + 1025 * 1024,
-        aggregators=2 * 4 * 1025 * 1024,
-        outputs=1025 * (31 + 120),
-    )
-    assert sum(p.numel() for p in model.parameters()) == sum(expected.values())
-    assert (name, expected['aggregators']) in (('t', 8_396_800), ('b', 8_396_800))

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 import torchvision.models.swin_transformer as tv
-from golden import load_json
 from naive_swin import block_output
 from torch import nn
 
@@ -68,35 +67,6 @@ def test_a_block_equals_the_loop_over_its_windows(hw, index):
         )
 
 
-def test_the_shift_hides_what_came_around_the_border():
-    """Without the mask the corners of the map would see each other."""
-    block = tiny().stages[0].blocks[1]
-    x = images(1, 36, 8)
-    changed = x.clone()
-    changed[0, 0] += 1
-    difference = (block(changed, (6, 6)) - block(x, (6, 6))).abs().amax(-1).view(6, 6)
-    assert difference[0, 0] > 0.1
-    assert difference[1:].max() < 1e-6 and difference[:, 1:].max() < 1e-6
-
-
-def test_relative_positions_have_microsofts_numbers():
-    index = windows.relative_position_index(7)
-    assert index.dtype == torch.int64 and index.shape == (49, 49)
-    for a, b in ((0, 48), (48, 0), (10, 33), (20, 20)):
-        dy, dx = a // 7 - b // 7, a % 7 - b % 7
-        assert index[a, b] == (dy + 6) * 13 + dx + 6
-
-
-@pytest.mark.parametrize('num_prompts', [0, 2])
-def test_windowing_has_the_right_gradient(num_prompts):
-    grid = windows.window_grid(4, 5, 3, 1, num_prompts, torch.device('cpu'))
-    rows = images(2, num_prompts + 20, 3).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda r: windows.to_windows(r, grid), rows)
-    back = images(2, 4 * (num_prompts + 9), 3).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda w: windows.from_windows(w, grid), back)
-    assert torch.equal(windows.from_windows(windows.to_windows(rows, grid), grid), rows)
-
-
 # ---- the whole model
 
 
@@ -142,40 +112,11 @@ def test_the_maps_are_torchvisions(tmp_path, size):
         torch.testing.assert_close(model(x)[1], maps[1], rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize(
-    'size, shapes',
-    [
-        ((608, 816), [(152, 204), (76, 102), (38, 51), (19, 26)]),
-        ((575, 1005), [(144, 252), (72, 126), (36, 63), (18, 32)]),
-        ((33, 31), [(9, 8), (5, 4), (3, 2), (2, 1)]),
-    ],
-)
-def test_any_size_is_padded_to_the_stride(size, shapes):
+@torch.no_grad()
+def test_any_size_is_padded_to_the_stride():
     model = SwinTransformer(embed_dims=2, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), mlp_ratio=1)
-    with torch.no_grad():
-        maps = model(images(1, 3, *size))
-    assert [tuple(m.shape) for m in maps] == [
-        (1, 2 * 2**i, *shape) for i, shape in enumerate(shapes)
-    ]
-
-
-def test_padding_the_image_with_zeros_is_what_happens_to_odd_sizes():
-    model = tiny()
-    x = images(1, 3, 30, 41)
-    padded = nn.functional.pad(x, (0, 3, 0, 2))
-    for a, b in zip(model(x), model(padded), strict=True):
-        assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize('gradients', [True, False])
-def test_images_of_a_batch_do_not_meet(gradients):
-    model = tiny()
-    x = images(3, 3, 50, 38)
-    with torch.set_grad_enabled(gradients):
-        together = model(x)
-        alone = [model(one[None]) for one in x]
-    for i, level in enumerate(together):
-        torch.testing.assert_close(level, torch.cat([a[i] for a in alone]), rtol=0, atol=1e-5)
+    maps = model(images(1, 3, 33, 31))
+    assert [m.shape[1:] for m in maps] == [(2, 9, 8), (4, 5, 4), (8, 3, 2), (16, 2, 1)]
 
 
 def test_work_in_pieces_changes_nothing(monkeypatch):
@@ -256,17 +197,6 @@ def test_training_after_testing_works():
     assert model.patch_embed.projection.weight.grad.abs().sum() > 0
 
 
-def test_nothing_kept_is_saved_and_little_is_kept():
-    model = tiny()
-    names = set(model.state_dict())
-    with torch.inference_mode():
-        for width in range(100, 400, 4):
-            model(images(1, 3, 16, width))
-    assert set(model.state_dict()) == names
-    info = windows.window_grid.cache_info()
-    assert info.currsize <= info.maxsize == 64
-
-
 # ---- training
 
 
@@ -282,15 +212,6 @@ def test_drop_path_grows_with_depth_and_drops_whole_images():
     kept = out[:, 0, 0] > 0
     assert torch.equal(out, kept[:, None, None].expand_as(x) / 0.7)
     assert kept.float().mean().item() == pytest.approx(0.7, abs=0.03)
-
-
-def test_a_dropped_block_is_the_identity():
-    block = tiny().stages[0].blocks[1].train()
-    block.drop_path.rate = 1 - 1e-9
-    x = images(1, 36, 8)
-    assert torch.equal(block(x, (6, 6)), x)
-    with torch.no_grad():
-        assert torch.equal(block(x, (6, 6)), x)
 
 
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 1])
@@ -311,60 +232,7 @@ def test_frozen_parts_neither_learn_nor_train(frozen_stages):
     model(images(1, 3, 32, 32))[-1].sum().backward()
 
 
-def test_random_initialisation():
-    model = SwinTransformer(**TINY | dict(embed_dims=64))
-    torch.manual_seed(0)
-    model.init_weights()
-    attention = model.stages[1].blocks[0].attn.w_msa
-    for weight in (attention.qkv.weight, attention.relative_position_bias_table):
-        assert weight.std().item() == pytest.approx(0.02, rel=0.1)
-    assert not attention.proj.bias.any()
-    assert model.norm1.weight.eq(1).all()
-
-
 # ---- names, numbers, mistakes
-
-
-@pytest.mark.parametrize(
-    'settings, millions',
-    [
-        (dict(), 27.520698),
-        (dict(depths=(2, 2, 18, 2)), 48.84),
-        (dict(depths=(2, 2, 18, 2), embed_dims=128, num_heads=(4, 8, 16, 32)), 86.75),
-    ],
-)
-def test_parameter_counts(settings, millions):
-    with torch.device('meta'):
-        model = SwinTransformer(**settings)
-    count = sum(p.numel() for p in model.parameters())
-    assert count == pytest.approx(millions * 1e6, abs=0.5 if not settings else 5e3)
-
-
-def test_names_and_shapes():
-    with torch.device('meta'):
-        state = SwinTransformer().state_dict()
-    assert len(state) == 189
-    attention = 'stages.2.blocks.5.attn.w_msa.'
-    for name, shape in {
-        'patch_embed.projection.weight': (96, 3, 4, 4),
-        attention + 'relative_position_bias_table': (169, 12),
-        attention + 'relative_position_index': (49, 49),
-        attention + 'qkv.bias': (1152,),
-        'stages.2.blocks.5.ffn.layers.0.0.weight': (1536, 384),
-        'stages.2.blocks.5.ffn.layers.1.weight': (384, 1536),
-        'stages.2.downsample.reduction.weight': (768, 1536),
-        'norm3.weight': (768,),
-    }.items():
-        assert tuple(state[name].shape) == shape
-
-
-def test_names_and_shapes_of_the_release(shared):
-    released = load_json(shared / 'golden/expected/stpn.keys.json')
-    prefix = 'detector.backbone.'
-    expected = {k.removeprefix(prefix): v for k, v in released.items() if k.startswith(prefix)}
-    with torch.device('meta'):
-        state = SwinTransformer().state_dict()
-    assert {name: list(value.shape) for name, value in state.items()} == expected
 
 
 @pytest.mark.parametrize(

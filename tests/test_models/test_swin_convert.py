@@ -8,8 +8,6 @@ from torch import nn
 from mmdet.models.backbones import SwinTransformer
 from mmdet.models.backbones.swin_convert import (
     reorder_merged_channels,
-    resize_table,
-    swin_weights,
 )
 from mmdet.models.backbones.swin_layers import PatchMerging
 
@@ -54,12 +52,6 @@ def assert_same_weights(model: SwinTransformer, expected: dict, but: tuple = ())
             torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
 
 
-def test_order_of_merged_channels():
-    assert reorder_merged_channels(torch.arange(12)).tolist() == [
-        0, 6, 3, 9, 1, 7, 4, 10, 2, 8, 5, 11,
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize('hw', [(4, 6), (3, 5)])
 def test_merging_with_converted_weights_is_microsofts(hw):
     torch.manual_seed(0)
@@ -82,16 +74,6 @@ def test_merging_with_converted_weights_is_microsofts(hw):
     actual, new_hw = merging(x.flatten(1, 2), hw)
     assert new_hw == ((hw[0] + 1) // 2, (hw[1] + 1) // 2)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
-
-
-def test_merging_equals_unfold():
-    """The released order, in which our weights are kept."""
-    torch.manual_seed(0)
-    merging, x = PatchMerging(3), torch.randn(2, 24, 3)
-    nn.init.normal_(merging.norm.weight)
-    unfolded = F.unfold(x.transpose(1, 2).unflatten(2, (4, 6)), 2, stride=2).transpose(1, 2)
-    expected = merging.reduction(merging.norm(unfolded))
-    torch.testing.assert_close(merging(x, (4, 6))[0], expected, rtol=0, atol=1e-6)
 
 
 def test_imagenet_file_of_microsoft(tmp_path):
@@ -129,11 +111,6 @@ def test_files_of_ours_are_taken_as_they_are(tmp_path, prefix):
     assert_same_weights(loaded(tmp_path, {'state_dict': file}), source)
 
 
-def test_a_model_that_returns_fewer_stages(tmp_path):
-    source = tiny(0).state_dict()
-    assert_same_weights(loaded(tmp_path, source, out_indices=(1,)), source)
-
-
 def cubic(distance: float) -> float:
     """The convolution kernel of bicubic resizing (Keys, 1981) with a = -0.75, PyTorch's choice."""
     d = abs(distance)
@@ -168,21 +145,9 @@ def test_tables_of_another_window_are_resampled(tmp_path):
     assert_same_weights(model, source, but=('stages.0.blocks', 'stages.1.blocks'))
 
 
-def test_a_table_of_the_same_size_is_not_touched():
-    table = torch.randn(169, 3)
-    assert resize_table(table, 169) is table
-
-
 def test_a_file_of_another_model_is_refused(tmp_path):
     deeper = tiny(0, depths=(2, 4)).state_dict()
     with pytest.raises(ValueError, match=r'does not fit SwinTransformer.*stages\.1\.blocks\.2'):
         loaded(tmp_path, deeper)
     with pytest.raises(ValueError, match=r'missing .*patch_embed'):
         loaded(tmp_path, {'conv1.weight': torch.zeros(3)})
-
-
-def test_names_can_be_declared_instead_of_looked_at():
-    model = tiny(1)
-    official = microsoft_names(tiny(0).state_dict())
-    assert set(swin_weights(official, model, convert=True)) == set(model.state_dict())
-    assert 'layers.0.blocks.0.norm1.weight' in swin_weights(official, model, convert=False)

@@ -1,17 +1,13 @@
 """The memory of a TDViT: which frame is seen when, states of several videos, what is computed."""
 
-import numpy as np
 import pytest
 import torch
-from golden import load_json
-from golden_tdvit import golden_backbone, golden_frames
-from naive_tdvit import reference_frame, video_maps
+from naive_tdvit import video_maps
 from test_swin import images
 from test_tdvit import tiny
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmdet.models.backbones import SwinTransformer, TDViTTransformer
-from mmdet.models.backbones.window_attention import WindowAttention
+from mmdet.models.backbones import TDViTTransformer
 from mmdet.models.contexts.temporal_memory import TemporalMemory, TemporalState
 
 
@@ -50,49 +46,6 @@ def assert_same(a: list, b: list, atol: float = 1e-5) -> None:
 # ---- the schedule
 
 
-def test_the_frames_that_are_seen():
-    seen = [reference_frame(t, 4, 'D') for t in range(20)]
-    assert seen == [None, 0, 0, 0, 0, 1, 1, 1, 1, 5, 5, 5, 5, 9, 9, 9, 9, 13, 13, 13]
-    assert [reference_frame(t, 4, 1) for t in range(8)] == [None, 0, 0, 0, 0, 1, 2, 3]
-
-
-def record(monkeypatch) -> list[int]:
-    """Frame numbers, which are written into the maps as constants, as references are made."""
-    made = []
-
-    def keys_values(self, windows):
-        made.append(round(windows[0, 0, 0].item()))
-        return windows.repeat(1, 1, 2)
-
-    monkeypatch.setattr(WindowAttention, 'keys_values', keys_values)
-    return made
-
-
-@pytest.mark.parametrize('hold', ['D', 1])
-@pytest.mark.parametrize('dilation', [1, 2, 4, 8, 16, 32])
-def test_a_waiting_map_is_as_good_as_the_queue(dilation, hold, monkeypatch):
-    """The reference in use at each frame, read off maps that hold nothing but their number."""
-    model = tiny(dilations=(dilation, 1), hold=hold)
-    model.stages[0].blocks[1].norm1 = nn.Identity()
-    made = record(monkeypatch)
-    memory = TemporalMemory(model)
-    state = memory.init_state(generator())
-    sizes = model.map_sizes(24, 24)
-    in_use = []
-    for t in range(80):
-        if memory.admit(state, (24, 24)):
-            made.clear()
-            memory.references([state])
-            model_reference = state.blocks[0].reference
-            in_use.append(round(model_reference[0, 0].item()))
-        assert len(state.blocks[0].maps) <= (dilation if hold == 1 else 1)
-        kept = [
-            torch.full((1, h * w, c), float(t)) for (h, w), c in zip(sizes, (8, 16), strict=True)
-        ]
-        memory.write([state], kept)
-    assert in_use == [reference_frame(t, dilation, hold) for t in range(1, 80)]
-
-
 @pytest.mark.parametrize('attention', ['joint', 'cross'])
 @pytest.mark.parametrize(('hold', 'feature'), [('D', 'input'), (1, 'input'), ('D', 'output')])
 def test_a_video_equals_the_loop_that_keeps_every_map(attention, hold, feature):
@@ -104,24 +57,6 @@ def test_a_video_equals_the_loop_that_keeps_every_map(attention, hold, feature):
 
 
 # ---- states
-
-
-@pytest.mark.parametrize('attention', ['joint', 'cross'])
-def test_the_first_frame_and_a_model_without_memory_are_the_plain_swin(attention):
-    model = tiny(attention=attention)
-    plain = SwinTransformer(
-        embed_dims=8, depths=(2, 2), num_heads=(2, 4), out_indices=(0, 1), window_size=3
-    ).eval()
-    plain.load_state_dict(model.state_dict())
-    frames = images(4, 3, 30, 40)
-    with torch.inference_mode():
-        expected = [plain(frame[None]) for frame in frames]
-        alone = [model(frame[None]) for frame in frames]
-    assert_same(alone, expected, atol=0)
-    online = run(model, frames)
-    assert_same(online[:1], expected[:1], atol=0)
-    for t in (1, 2, 3):
-        assert (online[t][0] - expected[t][0]).norm() > 0.01 * expected[t][0].norm()
 
 
 MEMORIES = ['earliest', 'nms', 'channel_shuffle', 'patch_shuffle']
@@ -183,55 +118,4 @@ def test_the_state_holds_what_the_strategy_needs_and_does_not_grow(memory, hold,
     assert sizes[-1] == 4 * (sum(tokens) + 6 * 9 * 16 + 2 * 9 * 32)
 
 
-def test_projections_of_a_reference_are_made_when_one_is_due_and_not_between(monkeypatch):
-    """Frames 1, 4, 7, ... of a block that looks 3 frames back; cross makes no keys of its own."""
-    model, calls = tiny(attention='cross', dilations=(3, 3)), []
-    original = WindowAttention._project
-
-    def project(self, windows, outputs):
-        calls.append((outputs.start, outputs.stop))
-        return original(self, windows, outputs)
-
-    monkeypatch.setattr(WindowAttention, '_project', project)
-    memory = TemporalMemory(model)
-    state = memory.init_state(generator())
-    counts = []
-    for frame in images(9, 3, 20, 28):
-        calls.clear()
-        step(memory, frame[None], [state])
-        counts.append(sum(start is not None for start, _ in calls))
-        assert sum(start is None for start, _ in calls) == (2 if len(counts) > 1 else 0)
-    assert counts == [0, 2, 0, 0, 2, 0, 0, 2, 0]
-
-
 # ---- the reference implementation
-
-
-@pytest.mark.parametrize('attention', ['joint', 'cross'])
-def test_maps_are_those_of_the_reference_implementation(attention, shared):
-    name = f'golden/vfe2/tdvit_t_{attention}.checks'
-    values = np.load(shared / f'{name}.npz')
-    found = run(golden_backbone(shared, attention), golden_frames(shared)[:6])
-    for t in (0, 5):
-        numbers = load_json(shared / f'{name}.json')['frames'][f'A{t}']['backbone']
-        for i, level in enumerate(found[t]):
-            flat = level.flatten()
-            key = f'A{t}.backbone.{i}'
-            strided = flat[:: max(1, len(flat) // 256)][:256]
-            np.testing.assert_allclose(strided, values[f'{key}.strided'], rtol=0, atol=2e-5)
-            np.testing.assert_allclose(flat[:64], values[f'{key}.first'], rtol=0, atol=2e-5)
-            assert list(level.shape) == numbers[i]['shape']
-            assert level.double().norm().item() == pytest.approx(numbers[i]['l2'], rel=1e-6)
-
-
-def test_references_are_those_of_the_reference_implementation(shared):
-    model = TDViTTransformer()
-    frames = load_json(shared / 'golden/vfe2/tdvit_t_joint.checks.json')['frames']
-    for key, checks in frames.items():
-        video, t = key[0], int(key[1:])
-        expected = {}
-        for place in model.temporal_blocks:
-            source = reference_frame(t, place.dilation, 'D')
-            name = f'stages.{place.stage}.blocks.{place.index}'
-            expected[name] = 'self' if source is None else f'{video}{source}'
-        assert checks['refs'] == expected

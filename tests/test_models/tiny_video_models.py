@@ -1,5 +1,6 @@
 """Video models so small that a step takes milliseconds, and videos for them."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,112 +10,111 @@ from mmengine.config import Config
 
 from mmdet.models.base import BaseVideoDetector
 from mmdet.models.batch import ClipBatch
+from mmdet.models.vid.video_model import VideoModel
+from mmdet.models.vid.window_model import WindowModel
 from mmdet.plans import Plan, make_clip
 from mmdet.registry import MODELS
 from mmdet.structures import Clip, Detections, Frame
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs/_base_/models'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+BASES = CONFIGS / '_base_/models'
 SIZE = (48, 64)  # height, width
 # with fewer, the backward pass of torch 2.14's strided 1x1 convolution (channels last, on a CPU)
 # writes outside of its memory
 CHANNELS = 12
-PIXELS = dict(type='PixelMemory', in_channels=96, num_attention_blocks=4, stride=8)
+PIXELS = dict(type='PixelMemory', in_channels=8 * CHANNELS, num_attention_blocks=4, stride=8)
 ADAPTIVE = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
-NAMED = ['selsa', 'mamba', 'pixel', 'both', 'stpn', 'stpn_selsa']
-# parts that no registered name stands for
-COMPOSED = ['mamba_on_swin', 'selsa_with_prompts', 'selsa_with_pixels']
-METHODS = [*NAMED, *COMPOSED, 'tdvit']
 STAGES = dict(method='stagewise_uniform', frame_range=[2, 2])  # of the two stages of a tiny TDViT
+NAMED = {
+    'selsa': '_base_/models/selsa_r18_narrow',
+    'mamba': '_base_/models/mamba_r18_narrow',  # the instance level alone
+    'pixel': '_base_/models/mamba_pixel_r18_narrow',
+    'both': '_base_/models/mamba_full_r18_narrow',
+    'stpn': '_base_/models/stpn_swint',
+    'stpn_selsa': '_base_/models/stpn_selsa_swint',
+    'tdvit': '_base_/models/tdvit_t',
+    'selsa_on_tdvit': '_base_/models/selsa_tdvit_t',
+    'mamba_on_swin': 'vid/mamba/mamba_swint_fpn_3x',
+}
+COMPOSED = ['selsa_with_prompts', 'selsa_with_pixels']  # which no config of ours has
 
 
-def tiny_config(method: str) -> dict:
-    """The config of one of METHODS or `selsa_on_tdvit`, but narrow; `mamba` is the instance level
-    alone."""
-    if method in COMPOSED:
-        return composed_config(method)
-    if method.endswith('tdvit'):
-        return tiny_tdvit_config(selsa=method == 'selsa_on_tdvit')
-    if method.startswith('stpn'):
-        return tiny_stpn_config(method)
-    cfg = Config.fromfile(CONFIGS / f'{"selsa" if method == "selsa" else "mamba"}_r18_narrow.py')
-    model = cfg.model
-    model.detector.backbone.update(base_channels=CHANNELS, norm_eval=True)
-    model.detector.neck.in_channels = [8 * CHANNELS]
-    head = model.detector.roi_head.bbox_head
-    head.update(fc_out_channels=32)
-    head.aggregator.update(in_channels=32, num_attention_blocks=4)
-    if method in ('pixel', 'both'):
-        model.pixel_memory = dict(PIXELS)
-    if method == 'pixel':
-        model.detector.roi_head.type = 'StandardRoIHead'
-        head.type = 'Shared2FCBBoxHead'
-        head.pop('topk'), head.pop('aggregator')
-    return model
+def methods() -> list[str]:
+    """Every base config that puts other parts together than those before it. MEGA and RDN, whose
+    clips are of another kind, have test_window_model.py."""
+    found = {parts(tiny_config(name)): name for name in [*NAMED, *COMPOSED]}
+    for path in sorted(BASES.glob('*.py')):
+        model = Config.fromfile(path).model
+        kind = MODELS.get(model.type)
+        if issubclass(kind, VideoModel) and not issubclass(kind, WindowModel):
+            found.setdefault(parts(model), f'_base_/models/{path.stem}')
+    return list(found.values())
 
 
-def composed_config(method: str) -> dict:
+def parts(model: Config) -> tuple:
+    def types() -> Iterator[str | None]:
+        for part in (model, model.get('prompt_predictor'), model.get('pixel_memory')):
+            yield part and part['type']
+        for part in ('backbone', 'roi_head'):
+            yield model.detector[part]['type']
+
+    return tuple(types())
+
+
+def tiny_config(method: str) -> Config:
+    """The model config of one of `methods`, but narrow."""
+    if method == 'selsa_with_prompts':
+        return Config(dict(tiny_config('stpn_selsa').to_dict(), type='SELSA'))
     if method == 'selsa_with_pixels':
         return Config(dict(tiny_config('selsa').to_dict(), pixel_memory=dict(PIXELS)))
-    model = tiny_stpn_config('stpn_selsa')
-    if method == 'selsa_with_prompts':
-        model.type = 'SELSA'
-        return model
-    model.type = 'MAMBA'
-    model.pop('prompt_predictor')
-    model.detector.backbone.update(type='SwinTransformer')
-    model.detector.backbone.pop('num_tokens')
-    roi_head = model.detector.roi_head
-    roi_head.type, roi_head.bbox_head.type = 'MambaRoIHead', 'MambaBBoxHead'
-    roi_head.bbox_head.topk = 20
-    roi_head.bbox_head.aggregator.type = 'MambaAggregator'
-    return model
-
-
-def tiny_stpn_config(method: str) -> dict:
-    model = Config.fromfile(CONFIGS / f'{method}_swint.py').model
+    model = Config.fromfile(CONFIGS / f'{NAMED.get(method, method)}.py').model
     detector = model.detector
-    detector.backbone.update(
-        embed_dims=16, depths=(2, 2), num_heads=(1, 2), out_indices=(0, 1), init_cfg=None
-    )
-    detector.backbone.drop_path_rate = 0.0
-    detector.neck.update(in_channels=[16, 32], out_channels=16, num_outs=3)
-    detector.rpn_head.update(in_channels=16, feat_channels=16)
-    detector.rpn_head.anchor_generator.strides = [4, 8, 16]
-    detector.roi_head.bbox_roi_extractor.update(out_channels=16, featmap_strides=[4, 8])
-    detector.roi_head.bbox_head.update(in_channels=16, fc_out_channels=32)
-    if method == 'stpn_selsa':
-        detector.backbone.window_size = 3
-        detector.roi_head.bbox_head.aggregator.update(in_channels=32, num_attention_blocks=4)
-    detector.test_cfg.rpn.max_per_img = 30
-    model.prompt_predictor.update(embed_dims=32, prompt_dims=16)
-    return model
-
-
-def tiny_tdvit_config(selsa: bool = False, **backbone) -> dict:
-    """TDViT of two stages, alone or under SELSA; `backbone`: changed settings."""
-    model = Config.fromfile(CONFIGS / f'{"selsa_tdvit_t" if selsa else "tdvit_t"}.py').model
-    detector = model.detector
-    detector.backbone.update(
-        embed_dims=16, depths=(2, 2), num_heads=(1, 2), out_indices=(0, 1), dilations=(2, 3),
-        window_size=3, drop_path_rate=0.0, init_cfg=None,
-    )  # fmt: skip
-    detector.backbone.update(backbone)
-    detector.neck.update(in_channels=[16, 32], out_channels=16, num_outs=3)
-    detector.rpn_head.update(in_channels=16, feat_channels=16)
-    detector.rpn_head.anchor_generator.strides = [4, 8, 16]
-    detector.roi_head.bbox_roi_extractor.update(out_channels=16, featmap_strides=[4, 8])
+    narrow_resnet(detector) if 'depth' in detector.backbone else narrow_swin(detector)
     head = detector.roi_head.bbox_head
-    head.update(in_channels=16, fc_out_channels=32)
-    if selsa:
-        head.update(topk=5)
+    head.fc_out_channels = 32
+    if 'aggregator' in head:
         head.aggregator.update(in_channels=32, num_attention_blocks=4)
-    detector.test_cfg.rpn.max_per_img = 30
+    if 'topk' in head:
+        head.topk = 20
+    if 'prompt_predictor' in model:
+        model.prompt_predictor.update(embed_dims=32, prompt_dims=16)
+    if 'pixel_memory' in model:
+        model.pixel_memory = dict(PIXELS)
+    detector.test_cfg.rpn.max_per_img = 20
     return model
 
 
-def tiny_model(method: str, **changes) -> BaseVideoDetector:
-    """In eval mode, with random weights that give a spread of scores."""
-    return random_model(dict(tiny_config(method), **changes))
+def narrow_resnet(detector: Config) -> None:
+    backbone = detector.backbone
+    backbone.update(depth=18, base_channels=CHANNELS, norm_eval=True, init_cfg=None)
+    detector.neck.in_channels = [CHANNELS * 2**i for i in backbone.out_indices]
+
+
+def narrow_swin(detector: Config) -> None:
+    """Of two stages, with a pyramid of three levels."""
+    detector.backbone.update(
+        embed_dims=16, depths=(2, 2), num_heads=(1, 2), out_indices=(0, 1), window_size=3,
+        drop_path_rate=0.0, init_cfg=None,
+    )  # fmt: skip
+    if detector.backbone.type == 'TDViTTransformer':
+        detector.backbone.dilations = (2, 3)
+    detector.neck.update(in_channels=[16, 32], out_channels=16, num_outs=3)
+    detector.rpn_head.update(in_channels=16, feat_channels=16)
+    detector.rpn_head.anchor_generator.strides = [4, 8, 16]
+    detector.roi_head.bbox_roi_extractor.update(out_channels=16, featmap_strides=[4, 8])
+    detector.roi_head.bbox_head.in_channels = 16
+
+
+def tiny_model(method: str, backbone: dict | None = None, **changes) -> BaseVideoDetector:
+    """In eval mode, with random weights that give a spread of scores.
+
+    Args:
+        backbone: changes of the backbone's settings.
+        changes: of the model's.
+    """
+    config = tiny_config(method)
+    config.detector.backbone.update(backbone or {})
+    return random_model(dict(config, **changes))
 
 
 def random_model(config: dict) -> BaseVideoDetector:

@@ -98,7 +98,7 @@ def no_pixel_memory(pixel_memory: dict | None, method: str) -> None:
     if pixel_memory is not None:
         raise ConfigError(
             f'{method}: a TDViTTransformer has a memory of its own and cannot be given a '
-            f"`pixel_memory`. Take it out, or set `detector.backbone.memory='off'`."
+            f"`pixel_memory`: take it out, or set `detector.backbone.memory='off'`."
         )
 
 
