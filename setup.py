@@ -24,6 +24,7 @@ setup(
         'torchvision>=0.19',
         'mmengine-lite>=0.10.7',
         'opencv-python-headless>=5',  # 4 does not turn WebP upright and fills cut images up
+        'simplejpeg>=1.8.2',  # tells when pixels of a JPEG are lost
         'faster-coco-eval>=1.6',
         'scipy>=1.10',
         'av>=17',  # earlier ones decode HD video with the colours of SD

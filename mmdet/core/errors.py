@@ -46,6 +46,10 @@ class VideoError(VFEError, RuntimeError):
     """A source that gives no frames, or not such as were promised."""
 
 
+class LogError(VFEError, ValueError):
+    """A training log that is none, or has nothing in it."""
+
+
 class ConversionError(VFEError, ValueError):
     """Input that is not what its format says; names the file and the row or element."""
 

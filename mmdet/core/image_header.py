@@ -64,7 +64,7 @@ def read_header(data: Data) -> ImageHeader | None:
     return None
 
 
-def jpeg_segments(data: Data) -> Iterator[tuple[int, int, int]]:
+def _jpeg_segments(data: Data) -> Iterator[tuple[int, int, int]]:
     """(marker, start of the content, end) of the segments of a JPEG up to its first scan."""
     at = 2
     while True:
@@ -85,7 +85,7 @@ def jpeg_segments(data: Data) -> Iterator[tuple[int, int, int]]:
 
 def _jpeg(data: Data) -> ImageHeader | None:
     size, orientation = None, None
-    for marker, start, end in jpeg_segments(data):
+    for marker, start, end in _jpeg_segments(data):
         if marker == 0xE1 and orientation is None and data[start : start + 6] == _EXIF:
             orientation = _orientation(data[start + 6 : end])
         elif 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:

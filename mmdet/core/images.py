@@ -3,19 +3,28 @@
 import mmap
 import os
 import re
-import struct
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+try:
+    import simplejpeg
+except ImportError:  # where there is no wheel OpenCV decodes, which is silent about damage
+    simplejpeg = None
+
 from mmdet.core.errors import UndecodableFrameError, WriteError
 from mmdet.core.fileio import atomic_write
-from mmdet.core.image_header import ImageHeader, jpeg_segments, read_header
+from mmdet.core.image_header import ImageHeader, read_header
 from mmdet.core.pixel_depth import to_eight_bits
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
+JPEG = b'\xff\xd8'  # how it begins
+MAX_PIXELS = 1 << 30  # of what OpenCV decodes
+# what libjpeg says of lost pixels, and what it warns of in headers
+DAMAGE = re.compile('corrupt JPEG|premature end of JPEG', re.IGNORECASE)
+HARMLESS = re.compile('JFIF revision|Adobe color transform|ICC marker|Invalid SOS parameters')
 VIDEO_SUFFIXES = {'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv'}
 
 
@@ -29,7 +38,7 @@ def is_video(path: Path) -> bool:
 
 def natural_key(path: Path | str) -> list[tuple[int, int | str]]:
     """Sorts numbers in names by their value: frame_2 before frame_10."""
-    parts = re.split(r'(\d+)', str(path))
+    parts = re.split(r'(\d{1,999})', str(path))  # longer numbers are none to Python
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
@@ -41,14 +50,14 @@ def read_image(path: str) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UndecodableFrameError: it is empty, cut short (a JPEG without its end), no image, or has
-            samples that do not fit into 8 bits.
+        UndecodableFrameError: it is empty, cut short, no image, a JPEG with damage that its decoder
+            notices, or has samples that do not fit into 8 bits.
     """
     image, data = None, b''
     try:
         with open(path, 'rb') as file:
             data = file.read()
-        if data and not _is_cut_short(data):
+        if data:
             image = _decode(data, read_header(data))
     except FileNotFoundError:
         raise
@@ -104,15 +113,17 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 95) -
 
 def _decode(data: bytes, header: ImageHeader | None) -> np.ndarray | None:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    image = _decode_jpeg(data, header) if data.startswith(JPEG) else None
     if header is None:  # a format whose header only OpenCV reads
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if image is None else image
         return None if image is None else to_eight_bits(image)
     if header.is_float and header.bits < 32:
         raise ValueError(f'it holds fractions of {header.bits} bits. Save it as 8 or 16 bits.')
     if header.bits >= 32:  # OpenCV makes no colours of grey ones of these
         flags = cv2.IMREAD_UNCHANGED
-    # OpenCV turns TIFF by itself, whatever the flag, and other formats in some versions only
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        # OpenCV turns TIFF by itself, whatever the flag, other formats in some versions only
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         return None
     image = to_eight_bits(image)
@@ -120,6 +131,31 @@ def _decode(data: bytes, header: ImageHeader | None) -> np.ndarray | None:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     image = np.ascontiguousarray(image[..., :3])
     return image if header.is_tiff else _upright(image, header.orientation)
+
+
+def _decode_jpeg(data: bytes, header: ImageHeader | None) -> np.ndarray | None:
+    """[H, W, 3] BGR, as OpenCV decodes it to the last bit; None: let OpenCV try.
+
+    OpenCV writes what the decoder notices of damage to the standard error, and gives what is left
+    of the picture as a whole one.
+
+    Raises:
+        ValueError: pixels are lost.
+    """
+    if simplejpeg is None or (header and header.width * header.height > MAX_PIXELS):
+        return None
+    decode = partial(simplejpeg.decode_jpeg, data, 'BGR', False, False)
+    try:
+        return decode(strict=True)
+    except ValueError as error:  # the last thing that the decoder said
+        harmless, damaged = HARMLESS.search(str(error)), DAMAGE.search(str(error))
+        try:
+            image = None if damaged and not harmless else decode(strict=False)
+        except ValueError:
+            return None  # a kind of JPEG that it does not know
+        if not harmless:
+            raise ValueError(f'it is damaged or truncated ({error})') from error
+        return image
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -133,16 +169,3 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
-
-
-def _is_cut_short(data: bytes) -> bool:
-    """A JPEG whose scan has no end marker. OpenCV 4 would fill the missing part of it with grey.
-
-    The search starts behind the segments, which may hold a thumbnail with an end of its own.
-    """
-    if not data.startswith(b'\xff\xd8'):
-        return False
-    scan = 2
-    with suppress(IndexError, struct.error):
-        scan = max(start for _, start, _ in jpeg_segments(data))
-    return data.rfind(b'\xff\xd9', scan) < 0

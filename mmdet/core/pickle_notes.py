@@ -13,6 +13,8 @@ import numpy as np
 
 MAX_DIMS = 32
 NUMERIC = {'b1', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'f2', 'f4', 'f8'}
+FLAT = (None, None, None, -1, -1, 0)  # the state of a dtype without fields and flags
+ARRAY_VERSION = 1  # of the state that numpy writes
 PLAIN = (type(None), bool, int, float, str, bytes)
 
 
@@ -100,7 +102,7 @@ class DtypeNote(Note):
 
     def __setstate__(self, state: Any) -> None:
         plain = isinstance(state, tuple) and len(state) >= 5 and state[1] in ('<', '>', '|', '=')
-        if not plain or state[2:5] != (None, None, None):
+        if not plain or state[2:8] not in (FLAT, FLAT[:3]):
             raise BlockedGlobals('a structured numpy.dtype')
         self.order, self._built = state[1], None
 
@@ -124,7 +126,7 @@ class ArrayNote(Note):
         self.shape, self.dtype, self.fortran, self.raw = shape, dtype, fortran, raw
 
     def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) != 5:
+        if not isinstance(state, tuple) or len(state) != 5 or state[0] != ARRAY_VERSION:
             raise DamagedPickle('an array with an unknown state')
         _, self.shape, self.dtype, self.fortran, self.raw = state
 
@@ -189,11 +191,23 @@ def _frombuffer(raw: Any = b'', dtype: Any = None, shape: Any = (), order: Any =
     return ArrayNote(shape, dtype, order == 'F', raw)
 
 
-ARRAYS = {  # by the last part of the module, whichever numpy wrote it
-    '_reconstruct': Maker(lambda *_: ArrayNote()),
+def _reconstruct(kind: Any = None, shape: Any = None, code: Any = None) -> ArrayNote:
+    """An array without contents, which its state brings."""
+    if kind is not NDARRAY or shape != (0,) or code not in (b'b', 'b'):
+        raise DamagedPickle('an array that numpy does not write')
+    return ArrayNote()
+
+
+def _call_of_ndarray(*_) -> None:
+    raise BlockedGlobals('a call of numpy.ndarray')
+
+
+NDARRAY = Maker(_call_of_ndarray)
+ARRAYS = {  # whichever numpy wrote it
+    '_reconstruct': Maker(_reconstruct),
     '_frombuffer': Maker(_frombuffer),
     'scalar': Maker(ScalarNote),
-    'ndarray': Maker(lambda *_: ArrayNote()),
+    'ndarray': NDARRAY,
     'dtype': Maker(DtypeNote),
 }
 NAMES: dict[tuple[str, str], Any] = {

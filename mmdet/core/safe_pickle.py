@@ -5,6 +5,7 @@ stand-ins (`mmdet.core.pickle_notes`), which take notes; `resolve` turns the not
 """
 
 import pickle
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from mmdet.core.pickle_notes import (
     PlainText,
 )
 
+NUMPY = re.compile(r'numpy(\._?core\.(multiarray|numeric))?')
 MAX_DEPTH = 100
 MAX_VALUES = 50_000_000  # counted as often as they appear: shared parts can multiply
 EXTRA_BYTES = 4 << 30  # of memory that unpickling may take beyond a multiple of the file
@@ -50,7 +52,7 @@ class SafeUnpickler(pickle.Unpickler):
         self._names, self._persistent = names, persistent
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split('.')[0] == 'numpy' and name in ARRAYS:
+        if name in ARRAYS and NUMPY.fullmatch(module):
             return ARRAYS[name]
         found = NAMES.get((module, name)) or self._names.get((module, name))
         if found is None:

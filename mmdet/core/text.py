@@ -1,11 +1,15 @@
-"""Reading text of users: UTF-8 with or without the mark of Windows editors, and XML in the encoding
-that it declares."""
+"""Reading text of users: UTF-8 with or without the mark of Windows editors, JSON and YAML in it,
+and XML in the encoding that it declares. What cannot be read is one error with file and line."""
 
 import codecs
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
+
+import yaml
 
 from mmdet.core.errors import VFEError
 
@@ -65,6 +69,39 @@ def read_rows(path: Path, error: type[VFEError]) -> list[tuple[int, str]]:
     """
     lines = enumerate(lines_of(read_text(path, error)), 1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def read_json(path: Path, error: type[VFEError]) -> Any:
+    """The value of a JSON file. Raises as `read_text` and `parsed`."""
+    return parsed(json.loads, read_text(path, error), path, error)
+
+
+def parsed(
+    parse: Callable[[str], Any], text: str, path: Path, error: type[VFEError], line: int = 1
+) -> Any:
+    """What a parser of JSON or YAML makes of a text.
+
+    Args:
+        line: of the file, where the text begins.
+
+    Raises:
+        error: it is not such a text, nested too deeply, or holds a number of thousands of digits;
+            names the file and, where the parser does, the line.
+    """
+    try:
+        return parse(text)
+    except RecursionError as reason:
+        raise error(f'{path} cannot be read: it is nested too deeply.') from reason
+    except json.JSONDecodeError as reason:
+        at, said = line + reason.lineno - 1, f'{reason.msg} (column {reason.colno})'
+        raise error(f'{path}, line {at} is not JSON: {said}.') from reason
+    except yaml.MarkedYAMLError as reason:
+        mark = reason.problem_mark or reason.context_mark
+        at = f', line {mark.line + line}' if mark else ''
+        said = ' '.join(filter(None, (reason.context, reason.problem)))
+        raise error(f'{path}{at} is not YAML: {said}.') from reason
+    except (ValueError, yaml.YAMLError) as reason:
+        raise error(f'{path} cannot be read: {" ".join(str(reason).split())[:300]}.') from reason
 
 
 def read_xml(path: Path, error: type[VFEError]) -> ElementTree.Element:

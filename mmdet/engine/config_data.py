@@ -17,6 +17,7 @@ from mmengine.fileio.io import file_handlers
 
 import mmdet
 from mmdet.core.errors import ConfigError
+from mmdet.core.text import parsed, read_text
 
 DATA_SUFFIXES = ('.yaml', '.yml', '.json')
 OUR_CONFIGS = Path(mmdet.__file__).resolve().parents[1] / 'configs'
@@ -59,7 +60,7 @@ def read_data_config(path: Path) -> Config:
         ConfigError: no YAML or JSON, too large, or a part that only a Python config may have.
     """
     merged = _merged(path, ())
-    return Config(merged, cfg_text=path.read_text(encoding='utf-8'), filename=str(path))
+    return Config(merged, cfg_text=read_text(path, ConfigError), filename=str(path))
 
 
 def _merged(path: Path, above: tuple[Path, ...]) -> dict:
@@ -96,22 +97,16 @@ def _base(base: Path, path: Path, above: tuple[Path, ...]) -> Mapping:
 
 def _parsed(path: Path) -> dict:
     """The dict in one file, checked."""
-    try:
-        data = path.read_bytes()
-        if len(data) > MAX_BYTES:
-            raise ConfigError(f'{path} has {len(data)} bytes. A config has at most {MAX_BYTES}.')
-        text = data.decode('utf-8-sig')
-        parsed = json.loads(text) if path.suffix.lower() == '.json' else yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b'\n') + 1
-        raise ConfigError(f'{path}, line {line}: the text is not UTF-8.') from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        said = ' '.join(str(error).split())[:300]
-        raise ConfigError(f'Cannot read the config {path}: {said}') from error
-    if not isinstance(parsed, dict):
-        raise ConfigError(f'{path} holds a {type(parsed).__name__}, not a dict of settings.')
-    _Checker(path).check(parsed, '', 0)
-    return parsed
+    if path.stat().st_size > MAX_BYTES:
+        raise ConfigError(
+            f'{path} has {path.stat().st_size} bytes. A config has at most {MAX_BYTES}.'
+        )
+    parse = json.loads if path.suffix.lower() == '.json' else yaml.safe_load
+    found = parsed(parse, read_text(path, ConfigError), path, ConfigError)
+    if not isinstance(found, dict):
+        raise ConfigError(f'{path} holds a {type(found).__name__}, not a dict of settings.')
+    _Checker(path).check(found, '', 0)
+    return found
 
 
 class _Checker:

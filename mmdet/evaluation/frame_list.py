@@ -9,6 +9,8 @@ from mmdet.core.text import read_rows
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.registry import closest
 
+MAX_DIGITS = 18  # of a frame id: Python refuses numbers of thousands
+
 
 def read_frame_list(path: str | Path, index: CocoVideoIndex) -> np.ndarray:
     """Image ids, ascending and each once, of the frames that a text file names.
@@ -53,7 +55,7 @@ _LEGAL = '`VIDEO FRAME_ID` (frames from 0), or the `file_name` of an image, also
 
 def _frame_of_video(line: str, videos: dict[str, int], index: CocoVideoIndex) -> int | None:
     name, _, frame = line.rpartition(' ')
-    if name.strip() not in videos or not frame.isdecimal():
+    if name.strip() not in videos or not frame.isdecimal() or len(frame) > MAX_DIGITS:
         return None
     frames = index.frames_of(videos[name.strip()])
     return int(frames[int(frame)]) if int(frame) < len(frames) else None

@@ -20,6 +20,7 @@ from mmdet.core.errors import EvaluationError
 from mmdet.core.fileio import atomic_write
 from mmdet.core.pickle_notes import BlockedGlobals
 from mmdet.core.safe_pickle import load_pickle
+from mmdet.core.text import read_json
 
 _CLASSES = 'CLASSES'
 IMAGES_AT_ONCE = 5000  # in writing JSON: bounds the memory
@@ -285,10 +286,7 @@ def read_coco_json(
     Raises:
         EvaluationError: not a list of results, or ids that the annotation file does not have.
     """
-    try:
-        entries = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise EvaluationError(f'{path} is not JSON: {error}') from error
+    entries = read_json(Path(path), EvaluationError)
     try:
         if not isinstance(entries, list):
             raise TypeError(f'it holds a {type(entries).__name__}')

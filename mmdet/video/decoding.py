@@ -40,7 +40,12 @@ def open_video(path: str) -> tuple[av.container.InputContainer, av.VideoStream]:
     place = path if is_url else os.path.abspath(path)  # a name such as 12:30:05.mp4 is no protocol
     options = {'rtsp_transport': 'tcp'} if path.lower().startswith('rtsp') else {}
     try:
-        container = av.open(place, options=options, timeout=TIMEOUT_S if is_url else None)
+        container = av.open(
+            place,
+            options=options,
+            metadata_errors='replace',  # titles in whatever encoding
+            timeout=TIMEOUT_S if is_url else None,
+        )
     except (av.error.FFmpegError, OSError) as error:
         hint = ''
         if is_url:

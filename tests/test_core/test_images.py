@@ -210,6 +210,29 @@ def test_a_cut_jpeg_with_a_thumbnail_is_not_whole(tmp_path, part):
         read_image(path)
 
 
+@pytest.mark.parametrize(
+    'options', [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 5)]
+)
+def test_damage_inside_of_a_jpeg_is_told(tmp_path, options):
+    """OpenCV gives such pictures as whole ones."""
+    data = cv2.imencode('.jpg', marked()[..., ::-1], list(options))[1].tobytes()
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_image(path), cv2.imread(str(path)))
+    middle = (data.rindex(b'\xff\xda') + len(data)) // 2
+    path.write_bytes(data[:middle] + data[middle + 9 :])
+    with pytest.raises(UndecodableFrameError, match=r'a\.jpg: it is damaged or truncated'):
+        read_image(path)
+
+
+def test_odd_headers_are_no_damage(tmp_path):
+    data = bytearray(cv2.imencode('.jpg', marked()[..., ::-1])[1].tobytes())
+    path = tmp_path / 'a.jpg'
+    data[data.index(b'JFIF') + 5] = 9  # of the version
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_image(path), cv2.imread(str(path)))
+
+
 def test_every_beginning_of_a_file_is_a_header_or_none(tmp_path):
     """No cut or broken header ends in another error than that it is no image."""
     for ending in ('.jpg', '.png', '.webp', '.tif', '.bmp'):

@@ -1,9 +1,18 @@
 """Text of users: encodings, byte order marks and line ends."""
 
 import pytest
+import yaml
 
 from mmdet.core.errors import ConversionError
-from mmdet.core.text import lines_of, read_rows, read_text, read_xml, xml_events
+from mmdet.core.text import (
+    lines_of,
+    parsed,
+    read_json,
+    read_rows,
+    read_text,
+    read_xml,
+    xml_events,
+)
 
 XML = '<?xml version="1.0" encoding="{}"?>\n<a><name>{}</name></a>'
 
@@ -79,6 +88,29 @@ def test_xml_that_cannot_be_read_names_the_file(tmp_path, data, told):
         read_xml(path, ConversionError)
     with pytest.raises(ConversionError, match=rf'a\.xml {told}'):
         list(xml_events(path, ConversionError))
+
+
+@pytest.mark.parametrize(
+    ('data', 'told'),
+    [
+        (b'{"a": 1,\n"b" 2}', r'a\.json, line 2 is not JSON'),
+        (b'[' * 100_000, r'a\.json cannot be read: it is nested too deeply'),
+        (b'[' + b'9' * 5000 + b']', r'a\.json cannot be read: .*digits'),
+        (b'[1,\n\xff]', r'a\.json cannot be read as text: line 2 holds the byte 0xff'),
+        ('[]'.encode('utf-16'), 'it is UTF-16'),
+    ],
+)
+def test_json_that_cannot_be_read_is_one_error(tmp_path, data, told):
+    path = tmp_path / 'a.json'
+    path.write_bytes(data)
+    with pytest.raises(ConversionError, match=told):
+        read_json(path, ConversionError)
+
+
+def test_lines_of_yaml_are_named(tmp_path):
+    for text, told in (('a: 1\nb: [', 'line 2 is not YAML'), ('[' * 10_000, 'nested too deeply')):
+        with pytest.raises(ConversionError, match=rf'a\.yaml.*{told}'):
+            parsed(yaml.safe_load, text, tmp_path / 'a.yaml', ConversionError)
 
 
 def test_missing_files_are_named(tmp_path):

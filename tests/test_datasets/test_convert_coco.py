@@ -149,7 +149,7 @@ def test_category_ids_may_be_hashes(from_coco, tmp_path):
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('{"images": [', r'ann\.json cannot be read as JSON'),
+        ('{"images": [', r'ann\.json, line 1 is not JSON'),
         ('[1]', 'it has no list `images`'),
         ('{"images": [], "annotations": {}}', 'it has no list `annotations`'),
         (coco([{'id': 1}], []), r'images\[0\], id 1: has no `file_name`'),

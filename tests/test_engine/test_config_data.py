@@ -90,5 +90,5 @@ def test_a_yaml_base_of_a_python_config_runs_nothing(tmp_path, monkeypatch):
 
 def test_the_line_of_a_byte_that_is_not_utf8(tmp_path):
     (tmp_path / 'a.yaml').write_bytes(b'a: 1\nb: caf\xe9\n')
-    with pytest.raises(ConfigError, match=r'a\.yaml, line 2: the text is not UTF-8'):
+    with pytest.raises(ConfigError, match=r'a\.yaml cannot be read as text: line 2 holds'):
         load_config(tmp_path / 'a.yaml')

@@ -168,7 +168,7 @@ def test_a_coco_json(detections, tmp_path, monkeypatch):
     ('content', 'message'),
     [
         ('[{', 'is not JSON'),
-        ('[' * 100_000, 'is not JSON'),
+        ('[' * 100_000, 'nested too deeply'),
         ('{}', 'it holds a dict'),
         ('[{"image_id": 2}]', "not a COCO results file.*'category_id'"),
         ({'image_id': 2.7}, 'image_id must be a whole number, not a float'),

@@ -33,13 +33,20 @@ def _array(values: Sequence) -> np.ndarray:
         return np.empty(0, object)
 
 
-def _integers(values: Sequence) -> np.ndarray | None:
-    if bool in set(map(type, values)):  # NumPy takes them for numbers among numbers
-        return None
+def _numbers(values: Sequence) -> np.ndarray | None:
+    """[n] of numbers; numpy would take `true` among them for 1."""
     array = _array(values)
+    plain = array.ndim == 1 and array.dtype.kind in 'iuf' and bool not in set(map(type, values))
+    return array if plain else None
+
+
+def _integers(values: Sequence) -> np.ndarray | None:
+    array = _numbers(values)
+    if array is None:
+        return None
     if array.dtype.kind == 'f' and (array == np.rint(array)).all() and abs(array).max() < 2**53:
         array = array.astype(np.int64)  # 1280.0, as some table programs write integers
-    return array if array.ndim == 1 and array.dtype == np.int64 else None
+    return array if array.dtype == np.int64 else None
 
 
 def _small_integers(values: Sequence) -> np.ndarray | None:
@@ -59,17 +66,15 @@ def _flags(values: Sequence) -> np.ndarray | None:
 
 def _areas(values: Sequence) -> np.ndarray | None:
     """float64; NaN stands for an area that is not given."""
-    array = _array(values)
-    if array.ndim != 1 or array.dtype.kind not in 'iuf' or np.isinf(array).any():
-        return None
-    return array.astype(np.float64)
+    array = _numbers(values)
+    return None if array is None or np.isinf(array).any() else array.astype(np.float64)
 
 
 def _boxes(values: Sequence) -> np.ndarray | None:
     if set(map(type, values)) != {list} or set(map(len, values)) != {4}:
         return None
-    array = _array(list(chain.from_iterable(values)))
-    if array.ndim != 1 or array.dtype.kind not in 'iuf' or not np.isfinite(array).all():
+    array = _numbers(list(chain.from_iterable(values)))
+    if array is None or not np.isfinite(array).all():
         return None
     return array.astype(np.float64).reshape(-1, 4)
 

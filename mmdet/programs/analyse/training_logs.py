@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmdet.core.errors import LogError
+from mmdet.core.text import lines_of, parsed, read_text
 from mmdet.evaluation.report import text_table, write_csv
 from mmdet.programs.analyse.plots import png_figure
 
@@ -95,7 +97,7 @@ def load_training(path: str | os.PathLike) -> TrainingLog:
 
     Raises:
         FileNotFoundError: no such file, or no training log in the folder.
-        ValueError: a file that is no log.
+        LogError: a file that is no log.
     """
     path, log = Path(path), TrainingLog()
     if path.is_file():
@@ -117,16 +119,17 @@ def load_training(path: str | os.PathLike) -> TrainingLog:
 
 def _rows(path: Path) -> list[dict]:
     """One JSON object per line, without a last line that is half-written: the run may go on."""
-    lines, rows = path.read_text(encoding='utf-8').splitlines(), []
+    lines, rows = lines_of(read_text(path, LogError)), []
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        elif number < len(lines):
-            raise ValueError(f'{path}, line {number} is not a JSON object: {line[:80]!r}')
+            row = parsed(json.loads, line, path, LogError, number)
+        except LogError:
+            if number == len(lines):
+                break
+            raise
+        if not isinstance(row, dict) or not isinstance(row.get('step', 0), int | float):
+            raise LogError(f'{path}, line {number} is not a JSON object with a step: {line[:80]!r}')
+        rows.append(row)
     return rows
 
 

@@ -1,12 +1,13 @@
 """Class names of YOLO datasets: which file holds them, and the names as they are written there."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from mmdet.core.errors import ConversionError
-from mmdet.core.text import read_rows, read_text
+from mmdet.core.text import parsed, read_rows, read_text
 
 NAME_FILES = (
     *('data.yaml', 'data.yml', 'dataset.yaml'),
@@ -50,10 +51,8 @@ def unique_names(names: Sequence[str], path: Path, first: int = 0) -> list[str]:
 
 def _yaml_names(path: Path) -> list[str]:
     """`names` as they are written: YAML would read yes, null, 007 and 12:30 as other things."""
-    try:
-        root = yaml.compose(read_text(path, ConversionError), Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConversionError(f'{path} cannot be read as YAML: {error}') from error
+    compose = partial(yaml.compose, Loader=yaml.SafeLoader)
+    root = parsed(compose, read_text(path, ConversionError), path, ConversionError)
     entries = root.value if isinstance(root, yaml.MappingNode) else []
     found = [value for key, value in entries if key.value == 'names']
     if len(found) != 1:

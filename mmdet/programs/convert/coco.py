@@ -5,7 +5,6 @@ folders (or prefixes) of the file names. Frames are ordered by `frame_id` (or `f
 by name. Tracks are `instance_id`, `track_id`, or CVAT's attribute `track_id`.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 
 from mmdet.core.errors import ConversionError
 from mmdet.core.images import natural_key
-from mmdet.core.text import read_text
+from mmdet.core.text import read_json
 from mmdet.datasets.parsers.annotation_table import FIELDS, value_fault
 from mmdet.programs.convert.frames import find_frames, image_size, relative_name, trailing_number
 from mmdet.programs.convert.label_files import LayoutOptions, first_number, video_prefix
@@ -45,10 +44,7 @@ def open_coco(inputs: Sequence[Path], options: LayoutOptions) -> Source:
 
 
 def _load(path: Path) -> dict[str, list[dict]]:
-    try:
-        content = json.loads(read_text(path, ConversionError))
-    except ValueError as error:
-        raise ConversionError(f'{path} cannot be read as JSON: {error}') from error
+    content = read_json(path, ConversionError)
     for name in ('images', 'annotations', 'categories'):
         if not isinstance(content, dict) or not isinstance(content.get(name), list):
             raise ConversionError(f'{path} is not COCO: it has no list `{name}`')
@@ -58,8 +54,10 @@ def _load(path: Path) -> dict[str, list[dict]]:
             f'YouTube-VIS does. Only COCO with one annotation per frame is read.'
         )
     for name in ('categories', 'images', 'annotations', 'videos'):
-        ids = set()
-        for i, entry in enumerate(content.get(name) or []):
+        ids, entries = set(), content.get(name) or []
+        if not isinstance(entries, list):
+            raise ConversionError(f'{path} is not COCO: `{name}` must be a list')
+        for i, entry in enumerate(entries):
             _check_entry(path, name, i, entry)
             if entry['id'] in ids:
                 raise ConversionError(f'{path}: two {name} have the id {entry["id"]}')
