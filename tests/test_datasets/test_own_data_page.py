@@ -12,6 +12,7 @@ import pytest
 from own_data import write, write_video
 from test_convert_cvat import box, document, task, track
 
+from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.datasets.parsers.annotation_table import FIELDS
 from mmdet.engine.config_check import check_config
 from mmdet.engine.config_load import load_config
@@ -97,6 +98,13 @@ def test_the_config_written_by_hand_is_legal(tmp_path):
     assert [step.type for step in dataset.pipeline][:2] == ['LoadFrames', 'LoadAnnotations']
     assert config.test_dataloader.dataset.ann_file == 'data/mine/val.json'
     assert 'ann_file' not in config.test_evaluator
+
+
+def test_the_whole_file_is_legal(tmp_path):
+    path = tmp_path / 'ann.json'
+    path.write_text(re.search(r'```json\n(.*?)```', PAGE, re.DOTALL)[1])
+    index = CocoVideoIndex.open(path)
+    assert list(index.frames_of(0)) == [0, 1] and index.ann_boxes.tolist()[1] == [14, 20, 80, 60]
 
 
 def test_every_field_is_in_the_table():
