@@ -81,13 +81,6 @@ def test_the_frames_of_a_clip_carry_their_stage():
     assert pairs == [('key', 5), ('stage1', 6), ('stage2', 3)]
 
 
-def test_draws_are_those_of_the_generator():
-    plan = StagePlan('stagewise_uniform', [4, 8, 16, 32])
-    first = plan(50, 100, np.random.default_rng(3))
-    assert plan(50, 100, np.random.default_rng(3)) == first
-    assert plan(50, 100, np.random.default_rng(4)) != first
-
-
 @pytest.mark.parametrize(
     ('method', 'frame_range', 'message'),
     [

@@ -7,12 +7,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from tiny_cocovid import picture
 
 from mmdet.core.errors import ConfigError, UndecodableFrameError
 from mmdet.datasets.transforms import (
     LoadAnnotations,
     LoadFrames,
+    Mosaic,
     PackClip,
     PadToLargest,
     Pipeline,
@@ -108,11 +110,6 @@ def test_pillow_averages_where_cv2_samples():
     assert abs(int(shrunk[5, 5, 0]) - 255 / 4) <= 1
     clip.key.image = stripes
     assert set(np.unique(Resize((10, 10))(clip, rng()).key.image)) <= {0, 127, 128}
-
-
-def test_an_unknown_backend_is_refused():
-    with pytest.raises(ConfigError, match='cv2, pillow'):
-        Resize((10, 10), backend='pil')
 
 
 def test_frames_that_share_an_image_are_resized_once(monkeypatch):
@@ -211,12 +208,6 @@ def check_cropped(before: Frame, after: Frame, top, left, height, width) -> None
     assert len(after.boxes_ignore) <= 2
 
 
-def test_crop_may_leave_no_box():
-    clip = RandomCrop(2, 2)(make_clip(boxes=[[0, 0, 1, 1]]), rng(3))
-    assert clip.key.boxes.shape == (0, 4) and clip.key.labels.shape == (0,)
-    assert (clip.key.boxes.dtype, clip.key.labels.dtype) == (np.float32, np.int64)
-
-
 def test_padding_to_the_largest_frame():
     clip = make_clip([(30, 20), (10, 25), (30, 25)])
     images = [frame.image for frame in clip.frames]
@@ -244,6 +235,26 @@ def test_crops_of_stpn_end_in_one_size():
             assert clip.images.shape == (3, height, width, 3)
             assert (frame.boxes >= 0).all() and (frame.boxes[:, 2] <= width).all()
     assert len(shapes) > 10
+
+
+@pytest.mark.parametrize('name', ['imagenet_vid_tdvit', 'imagenet_vid_tdvit_plain'])
+def test_frames_of_a_tdvit_clip_are_changed_alike(name, repo):
+    """Five files with one picture: after the pipeline they still hold one picture."""
+    config = Config.fromfile(repo / f'configs/_base_/datasets/{name}.py')
+    vid, det = config.train_dataloader.dataset.datasets
+    assert vid.pipeline == det.pipeline and vid.ref_img_sampler == det.ref_img_sampler
+    changes = Pipeline(vid.pipeline[2:-1])  # without reading and packing
+    seen = set()
+    for seed in range(12):
+        clip = make_clip([(320, 180)] * 5)
+        for frame in clip.frames:
+            frame.image = picture(0, 320, 180)
+        clip = changes(clip, rng(seed))
+        for frame in clip.refs:
+            assert np.array_equal(frame.image, clip.key.image) and frame.flip == clip.key.flip
+        seen.add((clip.key.flip, clip.key.img_shape))
+    assert {flip for flip, _ in seen} == {False, True}
+    assert (len({shape for _, shape in seen}) == 1) == name.endswith('plain')
 
 
 def test_choice_of_pipelines_follows_its_probabilities():
@@ -304,15 +315,6 @@ def test_pack_keeps_every_distinct_image_once(images, rows):
     assert all(frame.image is None for frame in packed.frames)
 
 
-def test_pack_does_not_compare_the_pixels_of_different_files():
-    """Only frames of one file can share an image: comparing all would cost more than it saves."""
-    clip = make_clip()
-    for frame in clip.frames:
-        frame.image = picture(0, 64, 48)
-    packed = PackClip()(clip, rng())
-    assert packed.rows is None and len(packed.images) == 3
-
-
 @pytest.mark.parametrize('per_frame', [False, True])
 def test_a_copy_that_was_cropped_otherwise_is_another_image(per_frame):
     crop, distinct = RandomCrop(30, 40, per_frame), set()
@@ -329,15 +331,6 @@ def test_a_copy_that_was_cropped_otherwise_is_another_image(per_frame):
     assert distinct == ({1} if not per_frame else {3})
 
 
-def test_pack_names_frames_of_different_size():
-    with pytest.raises(ValueError, match=r'one size, but frame0 is 64x48.*frame1 is 60x48'):
-        PackClip()(make_clip([(64, 48), (60, 48)]), rng())
-
-
-def test_a_transform_that_returns_none_ends_the_pipeline():
-    assert Pipeline([lambda clip, rng: None, PackClip()])(make_clip(), rng()) is None
-
-
 def test_configuration_errors():
     with pytest.raises(KeyError, match=r"'Rezise'.*Did you mean 'Resize'"):
         Pipeline([dict(type='Rezise', scale=(10, 10))])
@@ -347,6 +340,10 @@ def test_configuration_errors():
         Pipeline(['Resize'])
     with pytest.raises(ValueError, match='long side, short side'):
         Resize(600)
+    with pytest.raises(ConfigError, match='cv2, pillow'):
+        Resize((10, 10), backend='pil')
+    with pytest.raises(ValueError, match=r'one size, but frame0 is 64x48.*frame1 is 60x48'):
+        PackClip()(make_clip([(64, 48), (60, 48)]), rng())
     with pytest.raises(ValueError, match='at least one scale'):
         RandomChoiceResize([])
     with pytest.raises(ValueError, match='prob must be'):
@@ -355,6 +352,12 @@ def test_configuration_errors():
         RandomCrop(10, 5)
     with pytest.raises(RuntimeError, match='dataset with annotations'):
         LoadAnnotations()(make_clip(), rng())
+    with pytest.raises(ConfigError, match='number of pixels, not 0'):
+        Mosaic(size=0)
+    loader = LoadAnnotations()
+    loader.lend(lambda frame: None)
+    with pytest.raises(ValueError, match='Two datasets cannot share'):
+        loader.lend(lambda frame: None)
 
 
 def write_jpeg(path, image) -> bytes:
@@ -385,15 +388,6 @@ def test_load_refuses_what_is_no_whole_image(tmp_path, cut):
     with pytest.raises(UndecodableFrameError, match=r'a\.JPEG') as caught:
         LoadFrames()(Clip([Frame(str(path))]), rng())
     assert caught.value.path == str(path)
-
-
-def test_truncation_is_noticed_where_opencv_does_not(tmp_path, monkeypatch):
-    """OpenCV 4 gives a partly grey picture."""
-    path = tmp_path / 'a.JPEG'
-    path.write_bytes(write_jpeg(path, picture(1, 200, 150))[:-2])
-    monkeypatch.setattr(cv2, 'imdecode', lambda *_: picture(1, 200, 150))
-    with pytest.raises(UndecodableFrameError, match='truncated'):
-        LoadFrames()(Clip([Frame(str(path))]), rng())
 
 
 def test_golden_pixels(shared):

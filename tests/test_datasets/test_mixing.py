@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet.core.errors import ConfigError
 from mmdet.datasets.transforms import MixUp, Mosaic, RandomAffine, RandomHSV
 from mmdet.structures import Clip, Frame
 
@@ -94,20 +93,15 @@ def test_mixup_scales_mirrors_and_cuts_the_other_one(seed):
     assert all(same)
 
 
-def test_mirroring_moves_the_box():
-    mixup = lent(MixUp(size=40, scale=(1, 1), flip_prob=1), [plain_clip(100)])
-    frame = mixup(plain_clip(200), rng()).key
-    assert frame.boxes[1].tolist() == [20, 6, 36, 18]
-
-
-@pytest.mark.parametrize('kind', [Mosaic, MixUp])
+@pytest.mark.parametrize('kind', [Mosaic, MixUp, RandomAffine])
 def test_turned_off_it_changes_nothing(kind):
-    transform = kind(size=40)
+    transform = kind()
     transform.enabled = False
     clip = plain_clip(50)
     image = clip.key.image
     assert transform(clip, rng()).key.image is image
-    assert kind(size=40, prob=0)(clip, rng()).key.image is image
+    if kind is not RandomAffine:
+        assert kind(prob=0)(clip, rng()).key.image is image
 
 
 @pytest.mark.parametrize('kind', [Mosaic, MixUp])
@@ -117,22 +111,7 @@ def test_it_leaves_its_dataset_behind_when_it_goes_to_another_process(kind):
         copied(plain_clip(50), rng())
 
 
-def test_a_side_without_pixels_is_refused():
-    with pytest.raises(ConfigError, match='number of pixels, not 0'):
-        Mosaic(size=0)
-
-
 NOTHING = dict(degrees=0, translate=0, scale=(1, 1), shear=0)
-
-
-def test_an_affine_map_that_does_nothing_changes_nothing():
-    clip, before = (
-        plain_clip(50, bright_box=[4, 6, 20, 18]),
-        plain_clip(50, bright_box=[4, 6, 20, 18]),
-    )
-    frame = RandomAffine(**NOTHING)(clip, rng()).key
-    assert (frame.image == before.key.image).all()
-    assert frame.boxes.tolist() == [[4, 6, 20, 18]] and frame.instance_ids.tolist() == [0]
 
 
 def test_a_negative_border_cuts_the_middle_out():
@@ -166,13 +145,6 @@ def test_what_is_left_of_a_box_decides(box, kept):
     clip.key.boxes = np.array([box], np.float32)
     frame = RandomAffine(**NOTHING)(clip, rng()).key
     assert len(frame.boxes) == len(frame.labels) == len(frame.instance_ids) == kept
-
-
-def test_affine_can_be_turned_off():
-    affine = RandomAffine()
-    affine.enabled = False
-    clip = plain_clip(5)
-    assert affine(clip, rng()).key.image.shape == (30, 40, 3)
 
 
 def test_colours_shift_alike_in_all_frames_and_within_their_limits():
