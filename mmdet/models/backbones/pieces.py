@@ -30,6 +30,18 @@ def row_by_row(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> T
     return torch.cat([function(piece) for piece in pieces]).unflatten(0, x.shape[:2])
 
 
+def image_by_image(
+    function: Callable[..., tuple[Tensor, ...]], images: Tensor, *others: Tensor | None
+) -> tuple[Tensor, ...]:
+    """`function(images, *others)`, where every tensor has a row per image that does not depend on
+    the other images."""
+    if len(images) == 1 or not in_pieces(images):
+        return function(images, *others)
+    rows = (slice(i, i + 1) for i in range(len(images)))
+    singles = [function(*(x if x is None else x[row] for x in (images, *others))) for row in rows]
+    return tuple(torch.cat(parts) for parts in zip(*singles, strict=True))
+
+
 def compute_dtype(x: Tensor) -> torch.dtype:
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

@@ -4,14 +4,14 @@ B: images, C: channels of a stage, H, W: its token map, P: prompts (none here, s
 `STPNSwinTransformer`). Tokens are [B, P + H*W, C] until the output.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmdet.core.errors import ConfigError
-from mmdet.models.backbones.pieces import in_pieces
+from mmdet.models.backbones.pieces import image_by_image
 from mmdet.models.backbones.pretrained import load_pretrained
 from mmdet.models.backbones.swin_convert import swin_weights
 from mmdet.models.backbones.swin_layers import FFN, PatchEmbed, PatchMerging, SwinBlock
@@ -26,21 +26,6 @@ class SwinStage(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = downsample
-
-    def forward(
-        self, x: Tensor, hw: tuple[int, int], num_prompts: int = 0, with_cp: bool = False
-    ) -> Tensor:
-        """The stage's own map [B, P + H*W, C]; merging it is left to the caller."""
-        for block in self.blocks:
-            x = run_block(block, with_cp, x, hw, num_prompts)
-        return x
-
-
-def run_block(block: SwinBlock, with_cp: bool, *inputs) -> Tensor:
-    """A block's output; `with_cp` keeps only the inputs for the backward pass."""
-    if with_cp and torch.is_grad_enabled():
-        return checkpoint(block, *inputs, use_reentrant=False)
-    return block(*inputs)
 
 
 @MODELS.register_module()
@@ -129,35 +114,43 @@ class SwinTransformer(nn.Module):
 
     def _encode(self, image: Tensor, prompts: Tensor | None) -> tuple[Tensor, ...]:
         """The maps of [B, 3, h, w] images, each seen together with its prompts [B, P, C]."""
-        if len(image) > 1 and in_pieces(image) and not self._images_meet:
-            # One at a time stays in the cache, and what a batch holds does not change the result.
-            singles = [
-                self._encode(image[i : i + 1], None if prompts is None else prompts[i : i + 1])
-                for i in range(len(image))
-            ]
-            return tuple(torch.cat(maps) for maps in zip(*singles, strict=True))
-        x, hw = self._embed(image)
-        num_prompts = 0
+
+        def encode(image: Tensor, prompts: Tensor | None) -> tuple[Tensor, ...]:
+            return self._walk(image, prompts, lambda _, *inputs: self._run_block(*inputs))
+
+        if self._images_meet:
+            return encode(image, prompts)
+        return image_by_image(encode, image, prompts)
+
+    def _walk(
+        self, image: Tensor, prompts: Tensor | None, run: Callable[..., Tensor]
+    ) -> tuple[Tensor, ...]:
+        """From images through all stages to the maps.
+
+        Args:
+            run: the output of a block from its place (stage, index), itself and its inputs.
+        """
+        x, hw = self.patch_embed(image)
+        x, num_prompts = self.drop_after_pos(x), 0
         if prompts is not None:
             num_prompts = prompts.shape[1]
             x = torch.cat([prompts.to(x.dtype), x], dim=1)
         maps = []
         for i, stage in enumerate(self.stages):
-            x = stage(x, hw, num_prompts, self.with_cp)
+            for j, block in enumerate(stage.blocks):
+                x = run((i, j), block, x, hw, num_prompts)
             if i in self.out_indices:
-                maps.append(self._output(i, x[:, num_prompts:], hw))
+                patches = getattr(self, f'norm{i}')(x[:, num_prompts:])
+                maps.append(patches.unflatten(1, hw).permute(0, 3, 1, 2))
             if stage.downsample is not None:
                 x, hw = stage.downsample(x, hw, num_prompts)
         return tuple(maps)
 
-    def _embed(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """[B, 3, h, w] -> the tokens [B, H*W, C] that enter the first stage, and (H, W)."""
-        x, hw = self.patch_embed(image)
-        return self.drop_after_pos(x), hw
-
-    def _output(self, stage: int, patches: Tensor, hw: tuple[int, int]) -> Tensor:
-        """A stage's tokens [B, H*W, C] -> the map [B, C, H, W] that is returned."""
-        return getattr(self, f'norm{stage}')(patches).unflatten(1, hw).permute(0, 3, 1, 2)
+    def _run_block(self, block: SwinBlock, *inputs) -> Tensor:
+        """A block's output; `with_cp` keeps only the inputs for the backward pass."""
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
 
     def _freeze(self) -> None:
         if self.frozen_stages < 0:

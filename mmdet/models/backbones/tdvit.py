@@ -14,11 +14,10 @@ B: images, S: stages, H, W: a stage's token map, C: its channels, M*T: tokens of
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
-from mmdet.models.backbones.pieces import in_pieces
-from mmdet.models.backbones.swin import SwinTransformer, run_block
+from mmdet.models.backbones.pieces import image_by_image
+from mmdet.models.backbones.swin import SwinTransformer
 from mmdet.models.backbones.swin_layers import SwinBlock
 from mmdet.models.backbones.tdvit_layout import (
     EXTRA_STAGE,
@@ -126,23 +125,14 @@ class TDViTTransformer(SwinTransformer):
         Returns:
             Maps [B, C_i, H_i, W_i] of `out_indices`; of every temporal block a map [B, H*W, C].
         """
-        if len(x) > 1 and in_pieces(x):
-            # One at a time stays in the cache, as in the plain Swin.
-            singles = [
-                self.remember(
-                    x[i : i + 1], None if references is None else [r[i : i + 1] for r in references]
-                )
-                for i in range(len(x))
-            ]
-            maps, kept = zip(*singles, strict=True)
-            return (
-                tuple(torch.cat(level) for level in zip(*maps, strict=True)),
-                [torch.cat(one) for one in zip(*kept, strict=True)],
-            )
-        by_place = None
-        if references is not None:
-            by_place = dict(zip(self.temporal_blocks, references, strict=True))
-        return self._run(x, lambda place, *_: by_place and by_place[place])
+        found = image_by_image(self._remember, x, *(references or ()))
+        levels = len(self.out_indices)
+        return found[:levels], list(found[levels:])
+
+    def _remember(self, x: Tensor, *references: Tensor) -> tuple[Tensor, ...]:
+        keys = dict(zip(self.temporal_blocks, references, strict=True)) if references else {}
+        maps, kept = self._run(x, lambda place, *_: keys.get(place))
+        return (*maps, *kept)
 
     def train_maps(self, x: Tensor, refs: Tensor) -> tuple[Tensor, ...]:
         """Maps of key frames whose temporal blocks see reference frames, with gradients.
@@ -176,21 +166,17 @@ class TDViTTransformer(SwinTransformer):
     ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         """`remember`, with what gives the reference of (place, block, its input, (H, W))."""
         places = {(place.stage, place.index): place for place in self.temporal_blocks}
-        maps, kept = [], []
-        x, hw = self._embed(image)
-        for i, stage in enumerate(self.stages):
-            for j, block in enumerate(stage.blocks):
-                place = places.get((i, j))
-                keys = None if place is None else reference(place, block, x, hw)
-                out = run_block(block, self.with_cp, x, hw, 0, keys)
-                if place is not None:
-                    kept.append(x if self.memory_feature == 'input' else out)
-                x = out
-            if i in self.out_indices:
-                maps.append(self._output(i, x, hw))
-            if stage.downsample is not None:
-                x, hw = stage.downsample(x, hw)
-        return tuple(maps), kept
+        kept = []
+
+        def run(number: tuple, block: SwinBlock, x: Tensor, hw: tuple, num_prompts: int) -> Tensor:
+            place = places.get(number)
+            keys = None if place is None else reference(place, block, x, hw)
+            out = self._run_block(block, x, hw, num_prompts, keys)
+            if place is not None:
+                kept.append(x if self.memory_feature == 'input' else out)
+            return out
+
+        return self._walk(image, None, run), kept
 
     def _set_drop_path(self, rate: float) -> None:
         """Linear over Swin's own blocks; the extra ones are never dropped."""

@@ -3,7 +3,6 @@ from mmdet.models.roi_heads.relation_head import RelationBBoxHead
 from mmdet.models.roi_heads.roi_extractor import SingleRoIExtractor
 from mmdet.models.roi_heads.selsa_roi_head import (
     MambaBBoxHead,
-    MambaRoIHead,
     SelsaBBoxHead,
     SelsaRoIHead,
 )
@@ -11,7 +10,6 @@ from mmdet.models.roi_heads.standard_roi_head import StandardRoIHead
 
 __all__ = [
     'MambaBBoxHead',
-    'MambaRoIHead',
     'RelationBBoxHead',
     'SelsaBBoxHead',
     'SelsaRoIHead',

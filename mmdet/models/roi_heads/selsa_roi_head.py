@@ -67,19 +67,17 @@ class MambaBBoxHead(SelsaBBoxHead):
         super().__init__(topk=topk, **kwargs)
 
 
-@MODELS.register_module()
+@MODELS.register_module(name=['SelsaRoIHead', 'MambaRoIHead'])
 class SelsaRoIHead(StandardRoIHead):
-    """A region head whose regions see other frames; its `bbox_head` must be able to."""
+    """A region head whose regions see other frames; its `bbox_head` must be able to.
+
+    MAMBA's configs have a name of their own for it; the difference lies in `MambaBBoxHead`.
+    """
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
         if not isinstance(self.bbox_head, SelsaBBoxHead):
             raise ConfigError(
-                f'{type(self).__name__} needs a bbox_head that takes references (SelsaBBoxHead, '
-                f'MambaBBoxHead), got {type(self.bbox_head).__name__}.'
+                f'A SelsaRoIHead or MambaRoIHead needs a bbox_head that takes references '
+                f'(SelsaBBoxHead, MambaBBoxHead), got {type(self.bbox_head).__name__}.'
             )
-
-
-@MODELS.register_module()
-class MambaRoIHead(SelsaRoIHead):
-    """The name that MAMBA configs use; the difference lies in `MambaBBoxHead`."""

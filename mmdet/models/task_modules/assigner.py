@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from mmdet.core.errors import ConfigError
-from mmdet.models.task_modules.last_pixel import with_last_pixel
 from mmdet.registry import TASK_UTILS
 
 IGNORED, BACKGROUND = -1, 0
@@ -22,6 +21,14 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
     area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
     area_b = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
     return inter / (area_a[..., :, None] + area_b[..., None, :] - inter).clamp(min=1e-6)
+
+
+def with_last_pixel(boxes: Tensor) -> Tensor:
+    """Boxes [..., 4] from pixel to pixel, as boxes that end where the last pixel ends.
+
+    Their areas and overlaps are then those that Detectron computed with `x2 - x1 + 1`.
+    """
+    return torch.cat([boxes[..., :2], boxes[..., 2:] + 1], dim=-1)
 
 
 @TASK_UTILS.register_module()

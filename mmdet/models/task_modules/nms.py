@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from mmdet.models.task_modules import nms_kernel
-from mmdet.models.task_modules.last_pixel import with_last_pixel
+from mmdet.models.task_modules.assigner import with_last_pixel
 
 FIRST_PREFIX = 1000  # boxes that are looked at first; four times as many where these give too few
 

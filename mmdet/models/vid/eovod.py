@@ -25,6 +25,7 @@ from mmdet.models.contexts.size_prior import SizePrior, SizeState
 from mmdet.models.contexts.training_keys import keys_in_objects, random_keys
 from mmdet.models.detections import BatchDetections
 from mmdet.models.detectors.base import Maps
+from mmdet.models.detectors.one_stage import OneStageDetector
 from mmdet.models.vid import eovod_parts as parts
 from mmdet.models.vid import requirements
 from mmdet.plans import Plan, sampler_plan
@@ -72,7 +73,7 @@ class EOVOD(BaseVideoDetector):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.detector = requirements.one_stage_detector(MODELS.build(detector), 'EOVOD')
+        self.detector = requirements.detector_of(OneStageDetector, MODELS.build(detector), 'EOVOD')
         self.ref_batch = ref_batch
         self.validation = Validation()
         self.location: LocationPrior | None = None

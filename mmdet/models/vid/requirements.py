@@ -1,32 +1,31 @@
 """What the parts of a video model need of each other, checked when it is built."""
 
 import inspect
+from typing import TypeVar
 
 from torch import nn
 
 from mmdet.core.errors import ConfigError
 from mmdet.models.batch import ClipBatch
+from mmdet.models.detectors.base import Detector
 from mmdet.models.detectors.faster_rcnn import FasterRCNN
 from mmdet.models.detectors.one_stage import OneStageDetector
 from mmdet.plans import InOrder, Plan
 
+D = TypeVar('D', bound=Detector)
+DETECTORS = {
+    FasterRCNN: ('the proposals of a two-stage', 'FasterRCNN or inherit it'),
+    OneStageDetector: ('the maps of a one-stage', 'FCOS, YOLOX or CenterNet'),
+}
 
-def two_stage_detector(detector: nn.Module, method: str) -> FasterRCNN:
-    """The detector, which must have two stages."""
-    if not isinstance(detector, FasterRCNN):
+
+def detector_of(kind: type[D], detector: nn.Module, method: str) -> D:
+    """The detector, which must be of a kind."""
+    if not isinstance(detector, kind):
+        what, names = DETECTORS[kind]
         raise ConfigError(
-            f'{method} works on the proposals of a two-stage detector: `model.detector` must be a '
-            f'FasterRCNN or inherit it, got {type(detector).__name__}.'
-        )
-    return detector
-
-
-def one_stage_detector(detector: nn.Module, method: str) -> OneStageDetector:
-    """The detector, which must have one stage."""
-    if not isinstance(detector, OneStageDetector):
-        raise ConfigError(
-            f'{method} works on the maps of a one-stage detector: `model.detector` must be a '
-            f'FCOS, YOLOX or CenterNet, got {type(detector).__name__}.'
+            f'{method} works on {what} detector: `model.detector` must be a {names}, got '
+            f'{type(detector).__name__}.'
         )
     return detector
 

@@ -10,20 +10,22 @@ A context enters at one of three places, each of which may be empty:
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdet.core.errors import ConfigError
+from mmdet.models.backbones import TDViTTransformer
 from mmdet.models.base import BaseVideoDetector, VideoState
 from mmdet.models.batch import ClipBatch
 from mmdet.models.contexts.base import FrameRegions, RegionContext
-from mmdet.models.contexts.of_parts import region_context, temporal_context
 from mmdet.models.contexts.pixel_memory import PixelMemory
 from mmdet.models.contexts.prompts import Prompts
+from mmdet.models.contexts.region_memory import RegionMemory
+from mmdet.models.contexts.region_references import RegionReferences
 from mmdet.models.contexts.temporal_memory import TemporalMemory
 from mmdet.models.detections import BatchDetections
 from mmdet.models.detectors.base import Maps
 from mmdet.models.detectors.faster_rcnn import FasterRCNN
+from mmdet.models.roi_heads.selsa_roi_head import MambaBBoxHead, SelsaBBoxHead
 from mmdet.models.vid import requirements
 from mmdet.models.vid.frame_flow import PIXELS, PROMPTS, REGIONS, FrameFlow
 from mmdet.models.vid.temporal_flow import TEMPORAL
@@ -65,7 +67,7 @@ class VideoModel(BaseVideoDetector):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         name = type(self).__name__
-        self.detector: FasterRCNN = requirements.two_stage_detector(MODELS.build(detector), name)
+        self.detector = requirements.detector_of(FasterRCNN, MODELS.build(detector), name)
         self.temporal: TemporalMemory | None = temporal_context(self.detector.backbone)
         if self.temporal is not None:
             requirements.no_pixel_memory(pixel_memory, name)
@@ -87,7 +89,7 @@ class VideoModel(BaseVideoDetector):
         """Raise a ConfigError where what the name of a method promises is not among the parts."""
 
     @property
-    def bbox_head(self) -> torch.nn.Module:
+    def bbox_head(self) -> nn.Module:
         return self.detector.roi_head.bbox_head
 
     @property
@@ -243,6 +245,22 @@ class VideoModel(BaseVideoDetector):
 
     def detect_batch(self, batch: ClipBatch, states: list[VideoState]) -> BatchDetections:
         return self.flow.detect(batch, states)
+
+
+def region_context(bbox_head: nn.Module) -> RegionContext | None:
+    """MAMBA's memory, SELSA's references, or None for a head that sees its own frame only."""
+    if isinstance(bbox_head, MambaBBoxHead):
+        return RegionMemory(bbox_head)
+    if isinstance(bbox_head, SelsaBBoxHead):
+        return RegionReferences(bbox_head)
+    return None
+
+
+def temporal_context(backbone: nn.Module) -> TemporalMemory | None:
+    """The memory of a TDViT, unless it is off; None for a backbone that sees single frames."""
+    if isinstance(backbone, TDViTTransformer) and backbone.memory != 'off':
+        return TemporalMemory(backbone)
+    return None
 
 
 # functions of the module, so that a data set that holds them can go to a worker process
