@@ -168,7 +168,7 @@ def test_category_ids_may_be_hashes(from_coco, tmp_path):
         ),
         (coco([{'id': 1, 'file_name': 'w/0.jpg'}], GOOD_BOX), 'image id 1 has no width and height'),
         (coco([image(1, 'v/0.jpg', width=0)], []), '`width` must be a positive integer'),
-        (coco([image(1, 'v/0.jpg', width=63)], GOOD_BOX), '1 is of 63x48 pixels.*has 64x48'),
+        (coco([image(1, 'v/0.jpg', width=63)], GOOD_BOX), '1 is for 63x48 pixels.*has 64x48'),
         (
             coco([*GOOD_IMAGE, image(2, 'v/1.jpg', width=80)], GOOD_BOX),
             r'v/1\.jpg has 80x48 .* v/0\.jpg .*has 64x48',

@@ -190,7 +190,10 @@ GOOD = track(0, 'cat', box(0, 0, 0, 9, 9))
         ('<annotation/>', r'its root is <annotation>, not <annotations>'),
         ('<annotations></annotations>', 'has no <meta>'),
         (document(GOOD, meta=task(5)), r'labels 5 frames of task .night., but .*cam has 4'),
-        (document(GOOD, meta=task(size_xy='640x480')), r'made on frames of 640x480 .* has 64x48'),
+        (
+            document(GOOD, meta=task(size_xy='640x480')),
+            r'annotations.xml is for 640x480 .* has 64x48',
+        ),
         (
             document(GOOD, meta=task(source='other.mp4', name='n')),
             r"the frames of task 'n' \(source 'other\.mp4'\): found neither .*other",

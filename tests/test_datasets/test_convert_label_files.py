@@ -288,7 +288,7 @@ def test_voc_in_the_encoding_of_another_system(tmp_path):
     ('text', 'message'),
     [
         ('<annotation>', r'000000\.xml is not well-formed XML'),
-        (voc(size=(32, 48)), r'000000\.xml is for an image of 32x48 .*000000\.jpg has 64x48'),
+        (voc(size=(32, 48)), r'000000\.xml is for 32x48 .*000000\.jpg has 64x48'),
         (voc(voc_object('', (0, 0, 1, 1))), r'object 1 of .*000000\.xml: it has no <name>'),
         (voc(voc_object('a', (0, 0, 'x', 1))), r"<bndbox>/<xmax> is 'x', not a finite number"),
         (voc('<object><name>a</name></object>'), r'object 1 of .*<bndbox>/<xmin> is missing'),

@@ -63,12 +63,8 @@ def read_annotations(
     arrays |= _annotation_arrays(tables, ids, report)
     if made_up:
         arrays['ann_instance_ids'] = arrays['ann_ids']
-    tracked = annotations.given['instance_id'] == annotations.length > 0
-    return arrays, {
-        'categories': categories,
-        'has_track_ids': tracked and not made_up,
-        'has_train_flags': images.given['is_vid_train_frame'] > 0,
-    }
+    tracked = annotations.length > 0 and 'instance_id' not in annotations.incomplete
+    return arrays, {'categories': categories, 'has_track_ids': tracked and not made_up}
 
 
 def _read_tables(

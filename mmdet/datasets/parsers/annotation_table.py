@@ -209,14 +209,14 @@ class Table:
 
     Attributes:
         length: entries in the columns.
-        given: how many of them have a field.
+        incomplete: fields that some of them do not have.
         left_out: entries that break a rule and are in no column.
     """
 
     def __init__(self, name: str, report: Report) -> None:
         self.name, self.fields = name, FIELDS[name]
         self.length = 0
-        self.given = dict.fromkeys(self.fields, 0)
+        self.incomplete: set[str] = set()
         self.left_out: list[dict] = []
         self.texts = Texts()
         self._report, self._seen = report, 0
@@ -237,15 +237,12 @@ class Table:
         """All of the entries or, when one of them breaks a rule, none."""
         if set(map(type, entries)) != {dict}:
             return not entries
-        columns, given = {}, {}
-        for name, field in self.fields.items():
-            values = [entry.get(name) for entry in entries]
-            given[name] = len(values) - values.count(None)
-            columns[name] = field.column(values)
-            if columns[name] is None:
-                return False
+        values = {name: [entry.get(name) for entry in entries] for name in self.fields}
+        columns = {name: field.column(values[name]) for name, field in self.fields.items()}
+        if any(column is None for column in columns.values()):
+            return False
+        self.incomplete |= {name for name in values if None in values[name]}
         for name, column in columns.items():
-            self.given[name] += given[name]
             if self.fields[name].read is _texts:
                 self.texts.add(column)
             else:

@@ -60,7 +60,6 @@ class CocoVideoIndex:
     video_images: np.ndarray  # positions of the images, by video and frame id (int32)
     categories: list[dict]  # as in the file
     has_track_ids: bool  # every annotation of the file has an `instance_id`
-    has_train_flags: bool  # some image of the file has `is_vid_train_frame`
 
     def __init__(self, ann_file: Path, stored: Stored, reopen: tuple):
         self.ann_file = ann_file

@@ -89,15 +89,10 @@ def cache_folders(ann_file: Path, cache_dir: str | os.PathLike | None) -> list[P
     """Where an index may lie: the given folder, or beside the file, then in the user's cache."""
     ann_file = ann_file.absolute()
     place = hashlib.sha256(os.fsencode(ann_file.parent)).hexdigest()[:12]
-    shared = Path(cache_dir).expanduser().absolute() if cache_dir else user_cache()
-    folder = shared / f'{ann_file.name}-{place}'
+    shared = Path(cache_dir or os.environ.get('VFE_CACHE') or '~/.cache/vfe')
+    folder = shared.expanduser().absolute() / f'{ann_file.name}-{place}'
     beside = ann_file.with_name(f'.{ann_file.name}.vfe-cache')
     return [folder] if cache_dir else [beside, folder]
-
-
-def user_cache() -> Path:
-    """`$VFE_CACHE`, or a folder in the home of the user."""
-    return Path(os.environ.get('VFE_CACHE') or '~/.cache/vfe').expanduser().absolute()
 
 
 def first_writable(folders: list[Path]) -> Path | None:

@@ -15,8 +15,15 @@ from mmdet.core.errors import ConversionError
 from mmdet.core.images import natural_key
 from mmdet.core.text import read_json
 from mmdet.datasets.parsers.annotation_table import FIELDS, value_fault
-from mmdet.programs.convert.frames import find_frames, image_size, relative_name, trailing_number
-from mmdet.programs.convert.label_files import LayoutOptions, first_number, video_prefix
+from mmdet.programs.convert.frames import (
+    checked_size,
+    find_frames,
+    image_size,
+    numbered_frames,
+    relative_name,
+    trailing_number,
+)
+from mmdet.programs.convert.label_files import LayoutOptions, first_number, video_of
 from mmdet.programs.convert.records import FrameRecord, ObjectRecord, Source, VideoSource
 
 FRAME_NUMBERS = ('frame_id', 'frame_index')
@@ -120,7 +127,7 @@ def _videos(
     if not any(image.get('video_id') is not None for image in images):
         groups: dict[str, list[dict]] = defaultdict(list)
         for image in images:
-            groups[_folder(image['file_name'], options.group) or path.stem].append(image)
+            groups[video_of(image['file_name'], options.group) or path.stem].append(image)
         return sorted(groups.items(), key=lambda item: natural_key(item[0]))
     names = {video['id']: video['name'] for video in listed}
     by_id: dict[Any, list[dict]] = {video['id']: [] for video in listed}
@@ -136,16 +143,9 @@ def _videos(
 
 def _video_name(names: Mapping[Any, str], video_id: Any, images: list[dict]) -> str:
     """The name of a video; without one, the folder of its frames."""
-    folders = {_folder(image['file_name'], 'folder') for image in images}
+    folders = {video_of(image['file_name'], 'folder') for image in images}
     folder = folders.pop() if len(folders) == 1 else ''
     return names.get(video_id) or folder or f'video_{video_id}'
-
-
-def _folder(file_name: str, group: str) -> str:
-    pure = PurePosixPath(file_name.replace('\\', '/'))
-    if group == 'prefix':
-        return (pure.parent / video_prefix(pure)).as_posix()
-    return '' if pure.parent == PurePosixPath('.') else pure.parent.as_posix()
 
 
 def _point_to_files(path: Path, name: str, images: list[dict], options: LayoutOptions) -> list[str]:
@@ -162,17 +162,12 @@ def _point_to_files(path: Path, name: str, images: list[dict], options: LayoutOp
         frames = find_frames(places, [name, path.stem], options.img_root)
     except ConversionError:
         return [f'{first} does not exist: is --img-root right?']
-    numbers = [trailing_number(PurePosixPath(image['file_name']).stem) for image in images]
-    start = first_number(
-        {n for n in numbers if n is not None}, len(frames.files), name, options.first_frame
-    )
-    for image, number in zip(images, numbers, strict=True):
-        if number is None or not 0 <= number - start < len(frames.files):
-            raise ConversionError(
-                f'{path}: image {image["file_name"]!r} is no frame of {frames.files[0].parent}, '
-                f'which has {len(frames.files)} (numbered from {start}).'
-            )
-        image['file_name'] = relative_name(frames.files[number - start], options.img_root)
+    names = [image['file_name'] for image in images]
+    numbers = {trailing_number(PurePosixPath(name).stem) for name in names} - {None}
+    start = first_number(numbers, len(frames.files), name, options.first_frame)
+    files = numbered_frames(frames, names, start, path)
+    for image, file in zip(images, files, strict=True):
+        image['file_name'] = relative_name(file, options.img_root)
     return []
 
 
@@ -198,7 +193,8 @@ def _read(
         name = image['file_name'].replace('\\', '/')
         width, height = _size(path, image, img_root / name)
         found = objects.get(image['id'], [])
-        yield FrameRecord(name, width, height, found, is_key=_key(image))
+        is_key = image.get('is_vid_train_frame')  # true, false, or nobody knows
+        yield FrameRecord(name, width, height, found, is_key=is_key)
 
 
 def _size(path: Path, image: Mapping[str, Any], file: Path) -> tuple[int, int]:
@@ -215,16 +211,6 @@ def _size(path: Path, image: Mapping[str, Any], file: Path) -> tuple[int, int]:
                 f'{path}: image id {image["id"]} has no width and height, and {error}'
             ) from None
     width, height = map(int, given)
-    size = image_size(file) if file.exists() else (width, height)
-    if size != (width, height):
-        raise ConversionError(
-            f'{path}: image id {image["id"]} is of {width}x{height} pixels, but {file} has '
-            f'{size[0]}x{size[1]}: its boxes do not fit. (Sizes are those of the picture upright, '
-            f'as its EXIF orientation says.)'
-        )
-    return size
-
-
-def _key(image: Mapping[str, Any]) -> bool | None:
-    flag = image.get('is_vid_train_frame')
-    return None if flag is None else bool(flag)
+    if not file.exists():
+        return width, height
+    return checked_size(file, (width, height), f'{path}: image id {image["id"]}')

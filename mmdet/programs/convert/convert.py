@@ -218,7 +218,7 @@ def _key_rule(
     if split == 'val':
         return lambda number, frame: False
     if options.every is None and options.fps is None:
-        return lambda number, frame: frame.is_key is not False
+        return lambda number, frame: frame.is_key is None or bool(frame.is_key)
     step = float(options.every or 1)
     if options.fps is not None:
         if video.fps is None:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from mmdet.core.errors import ConversionError
@@ -23,13 +23,14 @@ from mmdet.core.images import IMAGE_SUFFIXES, is_image, natural_key
 from mmdet.core.text import xml_events
 from mmdet.programs.convert.frames import (
     FrameFolder,
+    checked_size,
     find_frames,
     folder_name,
     image_size,
+    numbered_frames,
     relative_name,
-    trailing_number,
 )
-from mmdet.programs.convert.label_files import LayoutOptions, video_prefix
+from mmdet.programs.convert.label_files import LayoutOptions, video_of
 from mmdet.programs.convert.records import (
     Box,
     FrameRecord,
@@ -248,12 +249,7 @@ def _video(path: Path, task: _Task, img_root: Path, alone: bool) -> _Video:
             f'{path} labels {task.size} frames of task {task.name!r}, but {files[0].parent} has '
             f'{count}.'
         )
-    size = image_size(frames.files[0])
-    if task.original_size not in (None, size):
-        raise ConversionError(
-            f'{path} was made on frames of {task.original_size[0]}x{task.original_size[1]} pixels, '
-            f'but {frames.files[0]} has {size[0]}x{size[1]}: its boxes do not fit.'
-        )
+    checked_size(frames.files[0], task.original_size, str(path))
     return _Video(path, task, frames, first, step)
 
 
@@ -323,13 +319,17 @@ def _open_images(
     path: Path, tasks: list[_Task], options: LayoutOptions, notes: list[str]
 ) -> list[VideoSource]:
     groups: dict[str, list[tuple[str, Element]]] = defaultdict(list)
+    name_of_task = {task.id: task.name for task in tasks}
     skipped = 0
     for element in _top_elements(path):
         if element.tag == 'image':
             name = element.get('name') or ''
             if not name:
                 raise ConversionError(f'{path}: image {element.get("id")} has no name')
-            groups[_group(name, element, tasks, options)].append((name, element))
+            group = video_of(name, options.group)
+            if not group and len(tasks) > 1:  # the task, in a project
+                group = name_of_task.get(element.get('task_id') or '', '')
+            groups[group].append((name, element))
             skipped += sum(shape.tag in OTHER_SHAPES for shape in element)
     if skipped:
         notes.append(f'{path}: {skipped} points, cuboids or skeletons were left out.')
@@ -344,18 +344,6 @@ def _open_images(
         read = partial(_read_images, path, images, files, options.img_root)
         videos.append(VideoSource(video, len(images), read))
     return videos
-
-
-def _group(name: str, element: Element, tasks: list[_Task], options: LayoutOptions) -> str:
-    """The video of an image: its folder; in a project, the task where there is no folder."""
-    pure = PurePosixPath(name.replace('\\', '/'))
-    folder = pure.parent.as_posix()
-    if options.group == 'prefix':
-        return (pure.parent / video_prefix(pure)).as_posix()
-    if folder != '.':
-        return folder
-    by_id = {task.id: task.name for task in tasks}
-    return by_id.get(element.get('task_id') or '', '') if len(tasks) > 1 else ''
 
 
 def _image_files(
@@ -376,14 +364,7 @@ def _image_files(
         raise ConversionError(
             f'{path}: there is no image {names[0]!r} in {img_root} or beside the file: {error}'
         ) from None
-    numbers = [trailing_number(Path(name).stem) for name in names]
-    for name, number in zip(names, numbers, strict=True):
-        if number is None or number >= len(frames.files):
-            raise ConversionError(
-                f'{path}: image {name!r} is no frame of {frames.files[0].parent}, which has '
-                f'{len(frames.files)} (0 to {len(frames.files) - 1}).'
-            )
-    return [frames.files[number] for number in numbers]
+    return numbered_frames(frames, names, 0, path)
 
 
 def _existing(path: Path) -> Path:
@@ -397,13 +378,8 @@ def _read_images(
 ) -> Iterator[FrameRecord]:
     for (name, element), file in zip(images, files, strict=True):
         origin = f'image {name!r} of {path}'
-        size = image_size(file)
         given = tuple(parse_integer(element.get(s), s, origin) for s in ('width', 'height'))
-        if given != size:
-            raise ConversionError(
-                f'{origin} has {given[0]}x{given[1]} pixels, but {file} has {size[0]}x{size[1]}: '
-                f'its boxes do not fit.'
-            )
+        size = checked_size(file, given, origin)
         objects = [
             ObjectRecord(
                 _label_of(shape, origin),

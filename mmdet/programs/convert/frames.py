@@ -4,11 +4,11 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mmdet.core import images
 from mmdet.core.errors import ConversionError, UndecodableFrameError, VideoError
@@ -50,6 +50,18 @@ def image_size(path: Path) -> tuple[int, int]:
         return images.image_size(path)
     except (FileNotFoundError, UndecodableFrameError) as error:
         raise ConversionError(f'{path} cannot be read as an image: {error}') from error
+
+
+def checked_size(path: Path, labelled: tuple[int, int] | None, origin: str) -> tuple[int, int]:
+    """(width, height) of an image, which must be what its labels say, if they say it."""
+    size = image_size(path)
+    if labelled not in (None, size):
+        raise ConversionError(
+            f'{origin} is for {labelled[0]:g}x{labelled[1]:g} pixels, but {path} has '
+            f'{size[0]}x{size[1]}: its boxes do not fit. (Sizes are those of the picture upright, '
+            f'as its EXIF orientation says.)'
+        )
+    return size
 
 
 def relative_name(path: Path, img_root: Path) -> str:
@@ -99,6 +111,23 @@ def find_frames(folders: Iterable[Path], names: Iterable[str], img_root: Path) -
         f'found neither a folder of images nor a video file at any of: '
         f'{", ".join(dict.fromkeys(map(str, places)))}'
     )
+
+
+def numbered_frames(
+    frames: FrameFolder, names: Sequence[str], first: int, origin: Path
+) -> list[Path]:
+    """The frames that the numbers in `names` (frame_000012) stand for, counted from `first`."""
+    files = frames.files
+    found = []
+    for name in names:
+        number = trailing_number(PurePosixPath(name).stem)
+        if number is None or not 0 <= number - first < len(files):
+            raise ConversionError(
+                f'{origin}: image {name!r} is no frame of {files[0].parent}, which has '
+                f'{len(files)} (numbered from {first}).'
+            )
+        found.append(files[number - first])
+    return found
 
 
 def _videos_called(place: Path) -> Iterator[Path]:

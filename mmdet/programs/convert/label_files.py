@@ -131,23 +131,26 @@ def _group_images(files: Iterable[Path], options: LayoutOptions) -> dict[str, li
     """Images by video; see `LayoutOptions.group`."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in files:
-        name = folder_name(path.parent, options.img_root)
-        if options.group == 'prefix':
-            folder = relative_name(path.parent, options.img_root)
-            name = (PurePosixPath(folder) / video_prefix(path)).as_posix()
-        groups[name].append(path)
+        video = video_of(relative_name(path, options.img_root), options.group)
+        groups[video or folder_name(path.parent, options.img_root)].append(path)
     return {name: in_order(images) for name, images in groups.items()}
 
 
-def video_prefix(path: Path | PurePosixPath) -> str:
-    """What stands before the frame number in a file name: `cam1` of `cam1_000012.jpg`."""
+def video_of(file_name: str, group: str) -> str:
+    """The video of an image by its name, '' in the root; see `LayoutOptions.group`.
+
+    A prefix is what stands before the frame number: `cam1` of `cam1_000012.jpg`.
+    """
+    path = PurePosixPath(file_name.replace('\\', '/'))
+    if group == 'folder':
+        return '' if path.parent == PurePosixPath('.') else path.parent.as_posix()
     prefix = re.fullmatch(r'(.*?)[-_. ]*\d+', frame_stem(path.stem))
     if prefix is None:
         raise ConversionError(
             f'{path}: the name does not end in a frame number, so it cannot be grouped by prefix '
             f'(expected VIDEO_000012 or the like)'
         )
-    return prefix[1] or 'video'
+    return (path.parent / (prefix[1] or 'video')).as_posix()
 
 
 def _hints_of_prefixes(folders: Iterable[FrameFolder]) -> list[str]:

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element
 
 from mmdet.core.errors import ConversionError
 from mmdet.core.text import read_xml
+from mmdet.programs.convert.frames import checked_size
 from mmdet.programs.convert.label_files import LayoutOptions, open_label_files
 from mmdet.programs.convert.records import ObjectRecord, Source, parse_number
 
@@ -23,23 +24,14 @@ def open_voc(roots: Sequence[Path], options: LayoutOptions) -> Source:
     return open_label_files(roots, '.xml', options, _read_objects)
 
 
-def _read_objects(path: Path, image: Path, size: tuple[int, int]) -> list[ObjectRecord]:
+def _read_objects(path: Path, image: Path, _: tuple[int, int]) -> list[ObjectRecord]:
     root = read_xml(path, ConversionError)
-    _check_size(root, path, image, size)
+    sides = [root.findtext(f'size/{side}') for side in ('width', 'height')]
+    if None not in sides:
+        size = tuple(parse_number(text, '<size>', str(path)) for text in sides)
+        checked_size(image, size if any(size) else None, str(path))  # some tools write 0 x 0
     nodes = enumerate(root.findall('object'), 1)
     return [_object(node, f'object {number} of {path}') for number, node in nodes]
-
-
-def _check_size(root: Element, path: Path, image: Path, size: tuple[int, int]) -> None:
-    given = [root.findtext(f'size/{side}') for side in ('width', 'height')]
-    if None in given:
-        return
-    numbers = tuple(parse_number(text, '<size>', str(path)) for text in given)
-    if any(numbers) and numbers != size:  # some tools write 0 x 0
-        raise ConversionError(
-            f'{path} is for an image of {given[0]}x{given[1]} pixels, but {image} has '
-            f'{size[0]}x{size[1]}: its boxes do not fit.'
-        )
 
 
 def _object(node: Element, origin: str) -> ObjectRecord:
