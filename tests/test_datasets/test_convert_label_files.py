@@ -218,7 +218,7 @@ def test_names_from_the_command_or_not_at_all(tmp_path):
         ('data.yaml', 'names: {0: a, 2: b}', '`names` must be'),
         ('data.yaml', 'names: a', '`names` must be'),
         ('data.yaml', '', '`names` must be'),
-        ('data.yaml', 'names: [a', 'cannot be read as YAML'),
+        ('data.yaml', 'names: [a', 'is not YAML'),
         ('obj.names', 'a\nb\n\nb\n', "numbers 1 and 2 have one name, 'b'"),
         ('classes.txt', '\n', 'holds no class name'),
     ],
