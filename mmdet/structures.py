@@ -5,7 +5,7 @@ Boxes are float32 xyxy, without any +1: pixels of the resized, unpadded image in
 pixels of the original image in results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,19 @@ class Frame:
     labels: np.ndarray | None = None  # [K] int64, 0-based class index
     instance_ids: np.ndarray | None = None  # [K] int64
     boxes_ignore: np.ndarray | None = None  # [K', 4] float32
+
+    def map_boxes(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Change `boxes` and `boxes_ignore`, where there are any."""
+        for name in ('boxes', 'boxes_ignore'):
+            boxes = getattr(self, name)
+            if boxes is not None:
+                setattr(self, name, change(boxes))
+
+    def keep(self, kept: np.ndarray) -> None:
+        """Some of the objects, by a mask [K]."""
+        self.boxes, self.labels = self.boxes[kept], self.labels[kept]
+        if self.instance_ids is not None:
+            self.instance_ids = self.instance_ids[kept]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (VFEError, FileNotFoundError) as error:
-        sys.exit(f'error: {error}')
+        sys.exit(f'error: {_message(error)}')
     except RuntimeError as error:
         sentence = about_workers(error)
         if not sentence:
@@ -111,3 +112,11 @@ def plain_errors() -> Iterator[None]:
         sys.exit(f'error: {what}: {system_sentence(error)}')
     finally:
         end_dist()
+
+
+def _message(error: Exception) -> str:
+    """Without the traceback that a data worker puts around the message of its error."""
+    text = str(error)
+    if not text.startswith(f'Caught {type(error).__name__} in '):
+        return text
+    return re.split(rf'\n(?:\w+\.)*{type(error).__name__}: ', text)[-1].strip()

@@ -156,11 +156,6 @@ class CocoVideoDataset:
         return len(self.positions)
 
     @property
-    def num_frames(self) -> int:
-        """Key frames, that is samples."""
-        return len(self.positions)
-
-    @property
     def metainfo(self) -> dict[str, Any]:
         """What mmengine hands to evaluators and visualizers."""
         return {'classes': self.classes, 'ann_file': self.ann_file}
@@ -181,9 +176,9 @@ class CocoVideoDataset:
                     raise
                 self.faults.add_fault(error)
             if self.test_mode:
-                raise RuntimeError(f'The test pipeline of {self.ann_file} rejected sample {index}')
+                raise ConfigError(f'The test pipeline of {self.ann_file} rejected sample {index}')
             index = rng.choice(np.flatnonzero(self.aspect_flags == self.aspect_flags[index]))
-        raise RuntimeError(
+        raise UndecodableFrameError(
             f'{MAX_REPLACEMENTS} samples of {self.ann_file} in a row were rejected by the pipeline '
             f'or cannot be decoded (last one: {self.index.file_name(self.positions[index])})'
         )

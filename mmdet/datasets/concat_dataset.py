@@ -50,10 +50,6 @@ class ConcatDataset:
         return self._ends[-1]
 
     @property
-    def num_frames(self) -> int:
-        return len(self)
-
-    @property
     def metainfo(self) -> dict[str, Any]:
         return {'classes': self.classes}  # no `ann_file`: there are several
 

@@ -29,7 +29,7 @@ class FrameFaults:
         """Count a fault of the current sample.
 
         Raises:
-            RuntimeError: there were too many.
+            UndecodableFrameError: there were too many.
         """
         self.faults += 1
         if error.path not in self.files:
@@ -42,7 +42,7 @@ class FrameFaults:
         else:
             too_many = self.faults > TOLERATED_SHARE * self.samples
         if too_many:
-            raise RuntimeError(
+            raise UndecodableFrameError(
                 f'{self.faults} of {self.samples} training samples had frames that cannot be '
                 f'decoded ({len(self.files)} files, the last one {error.path}); more than '
                 f'{TOLERATED_SHARE:.1%} is not tolerated. Repair the files or take them out of '

@@ -4,9 +4,10 @@ import errno
 import os
 
 import pytest
+from torch.utils.data import DataLoader
 
 from mmdet.apis.common import plain_errors
-from mmdet.core.errors import ConfigError, WriteError
+from mmdet.core.errors import ConfigError, UndecodableFrameError, WriteError
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,31 @@ def test_what_the_user_puts_right_is_one_sentence(error, told):
     with pytest.raises(SystemExit) as caught, plain_errors():
         raise error
     assert caught.value.code.startswith(told)
+
+
+class Broken:
+    """A data set whose sample raises an error that another one led to."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        try:
+            raise OSError('first')
+        except OSError as first:
+            raise self.error from first
+
+
+@pytest.mark.parametrize(
+    'error', [UndecodableFrameError('Cannot decode a.jpg'), FileNotFoundError('b.jpg\nis absent')]
+)
+def test_an_error_of_a_data_worker_is_told_without_its_traceback(error):
+    with pytest.raises(SystemExit) as caught, plain_errors():
+        next(iter(DataLoader(Broken(error), num_workers=1)))
+    assert caught.value.code == f'error: {error}'
 
 
 @pytest.mark.parametrize('error', [KeyError('a'), OSError(errno.EBADF, os.strerror(errno.EBADF))])

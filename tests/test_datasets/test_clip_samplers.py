@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mmdet.core.errors import ConfigError
 from mmdet.datasets.samplers import (
     AspectRatioBatchSampler,
     ClipSampler,
@@ -96,7 +97,7 @@ def test_only_the_resumed_epoch_starts_late():
     assert len(list(batch_sampler)) == 5
     with pytest.raises(ValueError, match=r'start_batch must be in 0\.\.5, not 6'):
         batch_sampler.set_position(3, 6)
-    with pytest.raises(TypeError, match='needs `sampler=dict'):
+    with pytest.raises(ConfigError, match='needs `sampler=dict'):
         AspectRatioBatchSampler(range(4), 1)
     with pytest.raises(ValueError, match='at least 1'):
         AspectRatioBatchSampler(batch_sampler.sampler, 0)

@@ -336,7 +336,7 @@ def test_configuration_errors():
         Pipeline([dict(type='Rezise', scale=(10, 10))])
     with pytest.raises(TypeError, match=r"'size'.*keep_ratio, scale"):
         Pipeline([dict(type='Resize', size=(10, 10))])
-    with pytest.raises(TypeError, match='a callable'):
+    with pytest.raises(ConfigError, match='a callable'):
         Pipeline(['Resize'])
     with pytest.raises(ValueError, match='long side, short side'):
         Resize(600)
@@ -350,7 +350,7 @@ def test_configuration_errors():
         RandomFlip(1.5)
     with pytest.raises(ValueError, match='min_size <= max_size'):
         RandomCrop(10, 5)
-    with pytest.raises(RuntimeError, match='dataset with annotations'):
+    with pytest.raises(ConfigError, match='dataset with annotations'):
         LoadAnnotations()(make_clip(), rng())
     with pytest.raises(ConfigError, match='number of pixels, not 0'):
         Mosaic(size=0)

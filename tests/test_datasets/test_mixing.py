@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmdet.core.errors import ConfigError
 from mmdet.datasets.transforms import MixUp, Mosaic, RandomAffine, RandomHSV
 from mmdet.structures import Clip, Frame
 
@@ -107,7 +108,7 @@ def test_turned_off_it_changes_nothing(kind):
 @pytest.mark.parametrize('kind', [Mosaic, MixUp])
 def test_it_leaves_its_dataset_behind_when_it_goes_to_another_process(kind):
     copied = pickle.loads(pickle.dumps(lent(kind(size=40), [])))
-    with pytest.raises(RuntimeError, match='inside of a dataset only'):
+    with pytest.raises(ConfigError, match='inside of a dataset only'):
         copied(plain_clip(50), rng())
 
 

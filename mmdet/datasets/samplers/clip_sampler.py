@@ -15,6 +15,7 @@ import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
+from mmdet.core.errors import ConfigError
 from mmdet.registry import DATA_SAMPLERS
 
 Key = tuple[int, int]
@@ -91,12 +92,12 @@ class AspectRatioBatchSampler(Sampler):
 
     def __init__(self, sampler: ClipSampler, batch_size: int):
         if not isinstance(sampler, ClipSampler):
-            raise TypeError(
+            raise ConfigError(
                 f'AspectRatioBatchSampler needs `sampler=dict(type="ClipSampler")`, '
                 f'not {type(sampler).__name__}'
             )
         if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, not {batch_size}')
+            raise ConfigError(f'batch_size must be at least 1, not {batch_size}')
         self.sampler, self.batch_size = sampler, batch_size
         self._start = (0, 0)
 

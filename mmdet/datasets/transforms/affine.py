@@ -80,13 +80,9 @@ def _warp(frame: Frame, matrix: np.ndarray, size: tuple[int, int]) -> None:
         frame.image, matrix[:2], size[::-1], borderValue=(FILLING, FILLING, FILLING)
     )
     frame.img_shape = size
-    boxes = clip_boxes(_around_corners(frame.boxes, matrix), size)
     before = np.linalg.det(matrix[:2, :2]) * (frame.boxes[:, 2:] - frame.boxes[:, :2]).prod(1)
-    kept = _worth_keeping(boxes, before)
-    frame.boxes, frame.labels = boxes[kept], frame.labels[kept]
-    frame.instance_ids = None if frame.instance_ids is None else frame.instance_ids[kept]
-    if frame.boxes_ignore is not None:
-        frame.boxes_ignore = clip_boxes(_around_corners(frame.boxes_ignore, matrix), size)
+    frame.map_boxes(lambda boxes: clip_boxes(_around_corners(boxes, matrix), size))
+    frame.keep(_worth_keeping(frame.boxes, before))
 
 
 def _around_corners(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:

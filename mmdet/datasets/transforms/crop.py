@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mmdet.core.errors import ConfigError
 from mmdet.datasets.transforms.geometry import clip_boxes
 from mmdet.datasets.transforms.packing import block_of, new_block
 from mmdet.registry import TRANSFORMS
@@ -24,7 +25,7 @@ class RandomCrop:
 
     def __init__(self, min_size: int = 384, max_size: int = 600, per_frame: bool = False):
         if not 1 <= min_size <= max_size:
-            raise ValueError(
+            raise ConfigError(
                 f'RandomCrop: 1 <= min_size <= max_size must hold, not {min_size}, {max_size}'
             )
         self.min_size, self.max_size, self.per_frame = min_size, max_size, per_frame
@@ -52,15 +53,11 @@ def _crop(frame: Frame, top: int, left: int, height: int, width: int) -> None:
     frame.image = frame.image[top : top + height, left : left + width]
     frame.img_shape = frame.image.shape[:2]
     offset = np.array([left, top, left, top], np.float32)
+    frame.map_boxes(lambda boxes: clip_boxes(boxes - offset, frame.img_shape))
     if frame.boxes is not None:
-        frame.boxes = clip_boxes(frame.boxes - offset, frame.img_shape)
-        kept = _not_empty(frame.boxes)
-        frame.boxes, frame.labels = frame.boxes[kept], frame.labels[kept]
-        if frame.instance_ids is not None:
-            frame.instance_ids = frame.instance_ids[kept]
+        frame.keep(_not_empty(frame.boxes))
     if frame.boxes_ignore is not None:
-        ignored = clip_boxes(frame.boxes_ignore - offset, frame.img_shape)
-        frame.boxes_ignore = ignored[_not_empty(ignored)]
+        frame.boxes_ignore = frame.boxes_ignore[_not_empty(frame.boxes_ignore)]
 
 
 def _not_empty(boxes: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ exactly (width, height) when the ratio is not kept.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -92,10 +93,7 @@ BACKENDS = {'cv2': _cv2_resize, 'pillow': _pillow_resize}
 def _set_resized(frame: Frame, image: np.ndarray) -> None:
     (height, width), (new_height, new_width) = frame.image.shape[:2], image.shape[:2]
     factor = np.array([new_width / width, new_height / height], np.float32)
-    for name in ('boxes', 'boxes_ignore'):
-        boxes = getattr(frame, name)
-        if boxes is not None:
-            setattr(frame, name, clip_boxes(boxes * np.tile(factor, 2), (new_height, new_width)))
+    frame.map_boxes(lambda boxes: clip_boxes(boxes * np.tile(factor, 2), (new_height, new_width)))
     before = frame.scale_factor
     frame.scale_factor = (before[0] * float(factor[0]), before[1] * float(factor[1]))
     frame.image, frame.img_shape = image, (new_height, new_width)
@@ -134,7 +132,7 @@ class RandomChoiceResize:
 
     def __init__(self, scales: Sequence[Sequence[int]], keep_ratio: bool = True):
         if not scales:
-            raise ValueError('RandomChoiceResize needs at least one scale')
+            raise ConfigError('RandomChoiceResize needs at least one scale')
         self.scales, self.keep_ratio = [_checked_scale(scale) for scale in scales], keep_ratio
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
@@ -143,7 +141,7 @@ class RandomChoiceResize:
 
 def _checked_scale(scale: Sequence[int]) -> tuple[int, int]:
     if not isinstance(scale, Sequence) or len(scale) != 2 or min(scale) < 1:
-        raise ValueError(f'A scale is (long side, short side) in pixels, not {scale!r}')
+        raise ConfigError(f'A scale is (long side, short side) in pixels, not {scale!r}')
     return tuple(scale)
 
 
@@ -163,7 +161,7 @@ class RandomFlip:
 
     def __init__(self, prob: float = 0.5):
         if not 0 <= prob <= 1:
-            raise ValueError(f'RandomFlip: prob must be in 0..1, not {prob!r}')
+            raise ConfigError(f'RandomFlip: prob must be in 0..1, not {prob!r}')
         self.prob = prob
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
@@ -173,10 +171,7 @@ class RandomFlip:
         for frame in clip.frames:
             frame.image = cv2.flip(frame.image, 1, dst=frame.image if in_place else None)
             frame.flip = not frame.flip
-            for name in ('boxes', 'boxes_ignore'):
-                boxes = getattr(frame, name)
-                if boxes is not None:
-                    setattr(frame, name, _mirrored(boxes, frame.image.shape[1]))
+            frame.map_boxes(partial(_mirrored, width=frame.image.shape[1]))
         return clip
 
 

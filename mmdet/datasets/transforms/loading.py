@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mmdet.core.errors import ConfigError
 from mmdet.core.images import read_image
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import Clip, Frame
@@ -38,7 +39,7 @@ class LoadAnnotations:
     def lend(self, source: Callable[[Frame], None]) -> None:
         """Called by the dataset: `source` fills a frame with its ground truth."""
         if self._source is not None:
-            raise ValueError('Two datasets cannot share one LoadAnnotations: give each its own')
+            raise ConfigError('Two datasets cannot share one LoadAnnotations: give each its own')
         self._source = source
 
     def __getstate__(self) -> dict:
@@ -47,7 +48,7 @@ class LoadAnnotations:
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
         if self._source is None:
-            raise RuntimeError('LoadAnnotations works inside of a dataset with annotations only')
+            raise ConfigError('LoadAnnotations works inside of a dataset with annotations only')
         for frame in clip.frames:
             self._source(frame)
         return clip

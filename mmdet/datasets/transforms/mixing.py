@@ -40,7 +40,7 @@ class MixingTransform:
     def draw(self, rng: np.random.Generator) -> Clip:
         """Another clip, loaded."""
         if self._other_clip is None:
-            raise RuntimeError(f'{type(self).__name__} works inside of a dataset only')
+            raise ConfigError(f'{type(self).__name__} works inside of a dataset only')
         return self._other_clip(rng)
 
 

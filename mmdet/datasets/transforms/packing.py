@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mmdet.core.errors import ConfigError
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import Clip, Frame
 
@@ -43,7 +44,7 @@ class PackClip:
     once, so that it is also sent to the device and computed once: `clip.rows` tells which is whose.
 
     Raises:
-        ValueError: the frames have different sizes; names two of them.
+        ConfigError: the frames have different sizes; names two of them.
     """
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
@@ -85,7 +86,7 @@ def _check_sizes(clip: Clip) -> None:
     key = clip.key
     for frame in clip.refs:
         if frame.image.shape != key.image.shape:
-            raise ValueError(
+            raise ConfigError(
                 f'The frames of a clip must have one size, but {key.path} is '
                 f'{_size(key.ori_shape)} on disk ({_size(key.img_shape)} resized) and '
                 f'{frame.path} is {_size(frame.ori_shape)} ({_size(frame.img_shape)}). A video has '

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from mmdet.core.errors import ConfigError
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import Clip
 
@@ -44,7 +45,7 @@ class Pipeline:
 def build_transform(transform: Mapping | Transform) -> Transform:
     built = TRANSFORMS.build(transform) if isinstance(transform, Mapping) else transform
     if not callable(built):
-        raise TypeError(
+        raise ConfigError(
             f'A pipeline entry must be a config with a `type` or a callable '
             f'(clip, rng) -> clip, not {transform!r}'
         )
@@ -68,7 +69,7 @@ class RandomChoice:
         self.branches = [Pipeline(branch) for branch in transforms]
         self.prob = [1 / len(self.branches)] * len(self.branches) if prob is None else list(prob)
         if len(self.prob) != len(self.branches) or abs(sum(self.prob) - 1) > 1e-6:
-            raise ValueError(
+            raise ConfigError(
                 f'RandomChoice of {len(self.branches)} pipelines needs as many probabilities, '
                 f'with sum 1, not {self.prob}'
             )
