@@ -93,7 +93,7 @@ def check_amp(amp: str, device: str | None) -> None:
 def plain_errors() -> Iterator[None]:
     """Show mistakes of the user as one message without a traceback, and end with status 1."""
     # these import torch, which `--help` need not wait for
-    from mmdet.engine.dist import end_dist
+    from mmdet.engine.dist import about_ranks, end_dist
     from mmdet.engine.shared_memory import about_workers
 
     try:
@@ -101,7 +101,7 @@ def plain_errors() -> Iterator[None]:
     except (VFEError, FileNotFoundError) as error:
         sys.exit(f'error: {_message(error)}')
     except RuntimeError as error:
-        sentence = about_workers(error)
+        sentence = about_workers(error) or about_ranks(error)
         if not sentence:
             raise
         sys.exit(f'error: {sentence}')

@@ -7,14 +7,17 @@ finds the group initialised leaves it alone, so this runs first.
 import os
 import re
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed as torch_dist
 
 from mmdet.core.errors import LaunchError
-from mmdet.engine.watchdog import SILENCE_S, Watchdog
+from mmdet.engine.watchdog import DEATH_S, PERIOD_S, SILENCE_S, Watchdog
 from mmdet.evaluation.gather import cpu_group
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -22,6 +25,9 @@ DEFAULT_PORT = '29500'
 FIRST_HOST = re.compile(r'([^\[,]*)(?:\[([^\],-]+)[^\]]*\])?([^\[,]*)')
 # Rank 0 scores a whole validation set while the others wait: NCCL's 10 minutes are too few.
 TIMEOUT_S = 3600
+ANNOUNCED_S = 30  # of waiting for the ranks to meet
+NAMED_AFTER_S = DEATH_S + 5 * PERIOD_S  # the watchdog has named a rank that died by then
+BROKEN_LINK = re.compile(r'Connection (closed|reset)|[Bb]roken pipe|remote (process|worker)')
 _watchdog: Watchdog | None = None  # of this process
 
 
@@ -54,12 +60,61 @@ def init_dist(
     use_gpu = use_gpu and torch.cuda.is_available()
     if use_gpu:
         _select_gpu(int(os.environ['LOCAL_RANK']))
-    torch_dist.init_process_group(
-        backend='nccl' if use_gpu else 'gloo',
-        timeout=timedelta(seconds=timeout_s),
-    )
+    with _announced_wait(timeout_s):
+        torch_dist.init_process_group(
+            backend='nccl' if use_gpu else 'gloo',
+            timeout=timedelta(seconds=timeout_s),
+        )
     if int(os.environ['WORLD_SIZE']) > 1 and torch_dist.is_initialized():
         _start_watchdog(timeout_s, silence_s)
+
+
+@contextmanager
+def _announced_wait(timeout_s: float) -> Iterator[None]:
+    """Say what the ranks wait for while one is missing, as when they are started by hand.
+
+    Raises:
+        LaunchError: they have not met.
+    """
+    rank, world = _number('RANK'), _number('WORLD_SIZE')
+    if rank >= world:
+        raise LaunchError(f'RANK is {rank}, but WORLD_SIZE is {world}: ranks are 0 to {world - 1}.')
+    place = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
+    check = (
+        f'Start all {world} (RANK=0 to {world - 1}) with the same WORLD_SIZE, MASTER_ADDR and '
+        f'MASTER_PORT; rank 0 runs on MASTER_ADDR, which the others must reach.'
+    )
+    waits = f'Rank {rank} of {world} waits for the others at {place}. {check}'
+    timer = threading.Timer(ANNOUNCED_S, print, [waits], {'file': sys.stderr, 'flush': True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:  # torch's own are RuntimeErrors
+        said = str(error).splitlines()[0]
+        raise LaunchError(
+            f'Rank {rank} of {world} has not met the others at {place} ({said}). {check}'
+        ) from error
+    finally:
+        timer.cancel()
+
+
+def _number(name: str) -> int:
+    text = os.environ[name]
+    if not text.isdecimal():
+        raise LaunchError(f'{name} is {text!r}: it must be a whole number.')
+    return int(text)
+
+
+def about_ranks(error: RuntimeError) -> str:
+    """What became of the rank whose connection broke; empty if the error is about another thing.
+
+    The watchdog knows which rank it was, and ends this process with its name, a moment later.
+    """
+    if _watchdog is None or not BROKEN_LINK.search(str(error)):
+        return ''
+    time.sleep(NAMED_AFTER_S)
+    return f'Another rank has ended or lost its connection: its own output says why ({error}).'
 
 
 def _start_watchdog(timeout_s: float, silence_s: float) -> None:

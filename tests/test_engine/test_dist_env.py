@@ -1,6 +1,7 @@
 """What each launcher's environment becomes; the group itself is tested with real processes."""
 
 import os
+import time
 
 import pytest
 import torch
@@ -50,6 +51,36 @@ def test_without_its_environment_a_launcher_says_what_is_needed(started, launche
     with pytest.raises(dist.LaunchError) as caught:
         dist.init_dist(launcher)
     assert all(name in str(caught.value) for name in [*names, '--launcher'])
+
+
+BY_HAND = {'RANK': '0', 'WORLD_SIZE': '2', 'LOCAL_RANK': '0', 'MASTER_PORT': '77'}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({}, r'Rank 0 of 2 has not met the others at 127\.0\.0\.1:77 \(1/2 joined\)\. Start all 2'),
+        ({'RANK': '2'}, 'RANK is 2, but WORLD_SIZE is 2'),
+        ({'WORLD_SIZE': 'two'}, "WORLD_SIZE is 'two': it must be a whole number"),
+    ],
+)
+def test_ranks_that_are_started_by_hand_and_do_not_meet(
+    started, monkeypatch, capsys, changes, said
+):
+    def wait(**_):
+        deadline = time.monotonic() + 60
+        while 'waits' not in shown[0] and time.monotonic() < deadline:
+            shown[0] += capsys.readouterr().err
+        raise torch.distributed.DistStoreError('1/2 joined')
+
+    shown = ['']
+    monkeypatch.setattr(torch.distributed, 'init_process_group', wait)
+    monkeypatch.setattr(dist, 'ANNOUNCED_S', 0)
+    for name, value in {**BY_HAND, **changes}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(dist.LaunchError, match=said):
+        dist.init_dist('pytorch', use_gpu=False)
+    assert changes or 'Rank 0 of 2 waits for the others at 127.0.0.1:77. Start all' in shown[0]
 
 
 def test_an_unknown_launcher(started):

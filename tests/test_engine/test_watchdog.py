@@ -1,82 +1,114 @@
 """A rank that stops, dies or fails is named by the others, long before the process group ends."""
 
+import multiprocessing
 import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import torch
+from mmengine.evaluator import Evaluator
+
+from mmdet import apis
+from mmdet.apis.common import plain_errors
+from mmdet.core.errors import ConfigError
+from mmdet.engine.loops import VideoTestLoop, VideoTrainLoop
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
 
-SILENCE_S = 6
-PROGRAM = """
-import os, signal, sys, time
-import torch.distributed as dist
-from mmdet.apis.common import plain_errors
-from mmdet.core.errors import ConfigError
-from mmdet.engine import dist as ours
-rank, what = int(os.environ['RANK']), sys.argv[1]
-with plain_errors():
-    ours.init_dist('pytorch', use_gpu=False, silence_s=float(sys.argv[2]))
-    dist.barrier()
-    print('together', flush=True)
-    victim = 0 if what.endswith('0') else 1
-    if what.startswith('slow') and rank == victim:
-        time.sleep(2.5 * float(sys.argv[2]))
-    elif what.startswith('fail') and rank == victim:
-        raise ConfigError('the reason')
-    elif rank == victim and what != 'none':
-        os.kill(os.getpid(), signal.SIGSTOP if what.startswith('stop') else signal.SIGKILL)
-    dist.barrier()
-print('finished', flush=True)
-"""
+SILENCE_S = 8
+CONFIG = Path(__file__).with_name('toy_config.py')
+STAGES = {
+    'training': (VideoTrainLoop, 'run_iter', 3),
+    'testing': (VideoTestLoop, '_finish', 3),
+    'evaluation': (Evaluator, 'evaluate', 1),
+}
 
 
-def run(what: str, world: int = 2) -> tuple[list[subprocess.Popen], list[str], list[str]]:
-    """The processes, and what those that ended printed and complained of."""
-    with socket.create_server(('127.0.0.1', 0)) as free:
-        port = free.getsockname()[1]
-    processes = []
-    for rank in range(world):
-        names = dict(RANK=rank, WORLD_SIZE=world, LOCAL_RANK=rank, MASTER_PORT=port)
-        env = os.environ | {k: str(v) for k, v in names.items()} | {'MASTER_ADDR': '127.0.0.1'}
-        command = [sys.executable, '-c', PROGRAM, what, str(SILENCE_S)]
-        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        processes.append(subprocess.Popen(command, env=env, **pipes))
-    victim = None if what in ('none', 'slow') else 0 if what.endswith('0') else 1
-    end = time.monotonic() + 200
-    said = {}
-    for rank, process in enumerate(processes):
-        if rank != victim or not what.startswith('stop'):
-            said[rank] = process.communicate(timeout=max(end - time.monotonic(), 1))
-    if what.startswith('stop'):
-        processes[victim].send_signal(signal.SIGKILL)
-        said[victim] = processes[victim].communicate()
-    outputs, errors = zip(*(said[rank] for rank in range(world)), strict=True)
-    return processes, list(outputs), list(errors)
-
-
-@pytest.mark.parametrize('what', ['stop', 'stop0', 'die', 'fail'])
-def test_the_missing_rank_is_named(what):
-    processes, outputs, errors = run(what)
-    victim = 0 if what.endswith('0') else 1
-    other = 1 - victim
-    assert 'together' in outputs[other] and 'finished' not in outputs[other]
-    assert processes[other].returncode == 1
-    reason = f'was silent for {SILENCE_S} s' if what.startswith('stop') else 'has ended'
-    name = rf'rank {victim} on {re.escape(socket.gethostname())} \(process '
-    name += rf'{processes[victim].pid}\)'
-    gloo = 'Connection closed by peer' in errors[other] or 'Connection reset' in errors[other]
-    assert re.search(f'error: {name} {reason}', errors[other]) or (gloo and what != 'stop')
+def misfortune(what: str) -> None:
     if what == 'fail':
-        assert 'error: the reason' in errors[victim]
+        raise ConfigError('the reason')
+    if what == 'slow':
+        time.sleep(2.5 * SILENCE_S)
+    else:
+        os.kill(os.getpid(), signal.SIGSTOP if what == 'stop' else signal.SIGKILL)
 
 
-def test_a_rank_that_is_slow_is_none_that_stopped():
-    processes, outputs, errors = run('slow')
-    assert [p.returncode for p in processes] == [0, 0], errors
-    assert all('finished' in text for text in outputs)
+def rank_of_two(rank: int, port: int, stage: str, victim: bool, what: str, folder: Path) -> None:
+    torch.set_num_threads(1)
+    sys.stderr = os.fdopen(os.dup(os.open(folder / f'{rank}.txt', os.O_CREAT | os.O_WRONLY)), 'w')
+    os.dup2(sys.stderr.fileno(), 2)
+    names = dict(RANK=rank, WORLD_SIZE=2, LOCAL_RANK=rank, MASTER_PORT=port)
+    os.environ.update({k: str(v) for k, v in names.items()}, MASTER_ADDR='127.0.0.1')
+    if victim:
+        owner, name, calls = STAGES[stage]
+        original, left = getattr(owner, name), [calls]
+
+        def method(self, *args):
+            left[0] -= 1
+            if left[0] == 0:
+                misfortune(what)
+            return original(self, *args)
+
+        setattr(owner, name, method)
+    silence = {'env_cfg.dist_cfg': dict(backend='gloo', silence=SILENCE_S)}
+    options = dict(cfg_options=silence, launcher='pytorch', device='cpu', work_dir=str(folder))
+    with plain_errors():
+        if stage == 'training':
+            apis.train(CONFIG, seed=3, **options)
+        else:
+            apis.test(CONFIG, str(folder / 'weights.pth'), **options)
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """Runs two ranks, one of which has a misfortune; its process, the other's, what that said."""
+    monkeypatch.syspath_prepend(str(CONFIG.parent))
+    ranks: list = []
+
+    def run(stage: str, victim: int, what: str):
+        from engine_toy import ToyDetector
+
+        torch.save(ToyDetector().state_dict(), tmp_path / 'weights.pth')
+        with socket.create_server(('127.0.0.1', 0)) as free:
+            port = free.getsockname()[1]
+        context = multiprocessing.get_context('fork')
+        for rank in (0, 1):
+            args = (rank, port, stage, rank == victim, what, tmp_path)
+            ranks.append(context.Process(target=rank_of_two, args=args))
+            ranks[-1].start()
+        ranks[1 - victim].join(200)
+        return ranks[victim], ranks[1 - victim], (tmp_path / f'{1 - victim}.txt').read_text()
+
+    yield run
+    for process in ranks:
+        process.kill()
+        process.join()
+
+
+@pytest.mark.parametrize(
+    ('stage', 'victim', 'what'),
+    [
+        *(('training', 1, 'stop'), ('training', 0, 'stop'), ('testing', 1, 'stop')),
+        *(('evaluation', 0, 'stop'), ('training', 1, 'die'), ('testing', 0, 'die')),
+        ('evaluation', 1, 'fail'),
+    ],
+)
+def test_the_missing_rank_is_named(pair, stage, victim, what):
+    missing, other, said = pair(stage, victim, what)
+    assert other.exitcode == 1, said
+    reason = f'was silent for {SILENCE_S} s' if what == 'stop' else 'has ended'
+    host = re.escape(socket.gethostname())
+    name = rf'rank {victim} on {host} \(process {missing.pid}\)'
+    assert re.search(f'error: {name} {reason}', said), said
+    assert 'Traceback' not in said
+
+
+def test_a_rank_that_is_slow_is_none_that_stopped(pair):
+    slow, other, said = pair('training', 1, 'slow')
+    slow.join(100)
+    assert (slow.exitcode, other.exitcode) == (0, 0), said
