@@ -1,9 +1,11 @@
-"""One Swin block, token by token and window by window, in the words of the paper.
+"""A Swin block of every kind, token by token and window by window, in the words of the papers.
 
 Slow and differentiable. Windows are found by coordinates: the window token at (y, x) of the rolled
 map is the token at (y + shift, x + shift) modulo the padded size, and two tokens of a window see
 each other when both or neither of them came around the border.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +16,25 @@ from mmdet.models.backbones.swin_layers import PatchMerging, SwinBlock
 from mmdet.models.backbones.window_attention import WindowAttention
 
 
-def attend(attention: WindowAttention, tokens: Tensor, bias: Tensor) -> Tensor:
-    """[T, C] of one window and [heads, T, T] -> [T, C], with the explicit softmax."""
+def attend(
+    attention: WindowAttention,
+    tokens: Tensor,
+    bias: Tensor,
+    others: Tensor | None = None,
+    joint: bool = True,
+) -> Tensor:
+    """[T, C] of one window and [heads, T, T] -> [T, C], with the explicit softmax.
+
+    others: [T, C] of the reference's window, seen besides the own one (`joint`) or instead.
+    """
     query, key, value = attention.qkv(tokens).chunk(3, dim=-1)
+    if others is not None:
+        _, other_key, other_value = attention.qkv(others).chunk(3, dim=-1)
+        if joint:
+            key, value = torch.cat([key, other_key]), torch.cat([value, other_value])
+            bias = torch.cat([bias, bias], dim=2)
+        else:
+            key, value = other_key, other_value
     width = tokens.shape[-1] // attention.num_heads
     out = []
     for head in range(attention.num_heads):
@@ -59,33 +77,46 @@ def windows_of(block: SwinBlock, hw: tuple[int, int]) -> list[tuple[list, list]]
 
 
 def attend_in_window(
-    block: SwinBlock, prompts: Tensor, patches: Tensor, window: tuple[list, list]
+    block: SwinBlock,
+    prompts: Tensor,
+    patches: Tensor,
+    window: tuple[list, list],
+    reference: Tensor | None,
+    joint: bool,
 ) -> tuple[Tensor, dict[int, Tensor]]:
-    """Prompts [P, C] and a map [H*W, C] -> what one window makes of them: [P, C], row -> [C]."""
+    """Prompts [P, C] and maps [H*W, C] -> what one window makes of them: [P, C], row -> [C]."""
     attention, (places, rows) = block.attn.w_msa, window
-    tokens = [torch.zeros_like(patches[0]) if row is None else patches[row] for row in rows]
+
+    def tokens(patches: Tensor) -> Tensor:
+        zero = torch.zeros_like(patches[0])
+        return torch.stack([zero if row is None else patches[row] for row in rows])
+
     bias = window_bias(attention, places, block.attn.window_size, len(prompts))
-    x = torch.cat([prompts, torch.stack(tokens)])
-    result = attention.proj(attend(attention, x, bias))
+    x = torch.cat([prompts, tokens(patches)])
+    others = None if reference is None else tokens(reference)
+    result = attention.proj(attend(attention, x, bias, others, joint))
     pairs = zip(rows, result[len(prompts) :], strict=True)
     return result[: len(prompts)], {row: token for row, token in pairs if row is not None}
 
 
 def attention_branch(
-    block: SwinBlock, images: list[Tensor], hw: tuple[int, int], num_prompts: int, mixed: bool
+    block: SwinBlock,
+    images: list[Tensor],
+    hw: tuple[int, int],
+    num_prompts: int,
+    mixed: bool,
+    references: list[Tensor | None],
+    joint: bool,
 ) -> list[Tensor]:
-    """The block's attention on normed rows [P + H*W, C] of every image -> the same shapes.
-
-    mixed: window k of the batch sees, and gives back, the prompts of image k % B (as in 1.x).
-    """
+    """The block's attention on normed rows [P + H*W, C] of every image -> the same shapes."""
     prompts: list[list] = [[] for _ in images]
     patches: list[dict] = [{} for _ in images]
     number = 0
-    for i, x in enumerate(images):
+    for i, (x, reference) in enumerate(zip(images, references, strict=True)):
         for window in windows_of(block, hw):
             owner = number % len(images) if mixed else i
             given = images[owner][:num_prompts]
-            seen, tokens = attend_in_window(block, given, x[num_prompts:], window)
+            seen, tokens = attend_in_window(block, given, x[num_prompts:], window, reference, joint)
             prompts[owner].append(seen)
             patches[i].update(tokens)
             number += 1
@@ -95,22 +126,31 @@ def attention_branch(
     ]
 
 
-def batch_output(
-    block: SwinBlock, images: list[Tensor], hw: tuple[int, int], num_prompts: int, mixed: bool
-) -> list[Tensor]:
-    """Rows [P + H*W, C] of every image through the whole block, without stochastic depth."""
-    branches = attention_branch(block, [block.norm1(x) for x in images], hw, num_prompts, mixed)
+def block_output(
+    block: SwinBlock,
+    images: Sequence[Tensor],
+    hw: tuple[int, int],
+    num_prompts: int = 0,
+    mixed: bool = False,
+    references: Sequence[Tensor] | None = None,
+    joint: bool = True,
+) -> Tensor:
+    """Rows [B, P + H*W, C] through the whole block, without stochastic depth.
+
+    Args:
+        mixed: window k of the batch sees, and gives back, the prompts of image k % B (as in 1.x).
+        references: [B, H*W, C], the maps of other frames that the images see.
+        joint: besides their own, not instead.
+    """
+    normed = [block.norm1(x) for x in images]
+    others = [None] * len(normed) if references is None else [block.norm1(x) for x in references]
     out = []
+    branches = attention_branch(block, normed, hw, num_prompts, mixed, others, joint)
     for x, branch in zip(images, branches, strict=True):
         x = x + branch
         hidden = F.gelu(block.ffn.layers[0][0](block.norm2(x)))
         out.append(x + block.ffn.layers[1](hidden))
-    return out
-
-
-def block_output(block: SwinBlock, x: Tensor, hw: tuple[int, int], num_prompts: int = 0) -> Tensor:
-    """[P + H*W, C] of one image through the whole block, without stochastic depth."""
-    return batch_output(block, [x], hw, num_prompts, mixed=False)[0]
+    return torch.stack(out)
 
 
 def merged(merging: PatchMerging, x: Tensor, hw: tuple[int, int], num_prompts: int) -> Tensor:
@@ -140,7 +180,7 @@ def backbone_maps(
     maps = []
     for i, stage in enumerate(backbone.stages):
         for block in stage.blocks:
-            x = block_output(block, x, hw, num_prompts)
+            (x,) = block_output(block, [x], hw, num_prompts)
         if i in backbone.out_indices:
             patches = getattr(backbone, f'norm{i}')(x[num_prompts:])
             maps.append(patches.T.unflatten(1, hw)[None])

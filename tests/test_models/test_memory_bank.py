@@ -119,19 +119,6 @@ def test_every_row_is_read_and_dropped_equally_often(full):
     assert all(400 < dropped[row] < 600 for row in range(12)) if full else not dropped
 
 
-def test_depends_on_its_own_generator_only():
-    def history(seed):
-        memory, reads = bank(seed, max_length=40, key_length=10), []
-        for start in range(0, 200, 20):
-            write(memory, start, 20)
-            torch.rand(start)  # somebody else draws
-            reads.append(read(memory))
-        return reads
-
-    assert history(1) == history(1)
-    assert history(1) != history(2)
-
-
 def test_nothing_waits_to_know_how_many_rows_there_are():
     memory = bank(max_length=40, key_length=10, layers=2)
     with CountHostWaits() as waits:

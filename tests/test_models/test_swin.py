@@ -1,6 +1,7 @@
 """Swin: against a literal loop, against torchvision's implementation, and its own promises."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -40,6 +41,23 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def assert_same_function(
+    function: Callable[[], torch.Tensor],
+    expected: torch.Tensor,
+    inputs: list[torch.Tensor],
+    block: nn.Module,
+) -> None:
+    """Values, with and without a graph, and gradients, in double precision."""
+    weight, inputs = images(*expected.shape, seed=1).double(), [*inputs, *block.parameters()]
+    found = function()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    gradients = (torch.autograd.grad((x * weight).sum(), inputs) for x in (found, expected))
+    for got, want in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(function(), expected, rtol=0, atol=1e-10)
+
+
 # ---- one block
 
 
@@ -49,22 +67,10 @@ def test_a_block_equals_the_loop_over_its_windows(hw, index):
     block = tiny().stages[0].blocks[index].double()
     assert block.attn.shift == index  # window 3: odd blocks are shifted by 1
     x = images(2, hw[0] * hw[1], 8).double().requires_grad_()
-    expected = torch.stack([block_output(block, one, hw) for one in x])
-    weight = images(*expected.shape, seed=1).double()
-    parameters = [x, *block.parameters()]
-    gradients = torch.autograd.grad((expected * weight).sum(), parameters)
-
-    actual = block(x, hw)
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
-    for got, want in zip(
-        torch.autograd.grad((actual * weight).sum(), parameters), gradients, strict=True
-    ):
-        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9)
+    assert_same_function(lambda: block(x, hw), block_output(block, x, hw), [x], block)
     with torch.no_grad():
-        torch.testing.assert_close(block(x, hw), expected, rtol=0, atol=1e-10)
-        torch.testing.assert_close(
-            block.float()(x.float(), hw), expected.float(), rtol=0, atol=1e-5
-        )
+        expected = block(x, hw).float()
+        torch.testing.assert_close(block.float()(x.float(), hw), expected, rtol=0, atol=1e-5)
 
 
 # ---- the whole model

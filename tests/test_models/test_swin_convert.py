@@ -2,14 +2,9 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from mmdet.models.backbones import SwinTransformer
-from mmdet.models.backbones.swin_convert import (
-    reorder_merged_channels,
-)
-from mmdet.models.backbones.swin_layers import PatchMerging
 
 TINY = dict(embed_dims=8, depths=(2, 2), num_heads=(2, 4), out_indices=(0, 1), window_size=3)
 
@@ -50,48 +45,6 @@ def assert_same_weights(model: SwinTransformer, expected: dict, but: tuple = ())
     for name, value in model.state_dict().items():
         if not name.startswith(but):
             torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
-
-
-@pytest.mark.parametrize('hw', [(4, 6), (3, 5)])
-def test_merging_with_converted_weights_is_microsofts(hw):
-    torch.manual_seed(0)
-    official_norm, official_reduction = nn.LayerNorm(12), nn.Linear(12, 6, bias=False)
-    nn.init.normal_(official_norm.weight)
-    nn.init.normal_(official_norm.bias)
-    x = torch.randn(2, *hw, 3)
-    padded = F.pad(x, (0, 0, 0, hw[1] % 2, 0, hw[0] % 2))
-    neighbours = [padded[:, r::2, c::2] for c in (0, 1) for r in (0, 1)]
-    expected = official_reduction(official_norm(torch.cat(neighbours, -1))).flatten(1, 2)
-
-    merging = PatchMerging(3)
-    merging.load_state_dict(
-        {
-            'norm.weight': reorder_merged_channels(official_norm.weight),
-            'norm.bias': reorder_merged_channels(official_norm.bias),
-            'reduction.weight': reorder_merged_channels(official_reduction.weight),
-        }
-    )
-    actual, new_hw = merging(x.flatten(1, 2), hw)
-    assert new_hw == ((hw[0] + 1) // 2, (hw[1] + 1) // 2)
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
-
-
-def test_imagenet_file_of_microsoft(tmp_path):
-    """No output norms; a classifier, its norm and shift masks to leave out."""
-    source = tiny(0).state_dict()
-    file = {k: v for k, v in microsoft_names(source).items() if not k.startswith('norm')}
-    file |= {
-        'norm.weight': torch.zeros(16),
-        'norm.bias': torch.zeros(16),
-        'head.weight': torch.zeros(5, 16),
-        'layers.0.blocks.1.attn_mask': torch.zeros(4, 9, 9),
-    }
-    model = loaded(tmp_path, {'model': file})
-    assert_same_weights(model, source, but=('norm', 'stages.0.downsample'))
-    assert model.norm1.weight.eq(1).all() and model.norm1.bias.eq(0).all()
-    for key in ('norm.weight', 'norm.bias', 'reduction.weight'):
-        name = f'stages.0.downsample.{key}'
-        assert torch.equal(model.state_dict()[name], reorder_merged_channels(source[name]))
 
 
 def test_detector_file_of_microsoft(tmp_path):

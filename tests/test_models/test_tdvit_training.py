@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from naive_tdvit import block_output
+from naive_swin import block_output
 from test_swin import images
 from test_tdvit import tiny
 from torch import Tensor
@@ -19,28 +19,25 @@ def literal_maps(
     """Maps of one key frame [3, h, w], all references [S, 3, h, w] passing all stages beside it."""
     places = {(p.stage, p.index) for p in model.temporal_blocks}
     x, hw = model.patch_embed(key[None])
-    others = [model.patch_embed(ref[None])[0].detach() for ref in refs]
+    others = model.patch_embed(refs)[0].detach()
     maps = []
     for i, stage in enumerate(model.stages):
         for j, block in enumerate(stage.blocks):
             if (i, j) in places:
                 before = others
                 with torch.no_grad():
-                    seen = [x[0] if paired else o[0] for o in others]
-                    others = [
-                        block_output(block, o[0], s, hw, joint)[None]
-                        for o, s in zip(others, seen, strict=True)
-                    ]
-                kept = (before if model.memory_feature == 'input' else others)[i]
-                x = block_output(block, x[0], kept[0].detach(), hw, joint)[None]
+                    seen = x.expand_as(others) if paired else others
+                    others = block_output(block, others, hw, references=seen, joint=joint)
+                kept = (before if model.memory_feature == 'input' else others)[i : i + 1]
+                x = block_output(block, x, hw, references=kept.detach(), joint=joint)
             else:
                 x = block(x, hw)
                 with torch.no_grad():
-                    others = [block(o, hw) for o in others]
+                    others = block(others, hw)
         maps.append(getattr(model, f'norm{i}')(x[0]).T.unflatten(1, hw))
         if stage.downsample is not None:
             with torch.no_grad():
-                others = [stage.downsample(o, hw)[0] for o in others]
+                others = stage.downsample(others, hw)[0]
             x, hw = stage.downsample(x, hw)
     return maps
 

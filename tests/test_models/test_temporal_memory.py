@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from naive_tdvit import video_maps
+from naive_swin import block_output
 from test_swin import images
 from test_tdvit import tiny
 from torch import Tensor
@@ -43,7 +43,47 @@ def assert_same(a: list, b: list, atol: float = 1e-5) -> None:
             torch.testing.assert_close(x, y, rtol=0, atol=atol)
 
 
-# ---- the schedule
+def reference_frame(t: int, dilation: int, hold: str | int) -> int | None:
+    """The frame whose map frame t sees with the earliest of `dilation` maps; None: its own."""
+    if t == 0:
+        return None
+    period = 1 if hold == 1 else dilation
+    drawn = t - (t - 1) % period
+    return max(0, drawn - dilation)
+
+
+def video_maps(
+    model: TDViTTransformer, frames: Tensor, hold: str | int, feature: str, joint: bool
+) -> list[list[Tensor]]:
+    """Maps [C, H, W] per frame and level of a video [n, 3, h, w], all maps of all frames kept.
+
+    Only blocks are taken apart; embedding and merging are the model's.
+    """
+    dilations = {(p.stage, p.index): p.dilation for p in model.temporal_blocks}
+    kept: dict[tuple, list[Tensor]] = {place: [] for place in dilations}
+    out = []
+    for t, frame in enumerate(frames):
+        x, hw = model.patch_embed(frame[None])
+        maps = []
+        for i, stage in enumerate(model.stages):
+            for j, block in enumerate(stage.blocks):
+                given = x[0]
+                source = None
+                if (i, j) in dilations:
+                    source = reference_frame(t, dilations[i, j], hold)
+                if source is None:
+                    x = block(x, hw)
+                else:
+                    seen = kept[i, j][source][None]
+                    x = block_output(block, x, hw, references=seen, joint=joint)
+                if (i, j) in dilations:
+                    kept[i, j].append(given if feature == 'input' else x[0])
+            if i in model.out_indices:
+                maps.append(getattr(model, f'norm{i}')(x[0]).T.unflatten(1, hw))
+            if stage.downsample is not None:
+                x, hw = stage.downsample(x, hw)
+        out.append(maps)
+    return out
 
 
 @pytest.mark.parametrize('attention', ['joint', 'cross'])
@@ -54,9 +94,6 @@ def test_a_video_equals_the_loop_that_keeps_every_map(attention, hold, feature):
     with torch.no_grad():
         expected = video_maps(model, frames, hold, feature, attention == 'joint')
     assert_same([[m[0] for m in maps] for maps in run(model, frames)], expected, atol=1e-9)
-
-
-# ---- states
 
 
 MEMORIES = ['earliest', 'nms', 'channel_shuffle', 'patch_shuffle']
@@ -116,6 +153,3 @@ def test_the_state_holds_what_the_strategy_needs_and_does_not_grow(memory, hold,
     # A map has 5*7 and 3*4 tokens; keys and values those of 6 and 2 windows of 9.
     tokens = [n * t * c for n, t, c in zip(maps, (35, 12), (8, 16), strict=True)]
     assert sizes[-1] == 4 * (sum(tokens) + 6 * 9 * 16 + 2 * 9 * 32)
-
-
-# ---- the reference implementation

@@ -40,17 +40,6 @@ def frames(video: int, number: int, size: tuple[int, int] = (16, 32)) -> list[Cl
     return [random_clip(size, i, video_id=video, image_id=i, frame_id=i) for i in range(number)]
 
 
-def test_two_videos_can_be_interleaved():
-    model = counter()
-    videos = {v: frames(v, 3) for v in (4, 9)}
-    states = {v: model.init_state(video_id=v) for v in videos}
-    for i in range(3):
-        for v in videos:
-            detections, states[v] = model.step(videos[v][i], states[v])
-            assert detections.labels.tolist() == [i + 1] and detections.image_id == i
-    assert [states[v].contexts['seen'] for v in videos] == [[0, 1, 2]] * 2
-
-
 def test_a_state_may_appear_several_times_and_its_clips_are_taken_in_order():
     model = counter()
     a, b = model.init_state(video_id=1), model.init_state(video_id=2)
@@ -72,25 +61,6 @@ def test_randomness_depends_on_the_seed_and_the_video_alone():
     assert drawn(3, 0, other_work=False) == drawn(3, 0, other_work=True)
     others = {drawn(3, 1, False), drawn(4, 0, False), drawn(2**40, 0, False)}
     assert len(others | {drawn(3, 0, False)}) == 4
-
-
-def test_frame_of_another_video_is_refused():
-    for model in (counter(), tiny_detector('dc5')):
-        with pytest.raises(ValueError, match=r'frame of video 5 came with the state of video 2\. '
-                                             r'Call init_state\(video_id=5\)'):  # fmt: skip
-            model.step(random_clip((96, 128), video_id=5), model.init_state(video_id=2))
-
-
-def test_the_resolution_of_a_video_must_stay_where_there_is_memory():
-    model = counter()
-    state = model.init_state(video_id=1)
-    first = frames(1, 1)[0]
-    other = random_clip((32, 32), video_id=1, frame_id=1)
-    model.step(first, state)
-    with pytest.raises(ValueError, match=r'Frame 1 of video 1 \(noise-0.jpg\) is \(32, 32\).*'
-                                         r'began with \(16, 32\).*new state'):  # fmt: skip
-        model.step(other, state)
-    assert (state.frames_seen, state.frame_size) == (1, (16, 32))
 
 
 def test_a_model_in_training_mode_does_not_detect():
