@@ -77,13 +77,6 @@ def test_features_are_flattened_channel_row_column():
     assert (logits.shape, deltas.shape) == ((4, CLASSES + 1), (4, 4 * CLASSES))
 
 
-def test_accuracy_is_in_percent_of_the_slots_that_hold_a_region():
-    logits = torch.eye(CLASSES + 1)[[2, 2, 5, 5, 3]][None]
-    labels, weights = torch.tensor([[2, 3, 5, 5, 3]]), torch.tensor([[1.0, 1, 1, 1, 0]])
-    deltas, targets = torch.zeros(1, 5, 4 * CLASSES), torch.zeros(1, 5, 4)
-    assert bbox_head().loss(logits, deltas, labels, targets, weights)['acc'].item() == 75
-
-
 @pytest.mark.parametrize('with_gt', [True, False])
 def test_ground_truth_is_a_candidate_where_the_sampler_says_so(with_gt):
     head, gt = roi_head(), ground_truth(GT, NOTHING)

@@ -5,9 +5,9 @@ import copy
 import alike
 import pytest
 import torch
-from tiny_video_models import adaptive_clips, methods, run, tiny_model, training_clips
+from tiny_video_models import DETECTORS, adaptive_clips, methods, run, tiny_model, training_clips
 
-METHODS = methods()
+METHODS = [*DETECTORS, *methods()]
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 pytestmark = [

@@ -12,21 +12,6 @@ def test_loss_weight_multiplies(loss):
     assert thrice.item() == pytest.approx(3 * once.item())
 
 
-@pytest.mark.parametrize(
-    ('loss', 'pred', 'target'),
-    [
-        (CrossEntropyLoss(), (0, 31), torch.zeros(0, dtype=torch.long)),
-        (CrossEntropyLoss(use_sigmoid=True), (0,), torch.zeros(0)),
-        (SmoothL1Loss(), (0, 4), torch.zeros(0, 4)),
-    ],
-)
-def test_nothing_to_learn_is_a_zero_that_keeps_the_graph(loss, pred, target):
-    weights = torch.ones(pred, requires_grad=True)
-    value = loss(weights * 2, target, torch.zeros(0))
-    value.backward()
-    assert value.item() == 0 and weights.grad is not None
-
-
 @pytest.mark.parametrize('loss', [CrossEntropyLoss(), SmoothL1Loss()])
 def test_half_precision_predictions_give_a_float32_loss(loss):
     pred = torch.rand(3, 4).bfloat16()

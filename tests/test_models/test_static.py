@@ -146,25 +146,3 @@ def test_a_model_records_its_static_parts_only_where_it_may(monkeypatch, graphs)
     assert parts == ([[2]] if graphs else [])
     model.float()  # weights may have moved
     assert not model._static_parts
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize('kind', ['dc5', 'fpn'])
-def test_replays_on_a_gpu_find_what_the_detector_finds(kind, dtype):
-    if not torch.cuda.is_available():
-        pytest.skip('needs a CUDA device')
-    model = tiny_detector(kind).cuda().prepare(dtype)
-    if not model.graphs:
-        pytest.skip('needs a CUDA device where Triton works')
-    clips = [random_clip(seed=seed) for seed in range(2 * WARM_UP + 3)]
-    recorded = [model.step(clip, model.init_state())[0] for clip in clips]
-    (part,) = model._static_parts.values()
-    assert len(part._graphs) == 1
-    model.graphs = False
-    for clip, found in zip(clips, recorded, strict=True):
-        expected, _ = model.step(clip, model.init_state())
-        assert len(found) == len(expected) > 5
-        torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
-        distance = (found.boxes[:, None] - expected.boxes[None]).abs().amax(dim=2)
-        assert (distance.amin(dim=1) < 0.05).float().mean() > 0.9

@@ -1,4 +1,4 @@
-"""What holds for every video method: states, batches, short videos, training."""
+"""What holds for every method and detector: states, batches, short videos, training."""
 
 import pickle
 
@@ -9,6 +9,7 @@ from host_waits import CountHostWaits, static_nms
 from literal_parts import assert_close
 from tiny_video_models import (
     ADAPTIVE,
+    DETECTORS,
     adaptive_clips,
     assert_same,
     clip_of_frames,
@@ -23,6 +24,7 @@ from tiny_video_models import (
     training_clips,
     unlimited,
     video_frames,
+    without_proposals,
 )
 
 from mmdet.models.task_modules import nms
@@ -33,7 +35,8 @@ from mmdet.structures import Clip
 
 METHODS = methods()
 LOSSES = ('loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox')
-EVERY = pytest.mark.parametrize('method', METHODS)
+EVERY = pytest.mark.parametrize('method', [*DETECTORS, *METHODS])
+WITH_REFS = pytest.mark.parametrize('method', METHODS)
 
 
 def test_every_registered_method_is_among_them():
@@ -102,8 +105,7 @@ def test_references_of_which_some_frames_are_one(method):
 
 @EVERY
 def test_frames_without_proposals(method):
-    model = tiny_model(method)
-    model.detector.test_proposals = dict(model.detector.test_proposals, min_bbox_size=1e6)
+    model = without_proposals(tiny_model(method))
     assert all(len(d) == 0 for d in run(model, adaptive_clips(model, 1, 3)))
 
 
@@ -120,11 +122,11 @@ def test_other_video_and_other_size_are_refused(method):
             model.step(other, state)
     else:  # no map or region is kept
         assert len(model.step(other, state)[0])
-    kept = model.regions is not None or model.pixel_memory is not None
-    assert model.fixed_size == kept
+    kept = [getattr(model, part, None) for part in ('regions', 'pixel_memory')]
+    assert model.fixed_size == any(part is not None for part in kept)
 
 
-@EVERY
+@WITH_REFS
 @pytest.mark.parametrize('mode', ['train', 'offline', 'causal'])
 def test_plans_go_to_worker_processes(method, mode):
     """As the data set that holds them does where workers are not forked."""
@@ -144,7 +146,7 @@ WINDOW = dict(frame_range=[-1, 1], num_ref_imgs=2, method='test_with_fix_stride'
 
 
 @pytest.mark.parametrize(
-    ('method', 'sampler'), [*[(m, ADAPTIVE) for m in METHODS], ('selsa', WINDOW)]
+    ('method', 'sampler'), [*[(m, ADAPTIVE) for m in [*DETECTORS, *METHODS]], ('selsa', WINDOW)]
 )
 def test_nothing_waits_between_a_later_frame_and_its_results(method, sampler, monkeypatch):
     monkeypatch.setattr(nms, 'sorted_nms', static_nms)
@@ -159,6 +161,20 @@ def test_nothing_waits_between_a_later_frame_and_its_results(method, sampler, mo
             found = model.detect_batch(batch, [state])
         assert waits.total == 0, waits.waits
         assert found.valid.any()
+
+
+@EVERY
+def test_nothing_waits_in_a_training_step(method, monkeypatch):
+    monkeypatch.setattr(nms, 'sorted_nms', static_nms)
+    model = tiny_model(method).train()
+    (batch,) = model.data_preprocessor(training_clips(model, 2), training=True)['batches']
+    model.loss(batch)
+    with CountHostWaits() as waits:
+        losses = model.loss(batch)
+    # where clips have references, the numbers of their images are copied to the GPU
+    copies = 0 if method in DETECTORS else waits.waits['lift_fresh']
+    assert waits.total == copies, waits.waits
+    assert all(value.isfinite() for value in losses.values())
 
 
 # ---- training
@@ -185,7 +201,7 @@ def test_every_parameter_has_a_gradient(method, proposals):
     """Also where references have no proposals: all ranks of a training must have one for all."""
     model = tiny_model(method).train()
     if not proposals:
-        model.detector.test_proposals = dict(model.detector.test_proposals, min_bbox_size=1e6)
+        without_proposals(model)
     loss = total(losses_of(model, training_clips(model, 2)))
     loss.backward()
     without = [n for n, p in grads_of(model) if p.grad is None]
@@ -202,7 +218,7 @@ def image_clips(model, count: int) -> list[Clip]:
     return clips
 
 
-@EVERY
+@WITH_REFS
 def test_an_image_packed_once_trains_as_its_copies_do(method):
     torch.manual_seed(0)
     model = MODELS.build(unlimited(tiny_config(method))).train()

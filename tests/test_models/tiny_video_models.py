@@ -25,6 +25,10 @@ CHANNELS = 12
 PIXELS = dict(type='PixelMemory', in_channels=8 * CHANNELS, num_attention_blocks=4, stride=8)
 ADAPTIVE = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
 STAGES = dict(method='stagewise_uniform', frame_range=[2, 2])  # of the two stages of a tiny TDViT
+DETECTORS = {  # of single frames
+    'faster_rcnn': '_base_/models/faster_rcnn_r18_narrow',
+    'faster_rcnn_fpn': '_base_/models/faster_rcnn_swint_fpn',
+}
 NAMED = {
     'selsa': '_base_/models/selsa_r18_narrow',
     'mamba': '_base_/models/mamba_r18_narrow',  # the instance level alone
@@ -62,13 +66,14 @@ def parts(model: Config) -> tuple:
 
 
 def tiny_config(method: str) -> Config:
-    """The model config of one of `methods`, but narrow."""
+    """The model config of one of `methods` or DETECTORS, but narrow."""
     if method == 'selsa_with_prompts':
         return Config(dict(tiny_config('stpn_selsa').to_dict(), type='SELSA'))
     if method == 'selsa_with_pixels':
         return Config(dict(tiny_config('selsa').to_dict(), pixel_memory=dict(PIXELS)))
-    model = Config.fromfile(CONFIGS / f'{NAMED.get(method, method)}.py').model
-    detector = model.detector
+    path = {**DETECTORS, **NAMED}.get(method, method)
+    model = Config.fromfile(CONFIGS / f'{path}.py').model
+    detector = model.get('detector', model)
     narrow_resnet(detector) if 'depth' in detector.backbone else narrow_swin(detector)
     head = detector.roi_head.bbox_head
     head.fc_out_channels = 32
@@ -113,7 +118,7 @@ def tiny_model(method: str, backbone: dict | None = None, **changes) -> BaseVide
         changes: of the model's.
     """
     config = tiny_config(method)
-    config.detector.backbone.update(backbone or {})
+    config.get('detector', config).backbone.update(backbone or {})
     return random_model(dict(config, **changes))
 
 
@@ -173,11 +178,15 @@ def packed_once(clip: Clip) -> Clip:
     return Clip(frames, images=clip.images[[ids.index(i) for i in distinct]], rows=rows)
 
 
+def no_refs(*_) -> list:
+    return []
+
+
 def planned_clips(
     model: BaseVideoDetector, video: int, length: int, sampler: dict, mode: str = 'offline'
 ) -> list[Clip]:
     """All clips of a video, as a model plans them."""
-    frames, plan = video_frames(video, length), model.plan(mode, sampler)
+    frames, plan = video_frames(video, length), model.plan(mode, sampler) or no_refs
     return [planned_clip(video, frames, i, plan) for i in range(length)]
 
 
@@ -195,9 +204,9 @@ def training_clips(
     """Clips of a key frame with two boxes and `num_refs` references around it."""
     method = 'uniform' if num_refs % 2 else 'bilateral_uniform'
     sampler = dict(num_ref_imgs=num_refs, frame_range=2, method=method)
-    if model.temporal is not None:
+    if getattr(model, 'temporal', None) is not None:
         sampler = dict(method='combined', samplers=[STAGES, sampler]) if model.regions else STAGES
-    plan = model.plan('train', sampler)
+    plan = model.plan('train', sampler) or no_refs
     clips = [planned_clip(video, video_frames(video, 5, size), 2, plan) for video in range(count)]
     for clip in clips:
         clip.key.boxes = np.array([[4, 6, 30, 28], [20, 10, 60, 44]], np.float32)
@@ -220,10 +229,17 @@ def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
 def unlimited(cfg: dict) -> dict:
     """The config without random choices in training."""
     for stage in ('rpn', 'rcnn'):
-        cfg.detector.train_cfg[stage].sampler.num = 1_000_000
+        cfg.get('detector', cfg).train_cfg[stage].sampler.num = 1_000_000
     if cfg.get('pixel_memory'):
         cfg.pixel_memory.train_cells = 1_000_000
     return cfg
+
+
+def without_proposals(model: BaseVideoDetector) -> BaseVideoDetector:
+    """On the frames that are tested, and on references."""
+    detector = getattr(model, 'detector', model)
+    detector.test_proposals = dict(detector.test_proposals, min_bbox_size=1e6)
+    return model
 
 
 def run(model: BaseVideoDetector, clips: list[Clip], seed: int = 0) -> list[Detections]:
