@@ -93,8 +93,8 @@ def check_amp(amp: str, device: str | None) -> None:
 def plain_errors() -> Iterator[None]:
     """Show mistakes of the user as one message without a traceback, and end with status 1."""
     # these import torch, which `--help` need not wait for
+    from mmdet.engine.data_loading import about_workers
     from mmdet.engine.dist import about_ranks, end_dist
-    from mmdet.engine.shared_memory import about_workers
 
     try:
         yield

@@ -13,12 +13,11 @@ from torch import nn
 from mmdet.core.checkpoint_file import load_checkpoint_file, state_dict_of
 from mmdet.core.class_names import both_lists
 from mmdet.core.errors import CheckpointError
-from mmdet.engine.backends import Backends
 from mmdet.engine.checkpoint import load_weights
 from mmdet.engine.class_order import classes_of, named_classes
 from mmdet.engine.config_check import check_config, class_counts
 from mmdet.engine.config_load import load_config
-from mmdet.engine.device import choose_device
+from mmdet.engine.device import Backends, choose_device
 from mmdet.registry import MODELS
 
 

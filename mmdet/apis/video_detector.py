@@ -17,7 +17,7 @@ from mmdet.apis.common import check_amp
 from mmdet.apis.inference import init_detector
 from mmdet.apis.video_clips import ClipMaker, PreparedClip
 from mmdet.core.errors import VideoError
-from mmdet.engine.amp import amp_dtype
+from mmdet.engine.optim import amp_dtype
 from mmdet.structures import Detections
 from mmdet.video.frame_source import FrameSource
 from mmdet.video.prefetch import Prefetcher

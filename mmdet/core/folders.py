@@ -1,4 +1,4 @@
-"""Walking through folders of users, which have links and hidden files in them."""
+"""Folders of users, which have links and hidden files in them, and paths that must stay in one."""
 
 import fnmatch
 import glob
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mmdet.core.errors import UnsafePathError
 from mmdet.core.images import natural_key
 
 
@@ -70,3 +71,28 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return (
         bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
     )
+
+
+def contained(folder: str | os.PathLike, name: str | os.PathLike, what: str = 'The path') -> Path:
+    """`folder/name`, links resolved, if that is below `folder`. It need not exist.
+
+    Args:
+        folder: trusted.
+        name: from an annotation file, a checkpoint, a request: not trusted.
+        what: how the message names it.
+
+    Raises:
+        UnsafePathError: it leads to the folder itself or out of it (`..`, an absolute path, a
+            link), or is no path at all.
+    """
+    root = Path(folder).resolve()
+    try:
+        path = (root / name).resolve()
+    except (ValueError, RuntimeError, OSError) as error:  # a zero byte, a loop of links, too long
+        raise UnsafePathError(f'{what} {str(name)[:200]!r} is no path: {error}.') from error
+    if path == root or not path.is_relative_to(root):
+        raise UnsafePathError(
+            f'{what} {str(name)[:200]!r} leads out of {folder}. Legal: a path below that folder, '
+            f'links included.'
+        )
+    return path

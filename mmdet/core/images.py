@@ -17,7 +17,6 @@ except ImportError:  # where there is no wheel OpenCV decodes, which is silent a
 from mmdet.core.errors import UndecodableFrameError, WriteError
 from mmdet.core.fileio import atomic_write
 from mmdet.core.image_header import ImageHeader, read_header
-from mmdet.core.pixel_depth import to_eight_bits
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
 JPEG = b'\xff\xd8'  # how it begins
@@ -26,6 +25,11 @@ MAX_PIXELS = 1 << 30  # of what OpenCV decodes
 DAMAGE = re.compile('corrupt JPEG|premature end of JPEG', re.IGNORECASE)
 HARMLESS = re.compile('JFIF revision|Adobe color transform|ICC marker|Invalid SOS parameters')
 VIDEO_SUFFIXES = {'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv'}
+
+
+# what sensors have; a picture has as many bits as its brightest sample needs
+_DEPTHS = (8, 10, 12, 14, 16, 20, 24, 32)
+SCALED = 'Scale them to 8 or 16 bits in the same way for all frames.'
 
 
 def is_image(path: Path) -> bool:
@@ -169,3 +173,29 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
+
+
+def to_eight_bits(image: np.ndarray) -> np.ndarray:
+    """uint8 of an image of any number type.
+
+    Whole numbers keep the upper 8 of the bits in use: thermal and X-ray cameras write 10, 12 or 14
+    bits in files of 16, of which the upper 8 would be nearly black. Fractions are taken from 0..1
+    or, where they exceed it, from 0..255.
+
+    Raises:
+        ValueError: values that have no place in 8 bits; says which, and what to do.
+    """
+    if image.dtype == np.uint8:
+        return image
+    lowest, highest = image.min(), image.max()
+    fault = f'values from {lowest} to {highest}'
+    if image.dtype.kind == 'f':
+        if not np.isfinite(image).all():
+            raise ValueError('it holds fractions that are not finite. ' + SCALED)
+        if lowest < 0 or highest > 255:
+            raise ValueError(f'it holds fractions, {fault}, not in 0..1 or 0..255. {SCALED}')
+        return np.rint(image * 255 if highest <= 1 else image).astype(np.uint8)
+    if lowest < 0:
+        raise ValueError(f'it holds {fault}: those below 0 have no place in 8 bits. {SCALED}')
+    bits = next(depth for depth in _DEPTHS if int(highest) < 1 << depth)
+    return (image >> (bits - 8)).astype(np.uint8)

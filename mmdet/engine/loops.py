@@ -15,10 +15,9 @@ from torch.utils.data import DataLoader
 
 from mmdet.core.errors import ConfigError, NonFiniteLossError
 from mmdet.core.progress import FrameProgress
-from mmdet.engine.amp import amp_dtype, autocast
 from mmdet.engine.config_check import check_class_count
 from mmdet.engine.dist import dist_timeout
-from mmdet.engine.plans import use_plans
+from mmdet.engine.optim import amp_dtype, autocast
 from mmdet.engine.rng import get_rng_state, set_rng_state
 from mmdet.engine.step_watch import StepWatch
 from mmdet.evaluation.gather import cpu_group
@@ -30,6 +29,23 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)  # ask to stop
 
 class TrainingInterrupted(SystemExit):
     """A signal asked to stop; the code is that of a process ended by it."""
+
+
+def use_plans(model: nn.Module, dataset: Any, mode: str) -> None:
+    """Give a data set, or each part of one, the model's plan.
+
+    Args:
+        mode: 'train', 'offline' or 'causal'.
+
+    Raises:
+        ConfigError: references of a kind that the method, or the order of frames, does not allow.
+    """
+    model = getattr(model, 'module', model)
+    if not hasattr(model, 'plan'):  # a model of somebody's own takes what the config says
+        return
+    for part in getattr(dataset, 'datasets', [dataset]):
+        if hasattr(part, 'use_plan'):
+            part.use_plan(model.plan(mode, part.ref_img_sampler))
 
 
 @LOOPS.register_module()

@@ -3,28 +3,6 @@
 `mmdet.engine` itself imports nothing, so that a tool which only writes files starts at once.
 """
 
-from mmdet.engine import (
-    amp,
-    checkpoint_hook,
-    ema_hook,
-    hooks,
-    last_epochs_hook,
-    loops,
-    loss_log,
-    multi_scale_hook,
-    optim,
-    runner,
-)
+from mmdet.engine import checkpoint_hook, hooks, loops, optim, runner, training_hooks
 
-__all__ = [
-    'amp',
-    'checkpoint_hook',
-    'ema_hook',
-    'hooks',
-    'last_epochs_hook',
-    'loops',
-    'loss_log',
-    'multi_scale_hook',
-    'optim',
-    'runner',
-]
+__all__ = ['checkpoint_hook', 'hooks', 'loops', 'optim', 'runner', 'training_hooks']

@@ -22,12 +22,11 @@ import mmdet
 from mmdet.core.checkpoint_file import load_checkpoint_file, own_names, state_dict_of
 from mmdet.core.errors import ConfigError
 from mmdet.core.fileio import atomic_write
-from mmdet.engine.backends import Backends, check_deterministic
 from mmdet.engine.checkpoint import bare, load_weights, plain, save_checkpoint
 from mmdet.engine.class_order import follow_checkpoint
 from mmdet.engine.compile import compile_static_parts
 from mmdet.engine.data_loading import build_loader
-from mmdet.engine.device import choose_device, make_current
+from mmdet.engine.device import Backends, check_deterministic, choose_device, make_current
 from mmdet.engine.dist import dist_silence, dist_timeout, init_dist
 from mmdet.engine.optim import with_fused
 from mmdet.engine.resume import check_start, restore_training, resume_source

@@ -25,7 +25,7 @@ from tiny_streams import (
 from mmdet.apis import VideoDetector, VideoError, init_detector, video_detector
 from mmdet.apis.test import look_back_only
 from mmdet.core.errors import ConfigError
-from mmdet.engine.plans import use_plans
+from mmdet.engine.loops import use_plans
 from mmdet.models.vid.frame_flow import REGIONS
 from mmdet.plans import past_window
 from mmdet.registry import DATASETS

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmdet import apis
 from mmdet.core.errors import ConfigError
-from mmdet.engine.amp import AmpOptimWrapper, autocast
+from mmdet.engine.optim import AmpOptimWrapper, autocast
 
 CONFIG = Path(__file__).parent / 'toy_config.py'
 

@@ -3,8 +3,8 @@
 import pytest
 from mmengine import Config
 
-from mmdet.engine.config_diff import differences
 from mmdet.engine.config_load import load_config
+from mmdet.programs.compare.config_diff import differences
 
 
 def diff(old, new):

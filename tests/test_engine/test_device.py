@@ -9,8 +9,7 @@ from mmengine import Config
 
 from mmdet import apis
 from mmdet.core.errors import ConfigError
-from mmdet.engine.backends import Backends, check_deterministic
-from mmdet.engine.device import choose_device, make_current
+from mmdet.engine.device import Backends, check_deterministic, choose_device, make_current
 from mmdet.engine.rng import get_rng_state
 
 CONFIG = Path(__file__).parent / 'toy_config.py'

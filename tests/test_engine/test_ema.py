@@ -11,8 +11,8 @@ from mmengine.hooks import Hook
 from mmdet.apis import train
 from mmdet.core.checkpoint_file import load_checkpoint_file
 from mmdet.core.errors import CheckpointError, ConfigError
-from mmdet.engine.ema_hook import EMAHook
 from mmdet.engine.loops import VideoTrainLoop
+from mmdet.engine.training_hooks import EMAHook
 from mmdet.registry import HOOKS
 
 CONFIG = Path(__file__).parent / 'toy_config.py'

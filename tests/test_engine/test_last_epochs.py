@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from mmdet.core.errors import ConfigError
-from mmdet.engine.last_epochs_hook import LastEpochsHook
+from mmdet.engine.training_hooks import LastEpochsHook
 
 
 def runner(epoch: int, model: nn.Module, datasets: list) -> SimpleNamespace:

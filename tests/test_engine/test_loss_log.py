@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from mmdet.engine import loss_log
-from mmdet.engine.loss_log import LossLog
+from mmdet.engine import hooks
+from mmdet.engine.hooks import LossLog
 from mmdet.engine.optim import OptimWrapper
 
 
@@ -38,8 +38,8 @@ def test_values_of_single_precision_are_not_changed():
 def test_the_mean_over_ranks_is_one_reduction(monkeypatch):
     """The other of two ranks has three times the values."""
     calls = []
-    monkeypatch.setattr(loss_log, 'get_world_size', lambda: 2)
-    monkeypatch.setattr(loss_log.dist, 'all_reduce', lambda t: calls.append(t.mul_(4)))
+    monkeypatch.setattr(hooks, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(hooks.dist, 'all_reduce', lambda t: calls.append(t.mul_(4)))
     log = LossLog()
     for i in range(3):
         log.add({'loss': torch.tensor(float(i)), 'acc': torch.tensor(1.0)})

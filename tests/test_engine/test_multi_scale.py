@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from mmdet.core.errors import ConfigError
-from mmdet.engine.multi_scale_hook import MultiScaleHook
+from mmdet.engine.training_hooks import MultiScaleHook
 from mmdet.models.batch import ClipPreprocessor, ground_truth
 from mmdet.structures import Clip, Frame
 

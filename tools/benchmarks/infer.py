@@ -80,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmdet.engine.amp import autocast
     from mmdet.engine.compile import compile_static_parts
+    from mmdet.engine.optim import autocast
 
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     cfg, model = build_model(args.config, args.cfg_options, device)

@@ -37,8 +37,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def text_of(args: argparse.Namespace) -> str:
     from mmdet.apis.common import checked_config
-    from mmdet.engine.config_diff import differences
     from mmdet.engine.config_load import value_at
+    from mmdet.programs.compare.config_diff import differences
 
     cfg = checked_config(args.config, args.cfg_options)
     if args.diff:

@@ -16,7 +16,7 @@ import torch
 from mmengine import Config
 
 from mmdet.core.fileio import atomic_write
-from mmdet.engine.config_diff import differences
+from mmdet.programs.compare.config_diff import differences
 
 ROOT = Path(__file__).resolve().parents[3]
 CODE = ('mmdet/**/*.py', 'tools/train.py', 'tools/test.py', 'tools/eval.py')

@@ -1,11 +1,11 @@
-"""Names from files and clients cannot lead out of their folder."""
+"""Paths from files stay below the folder they are meant for."""
 
 import os
 
 import pytest
 
 from mmdet.core.errors import UnsafePathError
-from mmdet.core.paths import contained
+from mmdet.core.folders import contained
 
 
 def test_names_inside(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mmdet.apis.common import plain_errors
-from mmdet.engine import shared_memory
+from mmdet.engine import data_loading
 from mmdet.engine.data_loading import build_loader
 
 MIB = 1 << 20
@@ -22,7 +22,7 @@ SAMPLER = dict(type='DefaultSampler', shuffle=False)
 @pytest.fixture
 def said(monkeypatch):
     lines = []
-    monkeypatch.setattr(shared_memory, 'print_log', lambda text, **_: lines.append(text))
+    monkeypatch.setattr(data_loading, 'print_log', lambda text, **_: lines.append(text))
     return lines
 
 
@@ -31,7 +31,7 @@ def said(monkeypatch):
 )
 def test_workers_fit_the_memory(monkeypatch, said, free, wanted, expected):
     usage = SimpleNamespace(free=free * MIB)
-    monkeypatch.setattr(shared_memory.shutil, 'disk_usage', lambda _: usage)
+    monkeypatch.setattr(data_loading.shutil, 'disk_usage', lambda _: usage)
     options = dict(num_workers=wanted, persistent_workers=True, prefetch_factor=2)
     loader = build_loader(dict(dataset=[1, 2], sampler=SAMPLER, **options))
     assert loader.num_workers == expected
@@ -72,9 +72,9 @@ def test_what_became_of_a_worker(data, sentence):
 def test_other_faults_keep_their_traceback():
     with pytest.raises(RuntimeError, match='shapes'), plain_errors():
         raise RuntimeError('shapes do not fit')
-    assert shared_memory.about_workers(RuntimeError('')) == ''
+    assert data_loading.about_workers(RuntimeError('')) == ''
     killed = RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.')
-    assert 'memory ran out and the system' in shared_memory.about_workers(killed)
+    assert 'memory ran out and the system' in data_loading.about_workers(killed)
 
 
 SMALL = """
