@@ -147,7 +147,7 @@ def _image_arrays(
     else:
         video_of = ids['videos'].positions(wanted)
         unknown = ids['videos'].unexplained(wanted, video_of)
-        if not videos.length and not videos.left_out:  # a set of images: none may name a video
+        if not videos.length:  # a set of images: none may name a video
             unknown = unknown[wanted[unknown] != ABSENT]
         for image in unknown:
             video = wanted[image]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mmdet.datasets.motion import motion_iou
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.datasets.selection import box_faults, image_positions
+from mmdet.datasets.selection import image_positions, usable_annotations
 from mmdet.evaluation.vid_ap import SPEEDS
 
 AREAS = {'small': 32**2, 'medium': 96**2, 'large': np.inf}  # of COCO: up to so many pixels
@@ -52,17 +52,10 @@ class Statistics:
         return [counts.name for counts in self.classes if not counts.boxes]
 
 
-def usable_boxes(index: CocoVideoIndex) -> np.ndarray:
-    """[A] bool: the box takes part in training and scoring."""
-    image = image_positions(index)
-    sizes = np.stack([index.image_widths[image], index.image_heights[image]], axis=1)
-    faults = box_faults(index.ann_boxes, index.ann_areas, sizes)
-    return ~np.any([index.ann_ignore, index.ann_iscrowd, *faults.values()], axis=0)
-
-
 def count(index: CocoVideoIndex) -> Statistics:
-    usable = usable_boxes(index)
-    image, boxes = image_positions(index)[usable], index.ann_boxes[usable]
+    image = image_positions(index)
+    usable = usable_annotations(index, slice(None), image) & ~index.ann_iscrowd
+    image, boxes = image[usable], index.ann_boxes[usable]
     category, video = index.ann_categories[usable], index.image_video[image]
     size = np.digitize(index.ann_areas[usable], list(AREAS.values())[:-1], right=True)
     track = speed = None

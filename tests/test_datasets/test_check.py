@@ -1,8 +1,12 @@
-"""The dataset checker: everything the index refuses and more, all at once, and the counts."""
+"""The dataset checker: all faults at once, counts, image files, leakage, configs, the command."""
 
+import json
+import shutil
+
+import cv2
 import numpy as np
 import pytest
-from cocovid_oracle import check_against, make_dataset
+from cocovid_oracle import make_dataset
 from cocovid_oracle import write as write_json
 from own_data import (
     annotation,
@@ -12,17 +16,19 @@ from own_data import (
     faultless_set,
     faults,
     image,
+    run_tool,
     write,
+    write_frames,
     write_images,
 )
 from test_coco_video_parser import ordered
-from tiny_cocovid import write_video_set
+from tiny_cocovid import picture, write_video_set
 
 from mmdet.datasets.motion import motion_from_tracks
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.datasets.selection import FrameAnnotations
 from mmdet.programs.check.faults import KEPT, FaultLog
-from mmdet.programs.check.statistics import count, usable_boxes
+from mmdet.programs.check.statistics import count
 from mmdet.structures import Frame
 
 
@@ -50,33 +56,21 @@ def test_a_faultless_dataset(mine):
 # --- structure -----------------------------------------------------------------------------------
 
 
-def test_what_the_index_takes_has_no_fault_of_structure(tmp_path):
-    dataset = make_dataset((4, 1, 9))
-    log = FaultLog()
-    check_against(CocoVideoIndex.read(write_json(tmp_path, dataset), log.add), dataset)
-    assert log.total == 0
-
-
 def test_all_faults_at_once_and_no_blame_for_their_consequences(tmp_path):
-    def change(dataset):
-        images, annotations = dataset['images'], dataset['annotations']
-        del images[1]['width']  # frame 1 of video 3: neither its boxes nor the gap are faults
-        images[5]['frame_id'] = 7  # of 0, 1, 2 in video 17
-        images[2]['video_id'] = 99
-        annotations[0]['bbox'] = [1, 2, 3]
-        annotations[0]['area'] = 'big'
-        annotations[1]['category_id'] = 77
-        annotations[2]['image_id'] = 1234
-        annotations[4]['id'] = annotations[3]['id']
-        dataset['categories'].append({'id': 16, 'name': 'dog'})
-        dataset['videos'].append({'id': 4, 'name': 'val/video_0'})
-
     dataset = ordered()
-    change(dataset)
-    path = write_json(tmp_path, dataset)
-    report = check(path, tmp_path, decode='none')
-    structural = [f for f in report.log.kept if f.check not in ('files', 'frame sizes', 'tracks')]
-    structural = [str(fault) for fault in structural if fault.check != 'boxes']
+    images, annotations = dataset['images'], dataset['annotations']
+    del images[1]['width']  # frame 1 of video 3: neither its boxes nor the gap are faults
+    images[5]['frame_id'] = 7  # of 0, 1, 2 in video 17
+    images[2]['video_id'] = 99
+    annotations[0] |= {'bbox': [1, 2, 3], 'area': 'big'}
+    annotations[1]['category_id'] = 77
+    annotations[2]['image_id'] = 1234
+    annotations[4]['id'] = annotations[3]['id']
+    dataset['categories'].append({'id': 16, 'name': 'dog'})
+    dataset['videos'].append({'id': 4, 'name': 'val/video_0'})
+    report = check(write_json(tmp_path, dataset), tmp_path, decode='none')
+    kinds = ('structure', 'frame numbering', 'names')
+    structural = [str(fault) for fault in report.log.kept if fault.check in kinds]
     ids = [a['id'] for a in dataset['annotations']]
     expected = [
         'image id 2: has no `width`',
@@ -163,7 +157,7 @@ def test_counted_boxes_are_those_that_the_dataset_gives(tmp_path):
         used = len(frame.boxes) + len(frame.boxes_ignore)
         left_out = [f for f in faults(report) if f'annotation id {i} of' in f and 'left' in f]
         assert len(left_out) == (not used and not flags[i]['ignore'])
-    assert usable_boxes(index).tolist() == given
+    assert report.statistics.boxes == sum(given)
     assert 20 < sum(given) < 380
 
 
@@ -266,9 +260,6 @@ def test_an_image_set(tmp_path):
     assert 'no videos' in ' '.join(report.log.notes)
 
 
-# --- the log -------------------------------------------------------------------------------------
-
-
 def test_faults_are_counted_and_no_kind_hides_another():
     log = FaultLog()
     for kind, number in (('boxes', KEPT + 5), ('tracks', 3), ('files', 50)):
@@ -278,3 +269,168 @@ def test_faults_are_counted_and_no_kind_hides_another():
     shown = [fault.entry for fault in log.first(20)]
     numbers = {'boxes': 9, 'tracks': 3, 'files': 8}
     assert shown == [f'{kind} {i}' for kind, number in numbers.items() for i in range(number)]
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long(tmp_path):
+    """A video of 7 frames; frame 2 is cut short, 3 of another size, 4 missing, 6 no image."""
+    folder = write_frames(tmp_path / 'v', 7)
+    images = [image(i, f'v/{i:06d}.jpg', video_id=1, frame_id=i) for i in range(7)]
+    objects = [annotation(1, 0, [0, 0, 5, 5], instance_id=1)]
+    write(tmp_path, {'ann.json': coco(images, objects, videos=[{'id': 1, 'name': 'v'}])})
+    data = (folder / '000002.jpg').read_bytes()
+    (folder / '000002.jpg').write_bytes(data[: len(data) // 2])
+    cv2.imwrite(str(folder / '000003.jpg'), picture(0, 60, 48))
+    (folder / '000004.jpg').unlink()
+    (folder / '000006.jpg').write_text('text')
+    return tmp_path / 'ann.json'
+
+
+@pytest.mark.parametrize(
+    ('decode', 'expected'), [('none', [4]), ('sample', [3, 4, 6]), ('all', [2, 3, 4, 6])]
+)
+def test_files(long, decode, expected):
+    words = {
+        2: 'it is damaged or truncated',
+        3: '000003.jpg is 60x48, but the annotation file says 64x48',
+        4: '000004.jpg does not exist',
+        6: 'Cannot decode ',
+    }
+    report = check(long, long.parent, decode=decode)
+    assert dict(report.log.counts) == {'files': len(expected)}
+    for number, text in zip(expected, faults(report), strict=True):
+        assert text.startswith(f'image id {number} (v/{number:06d}.jpg): ')
+        assert words[number] in text
+
+
+def test_a_wrong_image_root_is_guessed(mine, tmp_path):
+    report = check(mine[0], tmp_path / 'images')
+    assert report.log.counts['files'] == 4
+    assert 'is --img-root right?' in ' '.join(report.log.notes)
+
+
+# --- split leakage -------------------------------------------------------------------------------
+
+
+def test_leakage(mine, tmp_path):
+    ann_file, root = mine
+    other = tmp_path / 'other'
+    write_images(other / 'cam9', ['1.jpg', '2.jpg', '3.jpg', '4.jpg'], size=(80, 40))
+    shutil.copy(root / 'images/cam1/f_2.jpg', other / 'cam9/2.jpg')
+    same_size = bytearray((root / 'images/cam1/f_1.jpg').read_bytes())
+    same_size[-20] ^= 255  # far from the piece in the middle
+    (other / 'cam9/3.jpg').write_bytes(same_size)
+    (other / 'cam9/4.jpg').unlink()
+    names = [f'cam9/{i}.jpg' for i in (1, 2, 3, 4)]
+    images = [image(i, name, video_id=5, frame_id=i) for i, name in enumerate(names)]
+    videos = [{'id': 5, 'name': 'images/sub/cam2'}]
+    write(other, {'val.json': coco(images, [], videos=videos)})
+    report = check(ann_file, root, against=other / 'val.json', against_root=other)
+    texts = faults(report)
+    assert dict(report.log.counts) == {'split leakage': 2}
+    assert texts[0].startswith('video id 2 (images/sub/cam2): the name is that of video id 5 of')
+    assert texts[1].startswith(
+        'image id 2 (images/cam1/f_2.jpg): is the same picture as image id 1 (cam9/2.jpg) of'
+    )
+    itself = check(ann_file, root, against=ann_file)
+    assert itself.log.counts['split leakage'] == 2 + 4
+
+
+def test_large_files_that_differ_in_one_byte(tmp_path):
+    for side, byte in (('a', b'0'), ('b', b'1')):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / '1.jpg').write_bytes(b'x' * 20_000 + byte)
+        (tmp_path / side / '2.jpg').write_bytes(b'y' * 20_000)
+        images = [image(1, f'{side}/1.jpg'), image(2, f'{side}/2.jpg')]
+        write(tmp_path, {f'{side}.json': coco(images, [])})
+    report = check(tmp_path / 'a.json', tmp_path, decode='none', against=tmp_path / 'b.json')
+    assert [str(fault).split(':')[0] for fault in report.log.kept] == ['image id 2 (a/2.jpg)']
+
+
+# --- config --------------------------------------------------------------------------------------
+
+CONFIG = """
+model = dict(type='FasterRCNN', roi_head=dict(bbox_head=dict(num_classes={count})))
+data = dict(type='{kind}', ann_file='{ann}', img_prefix='x', classes={classes}, pipeline=[])
+train_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[data]))
+test_dataloader = dict(dataset=dict(data, ann_file='elsewhere.json'))
+"""
+
+
+@pytest.mark.parametrize(
+    ('values', 'expected'),
+    [
+        (dict(classes=('cat', 'dog')), []),
+        (dict(classes=None), []),
+        (dict(classes=('dog',), count=1), []),
+        (dict(classes=('cat', 'bird')), ["has no category 'bird' (1 of the 2 classes"]),
+        (dict(classes=('dog',)), ['is 2, but `train_dataloader` has 1 classes']),
+        (dict(classes=None, count=30), ['is 30, but `train_dataloader` has 2 classes']),
+        (dict(classes=None, kind='ImagenetVIDDataset'), ['(29 of the 30 classes']),
+        (dict(classes=None, kind='NoDataset'), ["Unknown dataset 'NoDataset'"]),
+    ],
+)
+def test_config(mine, tmp_path, values, expected):
+    ann_file, root = mine
+    values = dict(count=2, kind='CocoVideoDataset', ann=ann_file) | values
+    write(tmp_path, {'config.py': CONFIG.format(**values)})
+    report = check(ann_file, root, config=tmp_path / 'config.py')
+    texts = faults(report)
+    assert len(texts) == len(expected)
+    for text, words in zip(texts, expected, strict=True):
+        assert words in text and text.startswith('train_dataloader of ')
+
+
+def test_config_of_another_file_or_none(mine, tmp_path):
+    ann_file, root = mine
+    values = dict(count=2, kind='CocoVideoDataset', ann='x.json', classes=('cat', 'bird'))
+    write(tmp_path, {'config.py': CONFIG.format(**values), 'bad.py': 'x = ('})
+    report = check(ann_file, root, config=tmp_path / 'config.py')
+    assert report.log.total == 1 and 'No dataset of' in report.log.notes[0]
+    report = check(ann_file, root, config=tmp_path / 'bad.py')
+    assert report.log.total == 1 and 'Cannot read the config' in faults(report)[0]
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_the_command_on_a_faultless_dataset(repo, mine, tmp_path):
+    (ann_file, root), report = mine, tmp_path / 'report.json'
+    done = run_tool(repo / 'tools/check_dataset.py', ann_file, '--img-root', root, '--json', report)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'no faults' in done.stdout
+    for words in ('videos', 'training key frames', 'dog', 'small', 'slow', 'track length'):
+        assert words in done.stdout
+    content = json.loads(report.read_text())
+    assert content['faults'] == {'total': 0, 'by_check': {}}
+    assert content['statistics']['classes'][1]['boxes'] == 3
+
+
+def test_the_command_shows_the_first_twenty_faults(repo, mine, tmp_path):
+    ann_file, root = mine
+
+    def change(dataset):
+        first = dataset['annotations'][0]
+        for i in range(30):
+            dataset['annotations'].append(dict(first, id=100 + i, bbox=[1, 1, 0, 5], instance_id=9))
+
+    changed(ann_file, change)
+    report = tmp_path / 'report.json'
+    done = run_tool(repo / 'tools/check_dataset.py', ann_file, '--img-root', root, '--json', report)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert '59 faults (boxes 30, tracks 29)' in done.stdout
+    assert done.stdout.count('bbox [1, 1, 0, 5] has a side below 1 pixel') == 10
+    assert done.stdout.count('in the same frame') == 10
+    assert 'annotation id 100 of image id 1 (images/cam1/f_1.jpg): bbox' in done.stdout
+    assert '... and 39 more' in done.stdout
+    content = json.loads(report.read_text())
+    assert len(content['first_faults']) == content['faults']['total'] == 59
+    for arguments, message in [
+        ((tmp_path / 'no.json', '--img-root', root), f'there is no file {tmp_path / "no.json"}'),
+        ((ann_file, '--img-root', tmp_path / 'no'), 'there is no folder'),
+    ]:
+        done = run_tool(repo / 'tools/check_dataset.py', *arguments)
+        assert done.returncode == 2 and message in done.stderr
