@@ -22,7 +22,7 @@ from tiny_streams import (
 from mmdet.apis import video_run
 from mmdet.apis.video_run import run_video
 from mmdet.core.errors import VideoError, WriteError
-from mmdet.programs.convert.frames import extract_frames
+from mmdet.programs.convert.frame_folders import extract_frames
 from mmdet.video.frame_source import Clock
 from mmdet.video.sources import open_source
 from mmdet.video.video_file import VideoFile

@@ -35,7 +35,7 @@ from mmdet.evaluation.frame_list import read_frame_list
 from mmdet.evaluation.rank_detections import RankDetections, load_spills, write_spill
 from mmdet.evaluation.results import read_coco_json, read_pkl
 from mmdet.programs.analyse.training_logs import load_training
-from mmdet.programs.convert.convert import READERS
+from mmdet.programs.convert.conversion import READERS
 from mmdet.programs.convert.ilsvrc import read_train_videos
 from mmdet.programs.convert.label_files import LayoutOptions
 from mmdet.video.video_file import VideoFile

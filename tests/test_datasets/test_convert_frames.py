@@ -11,7 +11,7 @@ from own_data import write_frames, write_images, write_video
 from mmdet.core.errors import ConversionError
 from mmdet.core.folders import walk_files
 from mmdet.core.images import natural_key
-from mmdet.programs.convert.frames import (
+from mmdet.programs.convert.frame_folders import (
     extract_frames,
     find_frames,
     frames_of_video,

@@ -14,7 +14,7 @@ from own_data import (
 )
 
 from mmdet.core.errors import ConversionError
-from mmdet.programs.convert.class_names import read_names
+from mmdet.programs.convert.name_files import read_names
 
 
 @pytest.fixture

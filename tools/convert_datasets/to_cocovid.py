@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmdet.core.errors import ConversionError, ILSVRCError
 from mmdet.programs.convert import FORMATS, ConvertOptions, convert_vid, to_cocovid
-from mmdet.programs.convert.class_names import read_names
+from mmdet.programs.convert.name_files import read_names
 
 INPUTS = """what INPUT is, by format:
   yolo          folder with images (or videos) and .txt labels; names from data.yaml or classes.txt

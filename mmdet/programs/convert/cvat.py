@@ -21,7 +21,7 @@ from xml.etree.ElementTree import Element
 from mmdet.core.errors import ConversionError
 from mmdet.core.images import IMAGE_SUFFIXES, is_image, natural_key
 from mmdet.core.text import xml_events
-from mmdet.programs.convert.frames import (
+from mmdet.programs.convert.frame_folders import (
     FrameFolder,
     checked_size,
     find_frames,

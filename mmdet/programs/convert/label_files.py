@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from mmdet.core.errors import ConversionError
 from mmdet.core.folders import walk_files
 from mmdet.core.images import is_image, is_video
-from mmdet.programs.convert.frames import (
+from mmdet.programs.convert.frame_folders import (
     FrameFolder,
     folder_name,
     frame_stem,

@@ -23,9 +23,9 @@ from pathlib import Path
 from mmdet.core.errors import ConversionError
 from mmdet.core.folders import walk_files
 from mmdet.core.text import read_rows, read_text
-from mmdet.programs.convert.class_names import unique_names
-from mmdet.programs.convert.frames import FrameFolder, find_frames, image_size, relative_name
+from mmdet.programs.convert.frame_folders import FrameFolder, find_frames, image_size, relative_name
 from mmdet.programs.convert.label_files import LayoutOptions
+from mmdet.programs.convert.name_files import unique_names
 from mmdet.programs.convert.records import (
     FrameRecord,
     ObjectRecord,

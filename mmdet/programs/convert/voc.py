@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 
 from mmdet.core.errors import ConversionError
 from mmdet.core.text import read_xml
-from mmdet.programs.convert.frames import checked_size
+from mmdet.programs.convert.frame_folders import checked_size
 from mmdet.programs.convert.label_files import LayoutOptions, open_label_files
 from mmdet.programs.convert.records import ObjectRecord, Source, parse_number
 

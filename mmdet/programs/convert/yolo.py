@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.core.errors import ConversionError
-from mmdet.programs.convert.class_names import find_names
 from mmdet.programs.convert.label_files import LayoutOptions, open_label_files
+from mmdet.programs.convert.name_files import find_names
 from mmdet.programs.convert.records import (
     Box,
     ObjectRecord,

@@ -15,7 +15,7 @@ from mmdet.core.errors import ConversionError
 from mmdet.core.images import natural_key
 from mmdet.core.text import read_json
 from mmdet.datasets.parsers.annotation_table import FIELDS, value_fault
-from mmdet.programs.convert.frames import (
+from mmdet.programs.convert.frame_folders import (
     checked_size,
     find_frames,
     image_size,

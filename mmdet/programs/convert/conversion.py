@@ -15,7 +15,7 @@ from mmdet.core.errors import ConversionError
 from mmdet.core.fileio import atomic_write
 from mmdet.core.progress import FrameProgress
 from mmdet.programs.check.statistics import count, print_statistics
-from mmdet.programs.convert.coco import open_coco
+from mmdet.programs.convert.coco_json import open_coco
 from mmdet.programs.convert.cocovid_writer import ClassTable, CocoVIDWriter
 from mmdet.programs.convert.cvat import open_cvat
 from mmdet.programs.convert.label_files import LayoutOptions
