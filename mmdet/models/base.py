@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmdet.models.batch import ClipBatch
 from mmdet.models.detections import BatchDetections, PendingDetections
 from mmdet.models.fold import fuse_conv_bn
+from mmdet.models.fused_conv import fuse_epilogues
 from mmdet.models.static import StaticPart, TrainingGraphs
 from mmdet.models.task_modules import nms_kernel
 from mmdet.plans import Plan
@@ -191,6 +192,9 @@ class BaseVideoDetector(BaseModel):
             channels_last = device.type == 'cpu' or dtype != torch.float32
         if fold_bn:
             fuse_conv_bn(self)
+        triton_works = nms_kernel.usable(device)
+        if triton_works:
+            fuse_epilogues(self)
         exempt = _float32_tensors(self)
         with torch.no_grad():
             for parameter in self.parameters():
@@ -200,7 +204,7 @@ class BaseVideoDetector(BaseModel):
             self.to(memory_format=torch.channels_last)
         self.data_preprocessor.dtype = dtype
         self.data_preprocessor.channels_last = channels_last
-        self.graphs = graphs and device.type == 'cuda' and nms_kernel.usable(device)
+        self.graphs = graphs and triton_works
         self._forget_graphs()
         return self
 

@@ -77,6 +77,22 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+class PendingCopy:
+    """A tensor on its way to the CPU, for which nobody waits until `get`."""
+
+    def __init__(self, x: Tensor) -> None:
+        self._copy = x.to('cpu', non_blocking=True)  # from a GPU into pinned memory
+        self._arrived = None
+        if x.is_cuda:
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def get(self) -> Tensor:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._copy
+
+
 @MODELS.register_module()
 class ClipPreprocessor(BaseDataPreprocessor):
     """Colour order, normalisation and padding of uint8 clips, on the model's device.

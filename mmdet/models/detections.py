@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmdet.models.batch import PendingCopy
 from mmdet.structures import Detections, Frame
 
 
@@ -42,19 +43,12 @@ class PendingDetections:
             ],
             dim=2,
         )
-        self._copied = None
-        if packed.is_cuda:
-            self._rows = packed.to('cpu', non_blocking=True)  # into pinned memory
-            self._copied = torch.cuda.Event()
-            self._copied.record()
-        else:
-            self._rows = packed
+        self._rows = PendingCopy(packed)
 
     def get(self) -> list[Detections]:
         """Detections of every frame, in pixels of its original image."""
-        if self._copied is not None:
-            self._copied.synchronize()
-        return [_of_frame(rows, frame) for rows, frame in zip(self._rows, self.frames, strict=True)]
+        rows = self._rows.get()
+        return [_of_frame(own, frame) for own, frame in zip(rows, self.frames, strict=True)]
 
 
 def _of_frame(rows: Tensor, frame: Frame) -> Detections:

@@ -104,6 +104,7 @@ class _Graph:
         self.inputs = [torch.empty_like(x).copy_(x) for x in inputs]
         self.graph = torch.cuda.CUDAGraph()
         self.kept: list = []
+        function(*self.inputs)  # cuDNN looks for an algorithm by address, too
         _kept.append(self.kept)
         try:
             torch.cuda.synchronize()
@@ -114,8 +115,7 @@ class _Graph:
             _kept.pop()
 
     def replay(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        for own, given in zip(self.inputs, inputs, strict=True):
-            own.copy_(given, non_blocking=True)
+        torch._foreach_copy_(self.inputs, inputs, non_blocking=True)
         self.graph.replay()
         return self.outputs
 

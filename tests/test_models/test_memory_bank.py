@@ -139,3 +139,26 @@ def test_errors():
         bank(updating='fifo')
     with pytest.raises(ConfigError, match='key_length=30'):
         bank(max_length=20, key_length=30)
+
+
+def test_banks_of_several_videos_are_as_each_alone():
+    """In one call, whatever they hold: a few rows, more than are read, more than fit."""
+    settings = dict(layers=2, max_length=60, key_length=20)
+    histories = [[5], [30], [60, 7], [3, 0, 90], [59]]
+    together, alone = ([bank(i, **settings) for i in range(len(histories))] for _ in range(2))
+    for memory, other, counts in zip(together, alone, histories, strict=True):
+        for start, count in enumerate(counts):
+            write(memory, 100 * start, count, gaps=True)
+            write(other, 100 * start, count, gaps=True)
+    for step in range(3):
+        rows, valid = memory_bank.read_banks(together)
+        for own, exists, other in zip(rows, valid, alone, strict=True):
+            wanted, there = other.read()
+            for layer in range(2):
+                assert values(own[layer], exists) == values(wanted[layer], there)
+        new = torch.randint(1000, 2000, (len(alone), 2, 25, 1)).float().expand(-1, -1, -1, 2)
+        valid = torch.rand(len(alone), 25, generator=torch.manual_seed(step)) < 0.7
+        memory_bank.write_banks(together, new, valid)
+        for memory, other, *own in zip(together, alone, new, valid, strict=True):
+            other.write(*own)
+            assert torch.equal(memory.rows, other.rows)

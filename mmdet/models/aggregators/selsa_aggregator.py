@@ -11,6 +11,8 @@ from mmdet.core.errors import ConfigError
 from mmdet.models.aggregators.base import Aggregator
 from mmdet.registry import MODELS
 
+HEAD_MULTIPLE = 8  # fused attention on a GPU wants heads of a multiple of so many channels
+
 
 @MODELS.register_module()
 class SelsaAggregator(Aggregator):
@@ -46,8 +48,14 @@ class SelsaAggregator(Aggregator):
         queries = self._split(self.fc_embed(query))
         keys, values = (self._split(x) for x in keys_values.to(queries.dtype).chunk(2, dim=-1))
         mask = None if valid is None else valid[:, None, None]
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        return self.fc(mixed.transpose(1, 2).flatten(2))
+        width = queries.shape[3]
+        if queries.is_cuda and width % HEAD_MULTIPLE:
+            missing = HEAD_MULTIPLE - width % HEAD_MULTIPLE
+            queries, keys, values = (F.pad(x, (0, missing)) for x in (queries, keys, values))
+        mixed = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, scale=width**-0.5
+        )
+        return self.fc(mixed[..., :width].transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         """[B, L, C] -> [B, heads, L, d]."""

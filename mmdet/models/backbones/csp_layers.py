@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-POOLS = (5, 9, 13)  # windows of the spatial pyramid pooling
+POOL, POOLS = 5, 3  # the spatial pyramid pools windows of 5, 9 and 13: 5 once, twice, three times
 
 
 def conv_bn_swish(
@@ -47,12 +47,13 @@ class SPPBottleneck(nn.Module):
         super().__init__()
         half = channels // 2
         self.conv1 = conv_bn_swish(channels, half, 1)
-        self.conv2 = conv_bn_swish(half * (len(POOLS) + 1), channels, 1)
+        self.conv2 = conv_bn_swish(half * (POOLS + 1), channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
-        pooled = [F.max_pool2d(x, size, stride=1, padding=size // 2) for size in POOLS]
-        return self.conv2(torch.cat([x, *pooled], dim=1))
+        pooled = [self.conv1(x)]
+        for _ in range(POOLS):
+            pooled.append(F.max_pool2d(pooled[-1], POOL, stride=1, padding=POOL // 2))
+        return self.conv2(torch.cat(pooled, dim=1))
 
 
 class DarknetBottleneck(nn.Module):

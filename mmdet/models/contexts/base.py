@@ -99,6 +99,11 @@ class RegionContext:
         [M]; None for nothing."""
         raise NotImplementedError
 
+    def read_all(self, states: list[Any]) -> tuple[Tensor, ...]:
+        """What a frame of each video sees, as one batch: keys [B, M, K] per layer, then which of
+        them exist [B, M]; () for nothing."""
+        return stack_keys([self.read(state) for state in states])
+
     def keys(self, own: FrameRegions, read: tuple[Tensor, ...]) -> Keys:
         """Inside the static part: keys from what was read, a batch of `read`, () for nothing, and
         from the frames themselves."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdet.models.aggregators import MambaAggregator
-from mmdet.models.contexts.memory_bank import MemoryBank
+from mmdet.models.contexts.memory_bank import MemoryBank, read_banks, write_banks
 from mmdet.models.detections import BatchDetections
 from mmdet.registry import MODELS
 
@@ -82,10 +82,10 @@ class PixelMemory(nn.Module):
         shape = (len(key_maps), -1)
         return self.enhance(key_maps, keys.reshape(*shape, keys.shape[2]), (draw >= 0).view(shape))
 
-    def read(self, bank: MemoryBank) -> tuple[Tensor, Tensor]:
-        """Keys [M, 2C] and which of them exist [M]."""
-        keys, valid = bank.read()
-        return keys[0], valid
+    def read(self, banks: list[MemoryBank]) -> tuple[Tensor, Tensor]:
+        """Keys [B, M, 2C] and which of them exist [B, M]."""
+        rows, valid = read_banks(banks)
+        return rows[:, 0], valid
 
     def write(
         self, banks: list[MemoryBank], maps: Tensor, found: BatchDetections, img_shapes: Tensor
@@ -95,8 +95,12 @@ class PixelMemory(nn.Module):
         per_box, per_cell = (torch.stack(d) for d in zip(*draws, strict=True))
         chosen, valid = self.choose(found, maps, img_shapes, per_box, per_cell)
         cells = _gather_rows(maps.flatten(2).transpose(1, 2), chosen)
-        for bank, keys, exist in zip(banks, self.aggregator.project(cells), valid, strict=True):
-            bank.write(keys[None], exist)
+        keys = self.aggregator.project(cells)
+        if len(set(map(id, banks))) == len(banks):
+            write_banks(banks, keys[:, None], valid)
+            return
+        for bank, own, exist in zip(banks, keys, valid, strict=True):  # one video's first frames
+            bank.write(own[None], exist)
 
     def _draw(
         self, bank: MemoryBank, found: BatchDetections, maps: Tensor

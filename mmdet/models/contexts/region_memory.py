@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmdet.models.contexts.base import FrameRegions, RegionContext
-from mmdet.models.contexts.memory_bank import MemoryBank
+from mmdet.models.contexts.memory_bank import MemoryBank, read_banks, write_banks
 from mmdet.models.contexts.region_references import keys_of
 from mmdet.models.roi_heads.bbox_head import Keys
 from mmdet.models.roi_heads.selsa_roi_head import MambaBBoxHead
@@ -60,6 +60,12 @@ class RegionMemory(RegionContext):
             layers, valid = state.bank.read()
         return (*layers, valid)
 
+    def read_all(self, states: list[RegionMemoryState]) -> tuple[Tensor, ...]:
+        if any(state.first is not None for state in states):
+            return super().read_all(states)
+        rows, valid = read_banks([state.bank for state in states])
+        return (*rows.unbind(1), valid)
+
     def keys(self, own: FrameRegions, read: tuple[Tensor, ...]) -> Keys:
         return Keys(list(read[:-1]), read[-1])
 
@@ -72,8 +78,9 @@ class RegionMemory(RegionContext):
         return torch.stack(keys, dim=1), own.proposals.valid[:, :best]
 
     def write(self, states: list[RegionMemoryState], written: tuple[Tensor, ...]) -> None:
-        for state, rows, valid in zip(states, *written, strict=True):
-            if state.first is not None:  # the frame is in the memory, as it was before it read
-                state.first = None
-            else:
-                state.bank.write(rows, valid)
+        later = [i for i, state in enumerate(states) if state.first is None]
+        for state in states:
+            state.first = None  # the frame is in the memory, as it was before it read
+        if later:
+            rows, valid = (x if len(later) == len(x) else x[later] for x in written)
+            write_banks([states[i].bank for i in later], rows, valid)

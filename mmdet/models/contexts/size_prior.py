@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from mmdet.core.errors import ConfigError
+from mmdet.models.batch import PendingCopy
 
 
 @dataclass
 class SizeState:
     """`levels` that partial frames run; none before a full frame found something. `partial`: frames
-    since the last full one. `found`: the levels of what that one found, still on the device."""
+    since the last full one. `found`: the levels of what that one found, on their way to the CPU."""
 
     levels: tuple[int, ...] = ()
     partial: int = 0
-    found: Tensor | None = field(default=None, repr=False)
+    found: PendingCopy | None = field(default=None, repr=False)
 
 
 class SizePrior:
@@ -41,10 +42,11 @@ class SizePrior:
     def levels(self, state: SizeState) -> tuple[int, ...] | None:
         """The levels of the next frame, finest first; None for a full frame.
 
-        After a full frame the host waits for it, once in `interval` + 1 frames.
+        After a full frame the host waits for it, once in `interval` + 1 frames; what a GPU was
+        given in the meantime goes on.
         """
         if state.found is not None:
-            state.levels, state.found = self._near(state.found.tolist()), None
+            state.levels, state.found = self._near(state.found.get().tolist()), None
         if not state.levels or state.partial >= self.interval:
             return None
         return state.levels
@@ -58,7 +60,7 @@ class SizePrior:
     def update_full(self, state: SizeState, found: Tensor) -> None:
         """After a full frame: `found` [D] are the levels of its detections, -1 where none is
         validated."""
-        state.found, state.partial = found, 0
+        state.found, state.partial = PendingCopy(found), 0
 
     def update_partial(self, state: SizeState) -> None:
         """After a partial frame, which leaves the levels as they are."""

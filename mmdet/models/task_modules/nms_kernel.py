@@ -38,7 +38,7 @@ if triton is not None:
 
     @triton.jit
     def _greedy_kernel(
-        boxes, valid, kept_boxes, indices, counts, num_boxes, threshold,
+        boxes, valid, ends, kept_boxes, indices, counts, num_boxes, threshold,
         MAX_KEEP: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
     ):  # fmt: skip
         image = tl.program_id(0)
@@ -48,11 +48,12 @@ if triton is not None:
         indices += image * MAX_KEEP
         lane = tl.arange(0, CHUNK)
         earlier = lane[:, None] < lane[None, :]
+        end = tl.load(ends + image)  # behind the last box that exists
         count = 0
         start = 0
-        while (start < num_boxes) & (count < MAX_KEEP):
+        while (start < end) & (count < MAX_KEEP):
             at = start + lane
-            inside = at < num_boxes
+            inside = at < end
             x1 = tl.load(boxes + at * 4, mask=inside, other=0.0)
             y1 = tl.load(boxes + at * 4 + 1, mask=inside, other=0.0)
             x2 = tl.load(boxes + at * 4 + 2, mask=inside, other=0.0)
@@ -107,12 +108,13 @@ def greedy_nms(
     images, num_boxes, _ = boxes.shape
     boxes = boxes.float().contiguous()
     valid = valid.to(torch.uint8).contiguous()
+    ends = (valid * torch.arange(1, num_boxes + 1, device=boxes.device)).amax(1)
     kept = boxes.new_empty(images, max_keep, 4)
     indices = torch.zeros(images, max_keep, dtype=torch.long, device=boxes.device)
     counts = torch.zeros(images, dtype=torch.long, device=boxes.device)
     # without fused multiply-adds, which would round otherwise than the operator on a CPU
     _greedy_kernel[(images,)](
-        boxes, valid, kept, indices, counts, num_boxes, _float32_below(iou_threshold),
+        boxes, valid, ends, kept, indices, counts, num_boxes, _float32_below(iou_threshold),
         MAX_KEEP=max_keep, CHUNK=CHUNK, BLOCK=BLOCK, num_warps=8, enable_fp_fusion=False,
     )  # fmt: skip
     used = torch.arange(max_keep, device=boxes.device) < counts[:, None]

@@ -239,15 +239,15 @@ class FrameFlow:
         clips: list[int],
         states: list[VideoState],
         regions: FrameRegions,
-        reads: list[tuple[Tensor, ...] | None] | None = None,
+        read: tuple[Tensor, ...] | None = None,
     ) -> BatchDetections:
         """Detections on one frame of each of these clips; writes what the contexts remember."""
         context = self.model.regions
         own = [states[i].contexts.get(REGIONS) for i in clips]
-        if reads is None:
-            reads = [context.read(state) for state in own] if context is not None else []
+        if read is None:
+            read = context.read_all(own) if context is not None else ()
         shapes = batch.take(batch.img_shapes, [batch.key_rows[i] for i in clips])
-        tensors = (*regions.tensors(), shapes, *stack_keys(reads))
+        tensors = (*regions.tensors(), shapes, *read)
         found = self.model.static(self.classify, *tensors)
         if context is not None:
             context.write(own, found[4:])
@@ -293,8 +293,8 @@ class FrameFlow:
             self._begin_pixels(batch, i, states[i])
         banks = [states[i].contexts[PIXELS] for i in clips]
         shapes = batch.take(batch.img_shapes, [batch.key_rows[i] for i in clips])
-        keys = stack_keys([memory.read(bank) for bank in banks])
-        enhanced, *regions = self.model.static(self.enhance_regions, *maps, shapes, *keys)
+        keys, valid = memory.read(banks)
+        enhanced, *regions = self.model.static(self.enhance_regions, *maps, shapes, keys, valid)
         regions = FrameRegions.of(*regions)
         self._begin_regions(batch, states, clips, new, regions)
         found = self._classify(batch, clips, states, regions)
@@ -332,7 +332,7 @@ class FrameFlow:
                 window = states[i].contexts[REGIONS]
                 own.append(context.slide(window, batch.clips[i], new))
                 reads.append(context.read(window))
-            part = self._classify(batch, clips, states, FrameRegions.cat(own), reads)
+            part = self._classify(batch, clips, states, FrameRegions.cat(own), stack_keys(reads))
             found.append((clips, _kept(part, len(rounds))))
         return BatchDetections(*in_order(batch, found))
 

@@ -1,0 +1,160 @@
+"""Convolutions whose bias, residual and activation are one pass over the map, on a GPU.
+
+PyTorch adds the bias of a channels-last convolution in a pass of its own, as it does for a residual
+and an activation; in half precision these passes take longer than the convolutions. Written in
+Triton, which comes with PyTorch for CUDA.
+"""
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:  # builds of PyTorch without CUDA
+    triton = None
+
+TILE = 2048  # numbers per program
+ACTIVATIONS = {nn.ReLU: 'relu', nn.SiLU: 'silu'}
+
+if triton is not None:
+
+    @triton.jit
+    def _epilogue_kernel(
+        x, bias, residual, rows, columns, channels,
+        CHANNELS_LAST: tl.constexpr, HAS_RESIDUAL: tl.constexpr, ACTIVATION: tl.constexpr,
+        ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    ):  # fmt: skip
+        row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+        at = row[:, None] * columns + column[None, :]
+        inside = (row < rows)[:, None] & (column < columns)[None, :]
+        value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+        if CHANNELS_LAST:
+            added = tl.load(bias + column, mask=column < columns, other=0.0)[None, :]
+        else:
+            added = tl.load(bias + row % channels, mask=row < rows, other=0.0)[:, None]
+        value += added.to(tl.float32)
+        if HAS_RESIDUAL:
+            value += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
+        if ACTIVATION == 'relu':
+            value = tl.maximum(value, 0.0)
+        if ACTIVATION == 'silu':
+            value = value / (1.0 + tl.exp(-value))
+        tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
+
+
+def add_bias_(
+    x: Tensor, bias: Tensor, residual: Tensor | None = None, activation: str | None = None
+) -> Tensor:
+    """`activation(x + bias + residual)` in place, computed in float32.
+
+    Args:
+        x: [N, C, H, W], dense, in either layout. bias: [C].
+        residual: of the shape and, for speed, of the layout of `x`.
+        activation: 'relu', 'silu' or None.
+    """
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    if residual is not None:
+        residual = residual.contiguous(memory_format=layout)
+    channels = x.shape[1]
+    columns = channels if channels_last else x.shape[2] * x.shape[3]
+    rows = x.numel() // max(columns, 1)
+    wide = 128 if columns >= 128 else 64
+    grid = (triton.cdiv(rows, TILE // wide), triton.cdiv(columns, wide))
+    if x.numel():
+        _epilogue_kernel[grid](
+            x, bias, x if residual is None else residual, rows, columns, channels,
+            CHANNELS_LAST=channels_last, HAS_RESIDUAL=residual is not None, ACTIVATION=activation,
+            ROWS=TILE // wide, COLUMNS=wide,
+        )  # fmt: skip
+    return x
+
+
+class FusedConv2d(nn.Conv2d):
+    """A convolution, for testing, that adds its bias with what comes after it.
+
+    Args:
+        conv: whose weight and bias it takes over.
+        activation: as of `add_bias_`.
+    """
+
+    def __init__(self, conv: nn.Conv2d, activation: str | None = None) -> None:
+        super().__init__(
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
+            conv.dilation, conv.groups, padding_mode=conv.padding_mode, device='meta',
+        )  # fmt: skip
+        self.weight, self.bias, self.activation = conv.weight, conv.bias, activation
+        self.train(conv.training)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        out = self._conv_forward(x, self.weight, None)
+        return add_bias_(out, self.bias, residual, self.activation)
+
+
+class FusedBlock(nn.Module):
+    """A residual block of a ResNet whose batch norms are folded: its convolutions, of which the
+    last one adds the input."""
+
+    def __init__(self, block: BasicBlock | Bottleneck) -> None:
+        super().__init__()
+        convs = [getattr(block, f'conv{i}') for i in (1, 2, 3) if hasattr(block, f'conv{i}')]
+        self.convs = nn.Sequential(*(FusedConv2d(conv, 'relu') for conv in convs[:-1]))
+        self.last = FusedConv2d(convs[-1], 'relu')
+        self.downsample = block.downsample or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.convs(x), self.downsample(x))
+
+
+def fuse_epilogues(model: nn.Module) -> int:
+    """Replace convolutions with a bias, in place, by such that add it with what follows.
+
+    What follows is found in a residual block of a ResNet, in its stem, and in an `nn.Sequential` of
+    a convolution, an identity (a batch norm that was folded) and an activation. Weights stay the
+    same objects; outputs change by rounding.
+
+    Args:
+        model: in evaluation mode, batch norms folded, on a GPU where Triton works.
+
+    Returns:
+        the number of convolutions.
+    """
+    fused = 0
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, (BasicBlock, Bottleneck)) and _is_folded(child):
+                setattr(module, name, FusedBlock(child))
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, FusedConv2d):
+                fused += 1
+            elif type(child) is nn.Conv2d and child.bias is not None:
+                setattr(module, name, FusedConv2d(child, _take_activation(module, name)))
+                fused += 1
+    return fused
+
+
+def _is_folded(block: BasicBlock | Bottleneck) -> bool:
+    return all(c.bias is not None for c in block.children() if isinstance(c, nn.Conv2d))
+
+
+def _take_activation(module: nn.Module, conv: str) -> str | None:
+    """The activation behind a convolution, which becomes an identity."""
+    names = list(dict(module.named_children()))
+    if isinstance(module, nn.Sequential):
+        following = names[names.index(conv) + 1 :]
+    elif (conv, names[:3]) == ('conv1', ['conv1', 'bn1', 'relu']):  # the stem of a ResNet
+        following = ['bn1', 'relu']
+    else:
+        return None
+    for name in following:
+        child = getattr(module, name)
+        if type(child) in ACTIVATIONS:
+            setattr(module, name, nn.Identity())
+            return ACTIVATIONS[type(child)]
+        if not isinstance(child, nn.Identity):
+            return None
+    return None
