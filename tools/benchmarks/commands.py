@@ -73,7 +73,7 @@ def _train_and_resume(work: Path, results: dict[str, float]) -> None:
     _run(results, 'test, one rank', *test, at=work)
 
 
-def _checkpoint(config: str, path: Path) -> Path:
+def _checkpoint(config: str, path: Path, size: tuple[int, int]) -> Path:
     from mmengine import Config
 
     import mmdet.models  # noqa: F401
@@ -81,7 +81,7 @@ def _checkpoint(config: str, path: Path) -> Path:
 
     from .frames import random_weights
 
-    model = random_weights(MODELS.build(Config.fromfile(REPO / config).model))
+    model = random_weights(MODELS.build(Config.fromfile(REPO / config).model).eval(), size)
     torch.save({'meta': {}, 'state_dict': model.state_dict()}, path)
     return path
 
@@ -102,7 +102,7 @@ def _video_demo(work: Path, on_gpu: bool, results: dict[str, float]) -> None:
     with VideoWriter(work / 'v.mp4', 25) as writer:
         for i in range(length):
             writer.write(images[i % len(images)])
-    weights = _checkpoint(config, work / 'w.pth')
+    weights = _checkpoint(config, work / 'w.pth', size[::-1])
     _run(
         results, 'video_demo to JSON', 'demo/video_demo.py', str(work / 'v.mp4'), config,
         str(weights), '--json', str(work / 'v.jsonl'), '--amp', 'bf16',

@@ -25,17 +25,51 @@ LAUNCHES = ('cudaLaunchKernel', 'cuLaunchKernel', 'cudaLaunchKernelExC', 'cudaGr
 WAITS = ('cudaStreamSynchronize', 'cudaDeviceSynchronize', 'cudaEventSynchronize')
 
 
-def random_weights(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights with which scores and boxes vary, as those of a trained model do."""
+def random_weights(model: nn.Module, size: tuple[int, int], seed: int = 0) -> nn.Module:
+    """Weights with which scores and boxes vary, as those of a trained model do: some hundred
+    candidates, some dozen sure detections.
+
+    Args:
+        size: (height, width) of the frames that the model will see.
+    """
     torch.manual_seed(seed)
     for name, weight in model.named_parameters():
         if name.endswith(('rpn_cls.weight', 'fc_cls.weight')):
             nn.init.normal_(weight, std=0.1)
         elif name.endswith(('rpn_reg.weight', 'fc_reg.weight')):
             nn.init.normal_(weight, std=0.02)
+        elif name.endswith('bbox_head.conv_cls.weight'):
+            nn.init.normal_(weight, std=0.06)
+        elif name.endswith('bbox_head.conv_reg.bias'):
+            nn.init.constant_(weight, 3.0)  # boxes of some 40 pixels
+        elif 'multi_level_conv_' in name and name.endswith('weight'):
+            nn.init.normal_(weight, std=0.03 if '_reg' in name else 0.1)
+        elif 'multi_level_conv_' in name and '_reg' not in name:
+            nn.init.constant_(weight, -2.5)
         elif name.endswith(('bn2.weight', 'bn3.weight')):  # zero at the start of training
             nn.init.constant_(weight, 0.5)
+    _settle_norms(model, size)
     return model
+
+
+@torch.no_grad()
+def _settle_norms(model: nn.Module, size: tuple[int, int]) -> None:
+    """Statistics of the batch norms from one image: with those of the start, activations vanish or
+    grow from layer to layer."""
+    detector = getattr(model, 'detector', model)
+    norms = [m for m in detector.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    frame = Frame('0', video_length=1, ori_shape=size, img_shape=size)
+    batch = model.data_preprocessor([Clip([frame], made_up_video(size, 1))])['batches'][0]
+    feats = detector.feats(detector.encode(batch.images))
+    look = detector.find if hasattr(detector, 'find') else detector.propose
+    look(feats, batch.img_shapes)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 @contextmanager

@@ -36,6 +36,7 @@ METHODS = {
     'FCOS R-101 FPN': ('../../vid/fcos/fcos_r101_fpn_3x', {}),
     'EOVOD FCOS R-101 LPN + SPN': ('../../vid/eovod/eovod_fcos_r101_lpn_spn_9x', {}),
     'YOLOX-M': ('yolox_m', {}),
+    'EOVOD YOLOX-M LPN + SPN': ('../../vid/eovod/eovod_yolox_m_lpn_spn_90e', {}),
 }
 # as many are measured in every precision, and in training; the others in bf16, alone in fp32
 MAIN = 4
@@ -101,8 +102,8 @@ def write(folder: Path | None, results: dict) -> None:
         (folder / 'gpu.json').write_text(json.dumps(results, indent=1))
 
 
-def build(method: tuple[str, dict]) -> torch.nn.Module:
-    """The model of a method on the CPU, with random weights."""
+def build(method: tuple[str, dict], size: tuple[int, int]) -> torch.nn.Module:
+    """The model of a method on the CPU, with random weights for frames of (height, width)."""
     import mmengine
 
     import mmdet.models  # noqa: F401
@@ -111,14 +112,14 @@ def build(method: tuple[str, dict]) -> torch.nn.Module:
     name, changes = method
     cfg = mmengine.Config(dict(model=mmengine.Config.fromfile(BASE / f'{name}.py').model))
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
-    return random_weights(MODELS.build(cfg.model))
+    return random_weights(MODELS.build(cfg.model).eval(), size)
 
 
 def measure_frames(
     methods, args, size, device, rows: list[dict], failures: list[str]
 ) -> list[dict]:
     for name, method in methods.items():
-        model = build(method)
+        model = build(method, size)
         for batch in args.batches:
             exact = None
             for mode in args.modes:

@@ -27,7 +27,7 @@ def measure_training(
     for name, method in methods.items():
         if name not in trained:
             continue
-        model = build(method)
+        model = build(method, size)
         modes = TRAIN_MODES if name.startswith('MAMBA') else ('bf16',)
         for batch in args.batches:
             for mode in modes if on_gpu else ('fp32',):
