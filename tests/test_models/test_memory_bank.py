@@ -7,7 +7,7 @@ import torch
 from host_waits import CountHostWaits
 
 from mmdet.core.errors import ConfigError
-from mmdet.models.contexts import MemoryBank
+from mmdet.models.contexts import MemoryBank, memory_bank
 
 
 def bank(seed: int = 0, **settings) -> MemoryBank:
