@@ -124,9 +124,8 @@ def _miss_weight(iou: np.ndarray, valid: np.ndarray, flag: np.ndarray) -> np.nda
     near_ignored = np.where(flag, iou, -1).max(axis=1)
     near_counted = np.where(flag, -1, iou).max(axis=1)
     share = flag.sum(axis=1) / valid.sum(axis=1)
-    tie = np.where(share == 0, 1.0, np.where(share == 1, 0.0, share))
     weight = np.where(near_counted > near_ignored, 1.0, 0.0)
-    return -np.where(near_counted == near_ignored, tie, weight)
+    return -np.where(near_counted == near_ignored, share, weight)
 
 
 def _greedy(

@@ -26,8 +26,6 @@ from mmdet.apis import VideoDetector, VideoError, init_detector, video_detector
 from mmdet.apis.test import look_back_only
 from mmdet.core.errors import ConfigError
 from mmdet.engine.loops import use_plans
-from mmdet.models.vid.frame_flow import REGIONS
-from mmdet.plans import past_window
 from mmdet.registry import DATASETS
 from mmdet.structures import Detections
 from mmdet.video import sources as video_sources
@@ -208,37 +206,6 @@ def test_causal_testing_is_the_causal_mode(detector, folder, tmp_path):
         look_back_only(cfg)
 
 
-def test_the_plans_of_a_stream_are_the_models():
-    sampler = 'test_dataloader.dataset.ref_img_sampler'
-    clips = tiny_detector('selsa', **{sampler: WINDOW}).clip_maker
-    window = clips.causal_plan.sampler
-    assert (window.low, window.high, window.stride) == (-6, 0, 2)
-    assert clips.offline_plan.lookahead == 6 and clips.causal_plan.lookahead == 0
-    clips = tiny_detector('selsa', **{sampler: None}).clip_maker
-    window = clips.causal_plan.sampler
-    assert (window.low, window.high, window.stride) == (-14, 0, 10)
-    assert clips.offline_plan is None
-    clips = tiny_detector('mamba').clip_maker
-    assert clips.causal_plan is None and len(clips.offline_plan(0, 99, None)) == 14
-
-
-def test_the_window_and_the_memory_stay_bounded(frames):
-    detector = tiny_detector('selsa')
-    detector.clip_maker.causal_plan = past_window(dict(WINDOW, num_ref_imgs=3, frame_range=[-3, 0]))
-    stream = detector.stream(rgb(frames))
-    for _ in stream:
-        assert len(stream.state.contexts[REGIONS].window) == 4
-    detector = tiny_detector('mamba', **{
-        'model.detector.roi_head.bbox_head.aggregator.memory_cfg': dict(
-            max_length=100, key_length=50
-        )
-    })  # fmt: skip
-    stream = detector.stream(rgb(frames))
-    for _ in stream:
-        assert len(stream.state.contexts[REGIONS].bank) <= 100
-    assert stream.state.contexts[REGIONS].bank.rows.shape[:2] == (2, 100)
-
-
 @pytest.fixture
 def decoded(monkeypatch) -> list[int]:
     """Frames of a folder in the order in which their files are decoded."""
@@ -381,12 +348,14 @@ def test_a_truncated_video_keeps_what_decodes_and_warns(tmp_path, monkeypatch):
     path = write_video(tmp_path / 'v.mp4', list(noise), container_options={'movflags': 'faststart'})
     data = path.read_bytes()
     path.write_bytes(data[: int(0.7 * len(data))])
-    stream = tiny_detector('selsa').stream(path)
+    detector = tiny_detector('selsa')
+    stream = detector.stream(path)
     results = list(stream)
     assert 10 < len(results) < 25
     assert len(said) == 1 and 'v.mp4' in said[0] and 'breaks off after frame' in said[0]
     assert stream.broken in said[0]
     assert list(stream) == [] and len(said) == 1
+    assert len(list(detector.stream_many([path]))) == len(results) and said[1] == said[0]
 
 
 def test_errors_say_what_to_do(tmp_path, folder, frames):

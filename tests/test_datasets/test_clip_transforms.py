@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from tiny_cocovid import picture
 
-from mmdet.core.errors import ConfigError, UndecodableFrameError
+from mmdet.core.errors import ConfigError
 from mmdet.datasets.transforms import (
     LoadAnnotations,
     LoadFrames,
@@ -87,6 +87,7 @@ def test_resize_without_the_ratio():
     [
         ((720, 1280), (1000, 600), (562, 999)),  # 562.5 goes to the even side, 999.1 is cut off
         ((1280, 720), (1000, 600), (999, 562)),
+        ((719, 1280), (1000, 600), (562, 1000)),  # 561.7 is rounded
         ((720, 1280), (320, 192), (180, 320)),
         ((480, 640), (1000, 600), (600, 800)),  # the short side sets the scale
         ((333, 500), (1000, 600), (600, 900)),  # 900.9
@@ -98,18 +99,6 @@ def test_sizes_of_pillow_are_rounded_as_in_maskrcnn_benchmark(size, scale, expec
     assert Resize(scale, backend='pillow')(clip, rng()).key.img_shape == expected
     factors = tuple(float(np.float32(e / s)) for e, s in zip(expected, size, strict=True))
     assert clip.key.scale_factor == factors[::-1]
-
-
-def test_pillow_averages_where_cv2_samples():
-    clip = make_clip([(40, 40)])
-    stripes = np.zeros((40, 40, 3), np.uint8)
-    stripes[:, 1::4] = 255
-    clip.key.image = stripes
-    shrunk = Resize((10, 10), backend='pillow')(clip, rng()).key.image
-    # one column of four is white, and the filter's weights sum to 1 over any four
-    assert abs(int(shrunk[5, 5, 0]) - 255 / 4) <= 1
-    clip.key.image = stripes
-    assert set(np.unique(Resize((10, 10))(clip, rng()).key.image)) <= {0, 127, 128}
 
 
 def test_frames_that_share_an_image_are_resized_once(monkeypatch):
@@ -149,16 +138,6 @@ def test_flip_is_drawn_once_per_clip():
         flips.append(clip.key.flip)
     assert 70 < sum(flips) < 130
     assert not RandomFlip(0.0)(make_clip(), rng()).key.flip
-
-
-def test_choice_of_scales_is_drawn_once_per_clip():
-    scales = [(80, 40), (90, 45), (100, 50)]
-    shapes = set()
-    for seed in range(40):
-        clip = RandomChoiceResize(scales)(make_clip(), rng(seed))
-        assert len({frame.img_shape for frame in clip.frames}) == 1
-        shapes.add(clip.key.img_shape)
-    assert shapes == {naive_size(64, 48, scale)[::-1] for scale in scales}
 
 
 @pytest.mark.parametrize('per_frame', [True, False])
@@ -289,12 +268,6 @@ def test_pack_does_not_mistake_a_part_for_the_whole():
     assert PackClip()(clip, rng()).images.shape == (2, 60, 80, 3)
 
 
-def same_path(clip: Clip) -> Clip:
-    for frame in clip.frames:
-        frame.path = 'one file'
-    return clip
-
-
 @pytest.mark.parametrize(
     ('images', 'rows'),
     [
@@ -305,30 +278,15 @@ def same_path(clip: Clip) -> Clip:
     ],
 )
 def test_pack_keeps_every_distinct_image_once(images, rows):
-    clip, pictures = same_path(make_clip()), [picture(i, 64, 48) for i in range(3)]
+    clip, pictures = make_clip(), [picture(i, 64, 48) for i in range(3)]
     for frame, i in zip(clip.frames, images, strict=True):
+        frame.path = 'one file'
         frame.image = pictures[i].copy()
     packed = PackClip()(clip, rng())
     assert packed.rows == rows and len(packed.images) == len(set(images))
     for place, i in enumerate(images):
         assert (packed.images[packed.row_of(place)].numpy() == pictures[i]).all()
     assert all(frame.image is None for frame in packed.frames)
-
-
-@pytest.mark.parametrize('per_frame', [False, True])
-def test_a_copy_that_was_cropped_otherwise_is_another_image(per_frame):
-    crop, distinct = RandomCrop(30, 40, per_frame), set()
-    for seed in range(20):
-        clip = same_path(make_clip([(64, 48)] * 3))
-        for frame in clip.frames:
-            frame.image = picture(0, 64, 48)
-        clip = PadToLargest()(crop(clip, rng(seed)), rng())
-        images = [frame.image.copy() for frame in clip.frames]
-        packed = PackClip()(clip, rng())
-        distinct.add(len(packed.images))
-        for place, image in enumerate(images):
-            assert (packed.images[packed.row_of(place)].numpy() == image).all()
-    assert distinct == ({1} if not per_frame else {3})
 
 
 def test_configuration_errors():
@@ -358,36 +316,6 @@ def test_configuration_errors():
     loader.lend(lambda frame: None)
     with pytest.raises(ValueError, match='Two datasets cannot share'):
         loader.lend(lambda frame: None)
-
-
-def write_jpeg(path, image) -> bytes:
-    cv2.imwrite(str(path), image)
-    return path.read_bytes()
-
-
-def test_load_reads_what_imread_reads(tmp_path):
-    data = write_jpeg(tmp_path / 'a.JPEG', picture(1, 40, 30))
-    cv2.imwrite(str(tmp_path / 'grey.png'), picture(2, 20, 10)[..., 0])
-    # an EXIF header that says "turn by 90 degrees"
-    tags = bytes.fromhex('4d4d002a00000008 0001 0112 0003 00000001 0006 0000 00000000')
-    exif = b'Exif\0\0' + tags
-    turned = data[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + data[2:]
-    (tmp_path / 'turned.JPEG').write_bytes(turned)
-    for name, shape in (('a.JPEG', (30, 40)), ('grey.png', (10, 20)), ('turned.JPEG', (40, 30))):
-        clip = LoadFrames()(Clip([Frame(str(tmp_path / name))]), rng())
-        assert (clip.key.image == cv2.imread(str(tmp_path / name), cv2.IMREAD_COLOR)).all()
-        assert clip.key.ori_shape == clip.key.img_shape == shape
-
-
-@pytest.mark.parametrize('cut', ['empty', 'header', 'half', 'without end', 'text'])
-def test_load_refuses_what_is_no_whole_image(tmp_path, cut):
-    path = tmp_path / 'a.JPEG'
-    data = write_jpeg(path, picture(1, 200, 150))
-    cuts = {'empty': 0, 'header': 100, 'half': len(data) // 2, 'without end': len(data) - 2}
-    path.write_bytes(b'no image at all' if cut == 'text' else data[: cuts[cut]])
-    with pytest.raises(UndecodableFrameError, match=r'a\.JPEG') as caught:
-        LoadFrames()(Clip([Frame(str(path))]), rng())
-    assert caught.value.path == str(path)
 
 
 def test_golden_pixels(shared):

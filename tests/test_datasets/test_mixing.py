@@ -133,6 +133,9 @@ def test_boxes_are_around_the_pixels_of_their_object(seed):
         seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         np.testing.assert_allclose(frame.boxes[0], seen, atol=2)
     assert not np.allclose(clip.key.boxes[0], [60, 40, 110, 80], atol=3)
+    still = plain_clip(0, size=(120, 160), bright_box=[60, 40, 110, 80])
+    sheared = RandomAffine(**(NOTHING | {'shear': 20}))(still, rng(seed)).key.boxes[0]
+    assert (sheared[2:] - sheared[:2] > [50.1, 40.1]).all()  # a slanted box needs more room
 
 
 @pytest.mark.parametrize(('box', 'kept'), [

@@ -11,7 +11,7 @@ from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.evaluation import vid_matching
 from mmdet.evaluation.ground_truth import ground_truth
 from mmdet.evaluation.results import DetectionArrays, from_lists
-from mmdet.evaluation.vid_ap import motion_ranges, vid_ap
+from mmdet.evaluation.vid_ap import vid_ap
 from mmdet.evaluation.vid_matching import descending, descending_within
 
 BOX = [10, 10, 39, 39]  # 31 wide in the protocol's count
@@ -151,33 +151,6 @@ def test_iou_of_exactly_half_is_a_hit():
     half = [0, 0, 8, 3]  # 10 x 5, inside
     assert score([[rows([*half, 0.9])]], gt)['all'] == pytest.approx(1)
     assert score([[rows([0, 0, 8, 2.99, 0.9])]], gt)['all'] == 0
-
-
-def test_a_detection_on_an_image_without_the_class_weighs_by_the_range():
-    results = [[rows([*BOX, 0.9])], [rows([*BOX, 0.8])], [rows()]]
-    gt = [[], [(0, BOX)], [(0, BOX)]]
-    found = score(results, gt, [[], [0.8], [0.95]])
-    assert found['all'] == pytest.approx(0.5 * 1 / 2)
-    assert found['medium'] == pytest.approx(1 / (1 + 1 / 3))  # 1 of 3 entries is medium
-    assert found['slow'] == 0
-
-
-def test_empty_weights_count_placeholders_and_one_means_zero():
-    truth = truth_of([[], [(0, BOX)], [(0, BOX), (0, FAR)]], [[], [0.8], [0.95, 0.2]])
-    weights = {r.name: r.empty_weight for r in motion_ranges(truth)}
-    assert weights == {'all': 0.0, 'fast': 0.5, 'medium': 0.25, 'slow': 0.25}
-    alone = motion_ranges(truth_of([[(0, BOX)]], [[0.8]]))
-    assert [r.empty_weight for r in alone] == [0, 0, 0, 0]  # medium: a share of 1
-
-
-def test_a_miss_without_any_overlap_weighs_by_the_ignored_share():
-    nowhere = [90, 0, 95, 5]
-    gt = [[(0, BOX), (0, FAR), (0, [50, 10, 60, 20])]]
-    results = [[rows([*nowhere, 0.95], [*BOX, 0.9], [*FAR, 0.8], [50, 10, 60, 20, 0.7])]]
-    found = score(results, gt, [[0.2, 0.8, 0.8]])
-    assert found['medium'] == pytest.approx(2 / (2 + 1 / 3))
-    assert found['fast'] == pytest.approx(1 / (1 + 2 / 3))
-    assert found['all'] == pytest.approx(3 / 4)
 
 
 def test_a_class_without_detections_scores_zero_and_counts_in_the_mean():
