@@ -219,7 +219,7 @@ def _annotation_arrays(tables: dict[str, Table], ids: dict[str, Ids], report: Re
     return {
         'ann_offsets': offsets_of(counts),
         'ann_ids': own.values[order],
-        'ann_boxes': boxes.astype(np.float64),
+        'ann_boxes': boxes,
         'ann_categories': _narrow(categories[order]),
         'ann_areas': np.where(np.isnan(areas), boxes[:, 2] * boxes[:, 3], areas),
         'ann_instance_ids': annotations.column('instance_id')[order],

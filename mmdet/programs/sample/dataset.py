@@ -6,7 +6,7 @@ the same whether ten or a hundred are asked for.
 
 import json
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from mmdet.core.fileio import atomic_write
 from mmdet.core.progress import FrameProgress
 from mmdet.datasets.motion import motion_iou
 from mmdet.programs.sample.degrade import KINDS
-from mmdet.programs.sample.layout import SampleWriter, check_free
+from mmdet.programs.sample.layout import check_free, list_rows, write_frame, write_lists
 from mmdet.programs.sample.scene import RenderedFrame, render
 from mmdet.programs.sample.sprites import DRAWERS
 from mmdet.programs.sample.tracks import SPEEDS
@@ -71,26 +71,25 @@ def make_sample_vid(out_dir: Path, spec: SampleSpec) -> dict[str, SplitReport]:
         shutil.rmtree(folder)
     with atomic_write(out_dir / MARKER) as file:
         json.dump(asdict(spec), file)
-    writer = SampleWriter(out_dir)
     reports = {split: SplitReport() for split in SPLITS}
+    lists: dict[str, list[str]] = defaultdict(list)
     casts = [cast for split in SPLITS for cast in _casts(split, spec)]
     total = sum(cast.num_frames for cast in casts)
     with FrameProgress(total, f'Rendering {out_dir}') as progress:
         for cast in casts:
-            frames = []
-            for number, frame in enumerate(cast.frames()):
-                writer.add_image(
-                    cast.subset,
-                    cast.image_name(number),
-                    frame.image,
-                    frame.labels,
-                    frame.degraded_by,
-                )
-                frames.append(frame)
+            frames = list(cast.frames())
+            for number, frame in enumerate(frames):
+                name = cast.name if cast.split == 'det' else f'{cast.name}/{number:06d}'
+                subset = 'DET' if cast.split == 'det' else 'VID'
+                write_frame(out_dir, subset, name, frame.image, frame.labels)
+                if frame.degraded_by:
+                    degraded = f'{name} {frame.degraded_by}'
+                    lists[f'VID_{cast.split}_degraded.txt'].append(degraded)
                 progress.advance(1)
-            cast.add_to_lists(writer)
+            listed, rows = list_rows(cast.split, cast.name, cast.num_frames)
+            lists[listed] += rows
             _count(reports[cast.split], frames)
-    writer.finish()
+    write_lists(out_dir, lists)
     _print(reports, out_dir)
     return reports
 
@@ -108,24 +107,9 @@ class _Cast:
     size: tuple[int, int]
     seed: tuple[int, ...]
 
-    @property
-    def subset(self) -> str:
-        return 'DET' if self.split == 'det' else 'VID'
-
-    def image_name(self, number: int) -> str:
-        return self.name if self.split == 'det' else f'{self.name}/{number:06d}'
-
     def frames(self) -> Iterator[RenderedFrame]:
         rng = np.random.default_rng(self.seed)
         return render(self.names, self.speeds, self.degradations, self.num_frames, self.size, rng)
-
-    def add_to_lists(self, writer: SampleWriter) -> None:
-        if self.split == 'train':
-            writer.list_train_video(self.name, self.num_frames)
-        elif self.split == 'val':
-            writer.list_val_video(self.name, self.num_frames)
-        else:
-            writer.list_image(self.name)
 
 
 def _casts(split: str, spec: SampleSpec) -> Iterator[_Cast]:

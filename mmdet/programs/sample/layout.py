@@ -1,6 +1,6 @@
 """The rendered frames in the ILSVRC folder layout: XML, JPEG, lists."""
 
-from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,47 +19,34 @@ JPEG_QUALITY = 90
 KEY_FRAMES = 4
 
 
-class SampleWriter:
-    """Writes frame by frame; the lists come last, so an unfinished set cannot be converted."""
+def write_frame(root: Path, subset: str, name: str, image: np.ndarray, labels: list[Label]) -> None:
+    """Write one frame and its XML.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.lists: dict[str, list[str]] = defaultdict(list)
+    Args:
+        subset: 'VID' or 'DET'; labels of VID carry track, occluded and generated.
+        name: path below Data/SUBSET without suffix, its first part the split.
+        image: [H, W, 3] uint8 BGR.
+    """
+    write_image(root / 'Data' / subset / f'{name}.JPEG', image, JPEG_QUALITY)
+    with atomic_write(root / 'Annotations' / subset / f'{name}.xml', 'wb', sync=False) as file:
+        file.write(_xml(name, image.shape[:2], labels, tracks=subset == 'VID'))
 
-    def add_image(
-        self, subset: str, name: str, image: np.ndarray, labels: list[Label], degraded_by: str = ''
-    ) -> None:
-        """Write one frame and its XML.
 
-        Args:
-            subset: 'VID' or 'DET'; labels of VID carry track, occluded and generated.
-            name: path below Data/SUBSET without suffix, its first part the split.
-            image: [H, W, 3] uint8 BGR.
-            degraded_by: what degrades the frame; recorded in ImageSets/VID_SPLIT_degraded.txt.
-        """
-        jpeg = self.root / 'Data' / subset / f'{name}.JPEG'
-        xml = self.root / 'Annotations' / subset / f'{name}.xml'
-        write_image(jpeg, image, JPEG_QUALITY)
-        with atomic_write(xml, 'wb', sync=False) as file:
-            file.write(_xml(name, image.shape[:2], labels, tracks=subset == 'VID'))
-        if degraded_by:
-            self.lists[f'VID_{name.split("/")[0]}_degraded.txt'].append(f'{name} {degraded_by}')
-
-    def list_train_video(self, name: str, num_frames: int) -> None:
+def list_rows(split: str, name: str, num_frames: int) -> tuple[str, list[str]]:
+    """The list that a video or image is in, and its rows there."""
+    if split == 'train':
         frames = np.linspace(1, num_frames, min(KEY_FRAMES, num_frames)).round().astype(int)
-        rows = [f'{name} 1 {frame} {num_frames}' for frame in frames]
-        self.lists['VID_train_15frames.txt'] += rows
+        return 'VID_train_15frames.txt', [f'{name} 1 {frame} {num_frames}' for frame in frames]
+    if split == 'val':
+        return 'VID_val_videos.txt', [f'{name} 1 0 {num_frames}']
+    return 'DET_train_30classes.txt', [f'{name} 1']
 
-    def list_val_video(self, name: str, num_frames: int) -> None:
-        self.lists['VID_val_videos.txt'].append(f'{name} 1 0 {num_frames}')
 
-    def list_image(self, name: str) -> None:
-        self.lists['DET_train_30classes.txt'].append(f'{name} 1')
-
-    def finish(self) -> None:
-        for name, rows in self.lists.items():
-            with atomic_write(self.root / 'ImageSets' / name) as file:
-                file.write('\n'.join(rows) + '\n')
+def write_lists(root: Path, lists: Mapping[str, list[str]]) -> None:
+    """The lists come last, so that an unfinished set cannot be converted."""
+    for name, rows in lists.items():
+        with atomic_write(root / 'ImageSets' / name) as file:
+            file.write('\n'.join(rows) + '\n')
 
 
 def _xml(name: str, shape: tuple[int, int], labels: list[Label], tracks: bool) -> bytes:
