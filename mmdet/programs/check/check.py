@@ -89,8 +89,6 @@ def check_dataset(ann_file: Path, options: CheckOptions) -> CheckReport:
         log.notes.append(
             'The file has no videos: it is a set of images (load_as_video=False of the dataset).'
         )
-    if empty := report.statistics.empty_classes():
-        log.notes.append(f'Classes without a box: {", ".join(empty)}.')
     if len(index) and not index.image_is_train_frame.any():
         log.notes.append('No frame is a training key frame: the file is for testing only.')
     return report

@@ -48,9 +48,6 @@ class Statistics:
     track_frames: Spread | None
     classes: list[ClassCounts] = field(default_factory=list)
 
-    def empty_classes(self) -> list[str]:
-        return [counts.name for counts in self.classes if not counts.boxes]
-
 
 def count(index: CocoVideoIndex) -> Statistics:
     image = image_positions(index)
@@ -103,7 +100,8 @@ def _by_bin(bins: np.ndarray, names: dict) -> dict[str, int]:
 
 
 def print_statistics(statistics: Statistics, console: Console) -> None:
-    """Tables of the whole, of the classes that have boxes, and of these by area and motion.
+    """Tables of the whole, of the classes that have boxes (and the names of the others), and of
+    these by area and motion.
 
     Areas are those of COCO, motion is that of scoring (IoU with the neighbours).
     """
@@ -129,6 +127,9 @@ def print_statistics(statistics: Statistics, console: Console) -> None:
             (c.name, *c.sizes.values(), *m.values()) for c, m in zip(filled, motion, strict=True)
         )
         _print_table(console, ['class\n(boxes)', *bins], rows)
+    empty = [c.name for c in statistics.classes if not c.boxes]
+    if empty:
+        console.print(f'Classes without a box: {", ".join(empty)}.', soft_wrap=True, markup=False)
 
 
 def _print_table(
