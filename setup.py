@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 setup(
     name='vfe-pytorch',
     version='3.0.0.dev0',
-    description='Video object detection: Faster R-CNN, SELSA, MAMBA, STPN',
+    description='Video object detection: Faster R-CNN, SELSA, MEGA, RDN, MAMBA, STPN, TDViT, EOVOD',
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
