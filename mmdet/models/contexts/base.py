@@ -122,6 +122,8 @@ def stack_keys(keys: list[tuple[Tensor, ...] | None]) -> tuple[Tensor, ...]:
     known = [k for k in keys if k is not None]
     if not known:
         return ()
+    if len(keys) == 1:  # without a copy
+        return tuple(x[None] for x in known[0])
     most = max(len(k[-1]) for k in known)
     filled = []
     for k in keys:

@@ -89,20 +89,26 @@ class LocationPrior:
         return PriorState([self.memory.init_state(generator) for _ in self.strides])
 
     def enhance(
-        self, maps: Sequence[Tensor], boxes: Tensor, valid: Tensor, keys: Sequence[Keys]
+        self,
+        maps: Sequence[Tensor],
+        boxes: Tensor,
+        valid: Tensor,
+        keys: Sequence[Keys],
+        needed: Sequence[bool] | None = None,
     ) -> list[Tensor]:
         """Maps of the levels [B, C, h, w], those cells changed that look.
 
         Args:
             boxes: [B, D, 4] of the frames before, in resized pixels. valid: [B, D].
             keys: per level [B, M, K] and which of them exist [B, M].
+            needed: levels that nobody looks at stay as they are; None: all are needed.
         """
-        return [
-            attend_in(aggregator, x, self._queries(x, boxes, valid, stride), *key, self.max_queries)
-            for aggregator, x, stride, key in zip(
-                self.aggregators, maps, self.strides, keys, strict=True
-            )
-        ]
+        enhanced = list(maps)
+        for i, (x, stride) in enumerate(zip(maps, self.strides, strict=True)):
+            if needed is None or needed[i]:
+                mask = self._queries(x, boxes, valid, stride)
+                enhanced[i] = attend_in(self.aggregators[i], x, mask, *keys[i], self.max_queries)
+        return enhanced
 
     def _queries(self, x: Tensor, boxes: Tensor, valid: Tensor, stride: int) -> Tensor:
         """Which cells [B, n] of a map look."""

@@ -54,6 +54,12 @@ class PriorSite:
         """Those that are enhanced."""
         return tuple(encoded[level] for level in self.levels)
 
+    def needed(self, levels: Sequence[int] | None) -> list[bool]:
+        """Which of the enhanced maps count where the head runs on these levels (None: all)."""
+        if levels is None or self.site == 'backbone':
+            return [True] * len(self.levels)
+        return [level in levels for level in self.levels]
+
     def feats(self, encoded: Maps) -> Maps:
         """What the head sees without a prior."""
         return self.detector.feats(encoded) if self.site == 'backbone' else encoded

@@ -296,11 +296,10 @@ class EOVOD(BaseVideoDetector):
         else:
             boxes, valid, *keys = prior
             pairs = list(zip(keys[::2], keys[1::2], strict=True))
-            enhanced = self.location.enhance(self.site.seen(maps), boxes, valid, pairs)
+            needed = None if self.location.memory.writes_enhanced else self.site.needed(levels)
+            enhanced = self.location.enhance(self.site.seen(maps), boxes, valid, pairs, needed)
             feats, cls_feats = self.site.head_feats(maps, enhanced)
         found = self.detector.find(feats, shapes, cls_feats, levels)
         d = found.detections
-        kept = (
-            enhanced if self.location is not None and self.location.memory.writes_enhanced else []
-        )
-        return (d.boxes, d.scores, d.labels, d.valid, d.levels, self.validation(found), *kept)
+        written = enhanced if enhanced and self.location.memory.writes_enhanced else []
+        return (d.boxes, d.scores, d.labels, d.valid, d.levels, self.validation(found), *written)
