@@ -4,7 +4,7 @@ A rule is tested on a whole column at once; only where a column breaks it are en
 one, to name the offenders.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -143,17 +143,6 @@ def value_fault(name: str, field: Field, value: Any) -> str | None:
     return f'`{name}` {field.rule}{most}, not {value!r:.100}'
 
 
-def entry_faults(list_name: str, entry: Any) -> Iterator[str]:
-    """In words, every rule that an entry breaks by itself."""
-    if not isinstance(entry, dict):
-        yield 'must be an object'
-        return
-    for name, field in FIELDS[list_name].items():
-        fault = value_fault(name, field, entry.get(name))
-        if fault:
-            yield fault
-
-
 # --- one list of the file ------------------------------------------------------------------------
 
 
@@ -251,18 +240,17 @@ class Table:
         return True
 
     def _is_legal(self, position: int, entry: Any) -> bool:
-        faults = list(entry_faults(self.name, entry))
+        """Report every rule that an entry breaks by itself."""
+        faults, number = ['must be an object'], None
+        if isinstance(entry, dict):
+            number = entry.get('id')
+            found = (value_fault(name, f, entry.get(name)) for name, f in self.fields.items())
+            faults = [fault for fault in found if fault]
+            self.left_out += [entry] if faults else []
+        by_id, by_place = f'{SINGULAR[self.name]} id {number}', f'{self.name}[{position}]'
         for fault in faults:
-            self._report(STRUCTURE, self._called(position, entry), fault)
-        if faults and isinstance(entry, dict):
-            self.left_out.append(entry)
+            self._report(STRUCTURE, by_id if isinstance(number, int) else by_place, fault)
         return not faults
-
-    def _called(self, position: int, entry: Any) -> str:
-        """An entry by its id or, without a usable one, by its place."""
-        number = entry.get('id') if isinstance(entry, dict) else None
-        known = isinstance(number, int)
-        return f'{SINGULAR[self.name]} id {number}' if known else f'{self.name}[{position}]'
 
     def column(self, name: str) -> np.ndarray:
         """The values of a field; the table forgets them."""
