@@ -13,7 +13,7 @@ import torch
 REPO = Path(__file__).resolve().parents[2]
 MAMBA = 'configs/vid/mamba/mamba_r101_dc5_6x.py'
 TOY = 'configs/sample/mamba_r18.py'
-RATE = re.compile(r'([\d.]+) frames/s')
+PROGRESS = re.compile(r'(\d+)(?:/\d+)? frames.*?([\d.]+) frames/s')
 
 
 def measure_commands(on_gpu: bool) -> dict[str, float]:
@@ -40,11 +40,23 @@ def _run(results: dict[str, float], name: str, *command: str, at: Path = REPO) -
         raise RuntimeError(f'{name}: {" ".join(command)} failed:\n{output[-3000:]}')
     results[f'{name}, s'] = time.perf_counter() - start
     print(f'{name}: {results[f"{name}, s"]:.1f} s', flush=True)
-    rates = RATE.findall(output)
-    if rates:
-        results[f'{name}, frames/s'] = float(rates[-1])
-        print(f'{name}: {rates[-1]} frames/s', flush=True)
+    rate = steady_rate(output)
+    if rate:
+        results[f'{name}, frames/s'] = rate
+        print(f'{name}: {rate:.1f} frames/s', flush=True)
     return output
+
+
+def steady_rate(output: str) -> float | None:
+    """Frames per second between the first and the last line of progress: the first has what a
+    program does once, such as choosing kernels. None without any line."""
+    seen = [(int(done), float(rate)) for done, rate in PROGRESS.findall(output)]
+    if not seen:
+        return None
+    (first, first_rate), (last, last_rate) = seen[0], seen[-1]
+    if first == last or not first_rate or not last_rate:
+        return last_rate
+    return (last - first) / (last / last_rate - first / first_rate)
 
 
 def _absolute(word: str) -> str:
@@ -92,7 +104,7 @@ def _video_demo(work: Path, on_gpu: bool, results: dict[str, float]) -> None:
 
     from .synthetic import write_frames
 
-    size, length = ((1280, 720), 900) if on_gpu else ((160, 96), 12)
+    size, length = ((1280, 720), 3000) if on_gpu else ((160, 96), 12)
     config = MAMBA if on_gpu else TOY
     import cv2
 

@@ -58,17 +58,17 @@ def _settle_norms(model: nn.Module, size: tuple[int, int]) -> None:
     grow from layer to layer."""
     detector = getattr(model, 'detector', model)
     norms = [m for m in detector.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [norm.momentum for norm in norms]
+    before = [(norm.momentum, norm.eps) for norm in norms]
     for norm in norms:
-        norm.momentum = 1.0
+        norm.momentum, norm.eps = 1.0, max(norm.eps, 1e-5)  # caffe's has 0
         norm.train()
     frame = Frame('0', video_length=1, ori_shape=size, img_shape=size)
     batch = model.data_preprocessor([Clip([frame], made_up_video(size, 1))])['batches'][0]
     feats = detector.feats(detector.encode(batch.images))
     look = detector.find if hasattr(detector, 'find') else detector.propose
     look(feats, batch.img_shapes)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
+    for norm, settings in zip(norms, before, strict=True):
+        norm.momentum, norm.eps = settings
         norm.eval()
 
 
@@ -157,7 +157,9 @@ def measure(
     with precision(tf32):
         model = copy.deepcopy(model).to(device)
         model.prepare(dtype)
-        videos = [PlannedVideo(model, i, size, 12 + steps) for i in range(batch)]
+        # so many frames that every part is recorded, also those of a size prior's partial frames
+        warm_up = 27 if device.type == 'cuda' else 11
+        videos = [PlannedVideo(model, i, size, warm_up + 1 + steps) for i in range(batch)]
         states = [model.init_state(video_id=i) for i in range(batch)]
 
         def clips(t: int) -> list[Clip]:
@@ -168,12 +170,13 @@ def measure(
         first_ms = (time.perf_counter() - start) * 1e3
         found = [d for t in range(1, 7) for d in model.step_batch(clips(t), states)]
         fill_memories(states)
-        for t in range(7, 11):
+        for t in range(7, warm_up):
             model.step_batch(clips(t), states)
         if device.type == 'cuda':
             torch.cuda.reset_peak_memory_stats()
-        ms = _ms_per_frame(model, [clips(t) for t in range(11, 11 + steps)], states, device)
-        last = clips(11 + steps)
+        timed = [clips(t) for t in range(warm_up, warm_up + steps)]
+        ms = _ms_per_frame(model, timed, states, device)
+        last = clips(warm_up + steps)
         launches, waits = _host_work(model, last, states, device)
         peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == 'cuda' else 0.0
         limit = static_limit(model, last, device) / batch

@@ -127,8 +127,8 @@ class WindowAttention(nn.Module):
         return super().train(mode)
 
     def _tiled_bias(self, grid: WindowGrid, dtype: torch.dtype, halves: int) -> Tensor:
-        bias = self._make_bias(grid, dtype)
-        return bias if halves == 1 else torch.cat([bias] * halves, dim=-1)
+        bias = torch.cat([self._make_bias(grid, dtype)] * halves, dim=-1)
+        return bias.contiguous()  # fused attention wants rows in one piece
 
     def _make_bias(self, grid: WindowGrid, dtype: torch.dtype) -> Tensor:
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)

@@ -69,6 +69,9 @@ def attend_in(
         most: see `numbered`.
     """
     cells = x.flatten(2).transpose(1, 2)
+    if cells.is_cuda and (most is None or most >= mask.shape[1]):  # no cell can be left out
+        mixed = aggregator.attend(cells, keys, valid) * mask[..., None]
+        return (cells + mixed.to(cells.dtype)).transpose(1, 2).unflatten(2, x.shape[2:])
     numbers, used = numbered(mask, most)
     at = numbers[..., None].expand(-1, -1, cells.shape[2])
     mixed = aggregator.attend(cells.gather(1, at), keys, valid) * used[..., None]
