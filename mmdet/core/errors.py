@@ -68,7 +68,3 @@ class WriteError(VFEError, OSError):
 
 class AddressError(VFEError, RuntimeError):
     """A page cannot be served at the address that was asked for."""
-
-
-class BusyError(VFEError, RuntimeError):
-    """More work waits than the server takes on."""

@@ -1,11 +1,12 @@
 """HTML from the templates of a program: jinja2, which escapes whatever comes from outside."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 
-def html_template(path: Path) -> Template:
+def html_template(path: Path, **filters: Callable) -> Template:
     """The template of a file; a name that is not given to it is an error."""
     environment = Environment(
         loader=FileSystemLoader(path.parent),
@@ -14,4 +15,5 @@ def html_template(path: Path) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(filters)
     return environment.get_template(path.name)

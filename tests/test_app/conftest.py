@@ -38,7 +38,7 @@ def app(tmp_path_factory):
     command = [sys.executable, '-u', REPO / 'demo/app.py', config, checkpoint, '--device', 'cpu']
     process = subprocess.Popen(
         [*map(str, command), '--port', '0', '--score-thr', str(SCORE_THR)],
-        env=dict(os.environ, TMPDIR=str(folder / 'tmp'), OMP_NUM_THREADS='1'),
+        env=dict(os.environ, TMPDIR=str(folder / 'tmp'), OMP_NUM_THREADS='1', PYTHONPATH=str(REPO)),
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -8,7 +8,7 @@ import time
 import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from tiny_streams import scenes, write_video
@@ -144,15 +144,16 @@ def test_a_visit_from_upload_to_download(app, browser, tmp_path):
 
     summary = visit.finish()
     assert frames_of(summary) == FRAMES and not visit.all('.vod-note')
-    player = "const v = document.querySelector('#vod-summary video'); "
-    visit.until(lambda: visit.script(player + 'return v.readyState >= 2'))
+    player = "const v = document.querySelector('#vod-video video'); "
+    # it is loaded when it is seen
+    visit.until(lambda: visit.script(player + 'v?.scrollIntoView(); return v?.readyState >= 2'))
     assert visit.script(player + 'return v.duration') == pytest.approx(FRAMES / 25, abs=0.05)
     visit.script(player + 'v.muted = true; v.play()')
     visit.until(lambda: visit.script(player + 'return v.currentTime > 0.1 && !v.error'))
 
     # the files, against the detector
-    links = [link.get_attribute('href') for link in visit.all('#vod-summary a')]
-    mp4, lines = (fetch(urljoin(app.address, link), browser) for link in links)
+    links = [link.get_attribute('href') for link in visit.all('#vod-files a[download]')]
+    mp4, lines = (fetch(link, browser) for link in links)
     assert b'ftyp' in mp4[:16] and links[0].endswith('street_scene_detections.mp4')
     rows = [json.loads(line) for line in lines.splitlines()]
     detector = VideoDetector(app.config, app.checkpoint, 'cpu', score_thr=SCORE_THR)
@@ -188,13 +189,13 @@ def test_a_visit_from_upload_to_download(app, browser, tmp_path):
 def test_mistakes_are_a_sentence_on_the_page(app, browser, tmp_path):
     visit = Visit(browser, app.address)
     visit.press('#vod-start')
-    assert 'No video is chosen' in visit.until(lambda: visit.text('.vod-note'))
+    visit.until(lambda: 'No video is chosen' in visit.text('body'))
     (tmp_path / 'notes.mp4').write_text('no video')
     visit = Visit(browser, app.address)
     visit.upload(tmp_path / 'notes.mp4')
     visit.press('#vod-start')
     visit.until(lambda: visit.text('.vod-note').startswith('Cannot open notes.mp4: '))
-    assert not visit.all('#vod-summary video') and 'Traceback' not in visit.text('body')
+    assert not visit.all('#vod-video video') and 'Traceback' not in visit.text('body')
     # the page goes on
     whole = write_video(tmp_path / 'whole.mp4', scenes(10))
     visit.script("document.querySelector('#vod-upload button[aria-label]').click()")
@@ -216,7 +217,7 @@ def test_two_users_take_turns_and_one_stops(app, browser, tmp_path):
     second = Visit(browser, app.address)
     second.upload(short)
     second.press('#vod-start')
-    second.until(lambda: 'Waiting: 1 video is before yours' in second.text('#vod-live'))
+    second.until(lambda: 'queue: 1/1' in second.text('#vod-live'))
     other = browser.current_window_handle
     browser.switch_to.window(window)
     first.press('#vod-stop')

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip('starlette', reason='comes with gradio')
 from mmdet.programs.app.gate import COOKIE, Gate
-from mmdet.programs.app.rates import AT_ONCE, Rates
-from mmdet.programs.app.visitors import GRACE_S, IDLE_S, Visitors
+from mmdet.programs.app.visitors import AT_ONCE, GRACE_S, IDLE_S, MAX_RUNS, Rates, Visitors
 
 
 class Inner:
@@ -75,6 +75,14 @@ class Page:
         body = {'data': data, 'session_hash': session, 'fn_index': 0, **more}
         return self.ask('/gradio_api/queue/join', 'POST', cookie, body)[0]
 
+    def finish_run(self, cookie, name='run', remove=lambda: None) -> Path:
+        """The mp4 of a run of this visitor."""
+        folder = self.visitors.uploads.parent / 'results' / name
+        folder.mkdir(parents=True)
+        (folder / 'v.mp4').touch()
+        self.visitors.add_run(self.visitors.known(cookie), folder, remove)
+        return folder / 'v.mp4'
+
 
 @pytest.fixture
 def page(tmp_path):
@@ -91,10 +99,9 @@ def test_a_visit(page):
     assert page.join(cookie, [None, file_data(path), 0.3, 'offline']) == 200
     sent = json.loads(page.inner.seen[-1][1])
     assert sent['data'][1] == file_data(path) and sent['session_hash'] == 's1'
-    for route in ('queue/data?session_hash=s1', 'heartbeat/s1', f'file={path}'):
+    result = page.finish_run(cookie)
+    for route in ('queue/data?session_hash=s1', 'heartbeat/s1', f'file={path}', f'file={result}'):
         assert page.ask(f'/gradio_api/{route}', cookie=cookie)[0] == 200
-    page.visitors.add_run(page.visitors.known(cookie), 'token', lambda: None)
-    assert page.ask('/results/token/v.mp4', cookie=cookie)[0] == 200
 
 
 @pytest.mark.parametrize('host', ['evil.example', 'localhost.evil.example', '', '8.8.8.8', '[::1'])
@@ -125,19 +132,15 @@ def test_other_pages_get_no_answer(page, headers):
     before = len(page.inner.seen)
     status, found, _ = page.ask('/gradio_api/queue/data?session_hash=s', cookie=cookie, **headers)
     assert status == 403 and len(page.inner.seen) == before
-    assert not any(name.startswith('access-control') for name in found)
-
-
-def test_answers_let_no_other_page_read_them(page):
-    found = page.ask('/', origin='http://127.0.0.1:7860')[1]
-    assert not any(name.startswith('access-control') for name in found)
-    assert "frame-ancestors 'none'" in found['content-security-policy']
+    own = page.ask('/', origin='http://127.0.0.1:7860')[1]
+    assert not any(name.startswith('access-control') for name in {*found, *own})
+    assert "frame-ancestors 'none'" in own['content-security-policy']
 
 
 def test_without_a_cookie_only_the_page_itself(page):
     for path in ('/config', '/assets/x.js', '/static/x.css', '/theme.css'):
         assert page.ask(path)[0] == 200
-    for path in ('/gradio_api/queue/data?session_hash=s', '/results/a/b.mp4', '/file=/etc/hosts'):
+    for path in ('/gradio_api/queue/data?session_hash=s', '/file=/etc/hosts'):
         assert page.ask(path)[0] == 403
         assert page.ask(path, cookie='invented')[0] == 403
     assert page.ask('/gradio_api/upload', 'POST', body=b'x')[0] == 403
@@ -148,9 +151,9 @@ ROUTES = [
     ('POST', '/gradio_api/run/detect'), ('POST', '/gradio_api/call/detect'),
     ('POST', '/gradio_api/component_server'), ('GET', '/monitoring'), ('POST', '/login'),
     ('GET', '/gradio_api/stream/s/1/2/playlist-file'), ('GET', '/openapi.json'), ('GET', '/docs'),
-    ('DELETE', '/gradio_api/upload'), ('PUT', '/results/a/b'), ('OPTIONS', '/gradio_api/upload'),
+    ('DELETE', '/gradio_api/upload'), ('PUT', '/file=a'), ('OPTIONS', '/gradio_api/upload'),
     ('POST', '/gradio_api/vibe-edit'), ('GET', '/gradio_api/deep_link'), ('TRACE', '/'),
-    ('GET', '/results/'), ('GET', '/results/a'), ('GET', '/results/a/b/../../c'),
+    ('GET', '/results/'), ('GET', '/gradio_api/file'), ('GET', '/assets'),
     ('POST', '/gradio_api/process_recording'), ('GET', '/gradio_api/custom_component/1/2/3/4'),
 ]  # fmt: skip
 
@@ -213,16 +216,28 @@ def test_a_session_is_of_its_visitor_only(page):
     assert page.ask('/gradio_api/heartbeat/s1', cookie=second)[0] == 403
     body = {'session_hash': 's1', 'event_id': 'e', 'fn_index': 0}
     assert page.ask('/gradio_api/cancel', 'POST', second, body)[0] == 403
+    page.clock += IDLE_S + 1
+    page.visitors.known(first)
+    page.visitors.sweep()  # the second one is gone, and takes nothing of the first one's with him
+    assert page.join(page.visit(), []) == 403
+    second = page.visit()
     for session in (None, '', 7, 'x' * 65):
         assert page.join(second, [], session=session) == 403
 
 
 def test_results_are_of_their_visitor_only(page):
     first, second = page.visit(), page.visit()
-    page.visitors.add_run(page.visitors.known(first), 'token', lambda: None)
-    assert page.ask('/results/token/v.mp4', cookie=first)[0] == 200
-    assert page.ask('/results/token/v.mp4', cookie=second)[0] == 404
-    assert page.ask('/results/token/../token/v.mp4', cookie=first)[0] == 404
+    path = page.finish_run(first)
+    (path.with_name('link.mp4')).symlink_to('/etc/hostname')
+    assert page.ask(f'/gradio_api/file={path}', cookie=first)[0] == 200
+    assert page.ask(f'/gradio_api/file={path}', cookie=second)[0] == 404
+    for other in (path.parent, path.parents[1] / 'other/v.mp4', path.with_name('link.mp4')):
+        assert page.ask(f'/gradio_api/file={other}', cookie=first)[0] == 404
+    assert page.join(first, [None, file_data(path)]) == 403  # a result is no upload
+    removed = []
+    for number in range(MAX_RUNS):
+        page.finish_run(first, f'{number}', lambda: removed.append(0))
+    assert removed == [] and page.ask(f'/gradio_api/file={path}', cookie=first)[0] == 404
 
 
 def test_bodies_have_limits(page, monkeypatch):
@@ -248,14 +263,14 @@ def test_uploads_and_results_end_with_the_visit(page):
     mine, shared = page.upload(cookie), page.upload(cookie, content=b'the same')
     assert page.upload(other, content=b'the same') == shared
     removed = []
-    page.visitors.add_run(page.visitors.known(cookie), 'token', lambda: removed.append('token'))
+    page.finish_run(cookie, remove=lambda: removed.append('run'))
     page.ask('/gradio_api/heartbeat/s1', cookie=cookie)  # a page was open, and is closed
     page.clock += GRACE_S - 1
     page.visitors.sweep()
     assert mine.is_file() and not removed
     page.clock += 2
     page.visitors.sweep()
-    assert not mine.exists() and shared.is_file() and removed == ['token']
+    assert not mine.exists() and shared.is_file() and removed == ['run']
     assert page.ask('/gradio_api/upload', 'POST', cookie, b'x')[0] == 403
     page.clock += IDLE_S + 1  # the other one never opened a page
     page.visitors.sweep()

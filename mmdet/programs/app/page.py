@@ -1,24 +1,28 @@
 """The controls of the page, and what they do."""
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from mmdet.core.errors import BusyError
-from mmdet.programs.app import fragments
+from mmdet.apis.video_detector import VideoDetector
+from mmdet.programs.app.finished import FinishedRun
+from mmdet.programs.app.fragments import PARTS, frame_view, running
 from mmdet.programs.app.gate import COOKIE
-from mmdet.programs.app.results import RunResults
-from mmdet.programs.app.run import Run, RunQueue
+from mmdet.programs.app.run import Run
 from mmdet.programs.app.visitors import Visitors
 
 REFRESH_S = 0.25  # between two pictures of a running video
+MAX_WAITING = 20  # videos
+MAX_CLASSES = 12  # rows of the timeline
 OFFLINE, CAUSAL = 'offline', 'causal'
 STYLE = Path(__file__).with_name('page.css')
 # on narrow screens the picture is below the controls
 SHOW_PICTURE = "() => document.getElementById('vod-live').scrollIntoView({block: 'nearest'})"
 NO_VIDEO = 'No video is chosen, or its upload is not finished: drop a file at “Video”.'
+PLACEHOLDER = 'Choose a video and press Detect. The boxes appear here while it runs.'
 SYSTEM_FONTS = ('system-ui', 'sans-serif')  # the page fetches none
 
 Updates = dict[gr.blocks.Block, Any]
@@ -27,38 +31,49 @@ Updates = dict[gr.blocks.Block, Any]
 class Session:
     """What one user of the page has running or finished; kept on the server, per browser tab."""
 
-    def __init__(self, runs: RunQueue, run: Run) -> None:
-        self._runs, self.run = runs, run
-        self.results: RunResults | None = None
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.finished: FinishedRun | None = None
 
-    def discard(self) -> None:
+    def remove(self) -> None:
         """Stop, and remove the files."""
-        if self.results is not None:
-            self.results.close()
-        self._runs.discard(self.run)
+        if self.finished is not None:
+            self.finished.close()
+        self.run.remove()
 
 
 class Page:
-    """The page as `blocks`; the runs of all its users go through one queue."""
+    """The page as `blocks`. gradio's queue works on one video at a time, of all users.
+
+    Args:
+        detector: of all runs. Each has its own score threshold and its own state of the video.
+        folder: gets a folder per run, with a name that cannot be guessed.
+        visitors: whose uploads are taken.
+        model_name: shown on the page.
+        score_thr, causal: what the controls say at first.
+    """
 
     def __init__(
         self,
-        runs: RunQueue,
+        detector: VideoDetector,
+        folder: Path,
         visitors: Visitors,
         model_name: str,
         score_thr: float = 0.3,
         causal: bool = False,
     ) -> None:
-        self.runs, self.visitors = runs, visitors
+        self.detector, self.folder, self.visitors = detector, folder, visitors
+        gr.set_static_paths(folder)  # results are served from there, not from copies
         with gr.Blocks(title='Video object detection', analytics_enabled=False) as self.blocks:
-            self.session = gr.State(None, delete_callback=_discard)
-            gr.HTML(fragments.header(model_name, runs.detector.classes))
+            self.session = gr.State(None)
+            gr.HTML(PARTS.header(model_name, detector.classes))
             with gr.Row(elem_id='vod-main'):
                 with gr.Column(scale=1, min_width=280):
                     self._add_controls(score_thr, causal)
                 with gr.Column(scale=3, min_width=400):
                     self._add_output()
             self._connect()
+        self.blocks.queue(max_size=MAX_WAITING)
 
     def _add_controls(self, score_thr: float, causal: bool) -> None:
         self.upload = gr.File(label='Video', height=150, elem_id='vod-upload')
@@ -76,9 +91,11 @@ class Page:
 
     def _add_output(self) -> None:
         self.note = gr.HTML(visible=False, elem_id='vod-message')
-        self.live = gr.HTML(fragments.PLACEHOLDER, elem_id='vod-live')
+        self.live = gr.HTML(PARTS.empty(PLACEHOLDER), elem_id='vod-live')
         with gr.Column(visible=False, elem_id='vod-result') as self.result:
             self.summary = gr.HTML(elem_id='vod-summary')
+            self.files = gr.File(label='Files', interactive=False, elem_id='vod-files')
+            self.video = gr.Video(show_label=False, interactive=False, elem_id='vod-video')
             self.timeline = gr.HTML()
             self.position = gr.Slider(
                 0, 1, 0, step=1, label='Frame by frame', elem_id='vod-position'
@@ -86,14 +103,15 @@ class Page:
             self.view = gr.HTML(elem_id='vod-view')
 
     def _connect(self) -> None:
-        outputs = [
-            self.session, self.note, self.live, self.start, self.stop, self.result, self.summary,
-            self.timeline, self.position, self.view,
-        ]  # fmt: skip
-        hidden = dict(show_progress='hidden', api_visibility='private', concurrency_limit=None)
-        self.start.click(
-            self.detect, [self.session, self.upload, self.score_thr, self.mode], outputs, **hidden
-        )
+        controls = [self.session, self.note, self.live, self.start, self.stop, self.result]
+        results = [self.summary, self.files, self.video, self.timeline, self.position, self.view]
+        wanted = [self.session, self.upload, self.score_thr, self.mode]
+        private = dict(api_visibility='private')
+        hidden = dict(show_progress='hidden', concurrency_limit=None, **private)
+        self.start.click(self.prepare, wanted, controls, **hidden).success(
+            self.detect, self.session, controls + results,
+            concurrency_limit=1, show_progress_on=self.live, **private,
+        )  # fmt: skip
         self.start.click(None, js=SHOW_PICTURE, **hidden)
         self.stop.click(_stop, self.session, self.stop, queue=False, **hidden)
         self.position.input(
@@ -101,63 +119,67 @@ class Page:
             trigger_mode='always_last', queue=False, **hidden,
         )  # fmt: skip
 
-    def detect(
+    def prepare(
         self,
         before: Session | None,
         upload: str | None,
         score_thr: float,
         mode: str,
         request: gr.Request,
-    ) -> Iterator[Updates]:
-        """Run the uploaded video; yields the page as it changes. A closed tab ends the run."""
+    ) -> Updates:
+        """A run of the uploaded video, in place of the one before, that waits for its turn."""
         visitor = self.visitors.known(request.cookies.get(COOKIE))
         if visitor is None or upload is None or not self.visitors.owns_upload(visitor, upload):
-            yield {self.note: _shown(fragments.note(NO_VIDEO))}
-            return
+            raise gr.Error(NO_VIDEO, duration=None, print_exception=False)
         if before is not None:
-            self.visitors.drop_run(visitor, before.run.folder.name)
-            before.discard()
+            self.visitors.drop_run(visitor, before.run.folder)
+        folder = self.folder / secrets.token_urlsafe(16)
+        run = Run(self.detector, Path(upload), folder, score_thr, mode == CAUSAL)
+        session = Session(run)
+        self.visitors.add_run(visitor, folder, session.remove)
+        return {
+            self.session: session,
+            self.note: gr.update(visible=False),
+            self.result: gr.update(visible=False),
+            self.start: gr.update(interactive=False),
+            self.stop: gr.update(interactive=True),
+            self.live: gr.update(value=PARTS.empty('Waiting for its turn …'), visible=True),
+        }
+
+    def detect(self, session: Session) -> Iterator[Updates]:
+        """Run; yields the page as it changes. A closed tab ends the run."""
+        run = session.run
+        run.start()
         try:
-            run = self.runs.submit(Path(upload), score_thr, mode == CAUSAL)
-        except BusyError as error:
-            yield {self.note: _shown(fragments.note(str(error)))}
-            return
-        session = Session(self.runs, run)
-        self.visitors.add_run(visitor, run.folder.name, session.discard)
-        try:
-            yield {
-                self.session: session,
-                self.note: gr.update(visible=False),
-                self.result: gr.update(visible=False),
-                self.start: gr.update(interactive=False),
-                self.stop: gr.update(interactive=True),
-                self.live: _shown(fragments.running(run, self.runs.ahead(run))),
-            }
             while not run.wait(REFRESH_S):
-                yield {self.live: fragments.running(run, self.runs.ahead(run))}
+                yield {self.live: running(run)}
             yield self._finished(session)
         finally:
             run.stop()
+            run.wait()  # the next one has the model to itself
 
     def _finished(self, session: Session) -> Updates:
         run = session.run
-        remarks = fragments.remarks(run)
+        remarks = PARTS.remarks(run)
         updates = {
             self.start: gr.update(interactive=True),
             self.stop: gr.update(interactive=False),
-            self.note: gr.update(value=remarks, visible=bool(remarks)),
+            self.note: gr.update(value=remarks, visible=bool(remarks.strip())),
         }
         if not run.has_files:
-            return {**updates, self.live: fragments.PLACEHOLDER}
-        session.results = results = RunResults(run.video, run.lines)
-        last = len(results) - 1
+            return {**updates, self.live: PARTS.empty(PLACEHOLDER)}
+        session.finished = finished = FinishedRun(run.video, run.lines)
+        last = len(finished) - 1
+        seconds = finished.row(last)['time_s']
         return {
             **updates,
             self.session: session,
             self.live: gr.update(visible=False),
             self.result: gr.update(visible=True),
-            self.summary: fragments.summary(run, results),
-            self.timeline: fragments.timeline(results.timeline(), results.row(last)['time_s']),
+            self.summary: PARTS.summary(run, len(finished), finished.num_detections()),
+            self.files: [str(run.video), str(run.lines)],
+            self.video: str(run.video),
+            self.timeline: PARTS.timeline(finished.timeline(), MAX_CLASSES, seconds),
             self.position: gr.update(maximum=max(last, 1), value=0, interactive=last > 0),
             self.view: show_frame(session, 0),
         }
@@ -165,23 +187,13 @@ class Page:
 
 def show_frame(session: Session | None, position: int) -> str:
     """A frame of a finished run and its detections."""
-    if session is None or session.results is None:
+    if session is None or session.finished is None:
         return ''
-    results = session.results
-    image = results.image(position)
-    return fragments.frame_view(image, results.row(position), results.pixel_aspect)
+    finished = session.finished
+    return frame_view(finished.image(position), finished.row(position), finished.pixel_aspect)
 
 
 def _stop(session: Session | None) -> Updates:
     if session is not None:
         session.run.stop()
     return gr.update(interactive=False)
-
-
-def _discard(session: Session | None) -> None:
-    if session is not None:
-        session.discard()
-
-
-def _shown(html: str) -> Updates:
-    return gr.update(value=html, visible=True)

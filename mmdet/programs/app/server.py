@@ -10,7 +10,6 @@ from mmdet.apis.video_detector import VideoDetector
 from mmdet.apis.video_run import StopSignals
 from mmdet.core.errors import AddressError
 from mmdet.programs.app.gate import Gate
-from mmdet.programs.app.run import RunQueue
 from mmdet.programs.app.visitors import Visitors
 
 EVERYONE = ('0.0.0.0', '::')
@@ -50,19 +49,19 @@ def serve(
         score_thr, causal: what the controls say at first.
         host_names: names of this machine beside its own, under which the page may be asked for.
     """
-    with tempfile.TemporaryDirectory(prefix='vfe-app-') as folder, StopSignals():
-        runs = RunQueue(detector, Path(folder, 'results'))
-        visitors = Visitors(Path(folder, 'uploads'))
+    with tempfile.TemporaryDirectory(prefix='vfe-app-') as name, StopSignals():
+        folder = Path(name).resolve()
+        visitors = Visitors(folder / 'uploads')
         visitors.start_sweeping()
         try:
-            app = _application(runs, visitors, model_name, score_thr, causal)
+            options = (model_name, score_thr, causal)
+            app = _application(detector, folder / 'results', visitors, *options)
             names, everyone = served_names(listener, host_names)
             _run_server(Gate(app, visitors, names, everyone), listener)
         except KeyboardInterrupt:
             print('Stopped.')
         finally:
             visitors.close()
-            runs.close()
 
 
 def served_names(listener: socket.socket, host_names: Sequence[str] = ()) -> tuple[set[str], bool]:
@@ -76,25 +75,25 @@ def served_names(listener: socket.socket, host_names: Sequence[str] = ()) -> tup
 
 
 def _application(
-    runs: RunQueue, visitors: Visitors, model_name: str, score_thr: float, causal: bool
+    detector: VideoDetector,
+    results: Path,
+    visitors: Visitors,
+    model_name: str,
+    score_thr: float,
+    causal: bool,
 ):
-    """The page at /, the files of finished runs at /results."""
     # gradio reads these when it is imported
     os.environ['GRADIO_TEMP_DIR'] = str(visitors.uploads)
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
     os.environ['HF_HUB_DISABLE_TELEMETRY'] = '1'
     import gradio as gr
     from fastapi import FastAPI
-    from fastapi.staticfiles import StaticFiles
 
     from mmdet.programs.app.page import STYLE, SYSTEM_FONTS, Page
 
-    app = FastAPI(openapi_url=None)
-    runs.folder.mkdir()
-    app.mount('/results', StaticFiles(directory=runs.folder))
-    page = Page(runs, visitors, model_name, score_thr, causal)
+    page = Page(detector, results, visitors, model_name, score_thr, causal)
     return gr.mount_gradio_app(
-        app,
+        FastAPI(openapi_url=None),
         page.blocks,
         path='/',
         footer_links=[],

@@ -1,4 +1,4 @@
-"""Who visits the page, and what belongs to whom: uploads, runs, and the sessions of gradio."""
+"""Who visits the page, how often, and what belongs to whom: uploads, runs, sessions of gradio."""
 
 import secrets
 import threading
@@ -15,6 +15,30 @@ IDLE_S = 600.0  # without a page that is open, as scripts are
 SWEEP_S = 5.0
 MAX_VISITORS = 2000
 MAX_BYTES = 4 << 30  # uploads of one visitor at a time
+MAX_RUNS = 16  # of one visitor; the oldest is removed for a new one
+PER_SECOND = 50.0  # requests of one address
+AT_ONCE = 400.0  # a page has about a hundred files
+MAX_CLIENTS = 10_000
+
+Clock = Callable[[], float]  # seconds; tests have their own
+
+
+class Rates:
+    """How many requests an address may send: a bucket per client that fills with time."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}  # what is left, and when it was so
+
+    def allow(self, client: str) -> bool:
+        """Whether one more request of the client is answered."""
+        now = self._clock()
+        left, before = self._buckets.pop(client, (AT_ONCE, now))
+        left = min(left + (now - before) * PER_SECOND, AT_ONCE)
+        if len(self._buckets) >= MAX_CLIENTS:
+            self._buckets.pop(next(iter(self._buckets)))  # the one that was silent longest
+        self._buckets[client] = (max(left - 1, 0.0), now)
+        return left >= 1
 
 
 @dataclass
@@ -22,30 +46,32 @@ class Visitor:
     """One browser, known by a cookie.
 
     Attributes:
+        seen: time of the last request.
         uploads: files, and their sizes in bytes.
-        runs: names of result folders, and what removes them.
+        runs: result folders, and what removes them; the oldest first.
+        sessions: of gradio.
         pages: open pages.
-        seen: of the last request, on the clock of `time.monotonic`.
+        left: when the last page was closed, None while one is open or none ever was.
     """
 
     token: str
     seen: float
     uploads: dict[Path, int] = field(default_factory=dict)
-    runs: dict[str, Callable[[], None]] = field(default_factory=dict)
+    runs: dict[Path, Callable[[], None]] = field(default_factory=dict)
     sessions: set[str] = field(default_factory=set)
     pages: int = 0
     left: float | None = None
 
+    def is_gone(self, now: float) -> bool:
+        if self.pages:
+            return False
+        return now - self.left > GRACE_S if self.left is not None else now - self.seen > IDLE_S
+
 
 class Visitors:
-    """All visitors of the page; safe to use from several threads.
+    """All visitors of the page; safe to use from several threads. `uploads` is a folder."""
 
-    Args:
-        uploads: folder of all uploads.
-        clock: seconds; tests have their own.
-    """
-
-    def __init__(self, uploads: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, uploads: Path, clock: Clock = time.monotonic) -> None:
         self.uploads, self._clock = uploads, clock
         self._visitors: dict[str, Visitor] = {}
         self._sessions: dict[str, str] = {}  # of gradio, and the token of their visitor
@@ -85,33 +111,35 @@ class Visitors:
             return max(MAX_BYTES - sum(visitor.uploads.values()), 0)
 
     def add_upload(self, visitor: Visitor, path: Path) -> None:
+        path = path.resolve()
         with self._lock:
-            path = path.resolve()
             if path.is_relative_to(self.uploads.resolve()) and path.is_file():
                 visitor.uploads[path] = path.stat().st_size
 
     def owns_upload(self, visitor: Visitor, name: object) -> bool:
         """Whether a path, links resolved, is a file that this visitor uploaded."""
-        if not isinstance(name, str):
-            return False
-        try:
-            path = Path(name).resolve()
-        except (ValueError, RuntimeError, OSError):
-            return False
+        path = _resolved(name)
         with self._lock:
             return path in visitor.uploads and path.is_relative_to(self.uploads.resolve())
 
-    def add_run(self, visitor: Visitor, name: str, remove: Callable[[], None]) -> None:
+    def owns_file(self, visitor: Visitor, name: object) -> bool:
+        """Whether a path is such an upload, or a result of a run of this visitor."""
+        path = _resolved(name)
         with self._lock:
-            visitor.runs[name] = remove
+            in_run = path is not None and path.parent in visitor.runs
+            return in_run or self.owns_upload(visitor, name)
 
-    def drop_run(self, visitor: Visitor, name: str) -> None:
+    def add_run(self, visitor: Visitor, folder: Path, remove: Callable[[], None]) -> None:
         with self._lock:
-            visitor.runs.pop(name, None)
+            visitor.runs[folder.resolve()] = remove
+            removed = [visitor.runs.pop(old) for old in list(visitor.runs)[:-MAX_RUNS]]
+        for remove in removed:
+            remove()
 
-    def owns_run(self, visitor: Visitor, name: str) -> bool:
+    def drop_run(self, visitor: Visitor, folder: Path) -> None:
         with self._lock:
-            return name in visitor.runs
+            remove = visitor.runs.pop(folder.resolve(), lambda: None)
+        remove()
 
     # -- coming and going --------------------------------------------------------------------------
 
@@ -124,11 +152,11 @@ class Visitors:
             visitor.pages -= 1
             visitor.left = self._clock() if visitor.pages == 0 else None
 
-    def sweep(self) -> None:
+    def sweep(self, everyone: bool = False) -> None:
         """Remove what belongs to visitors who are gone."""
         now = self._clock()
         with self._lock:
-            gone = [v for v in self._visitors.values() if _is_gone(v, now)]
+            gone = [v for v in self._visitors.values() if everyone or v.is_gone(now)]
             for visitor in gone:
                 del self._visitors[visitor.token]
                 for session in visitor.sessions:
@@ -136,9 +164,8 @@ class Visitors:
             kept = {path for v in self._visitors.values() for path in v.uploads}
             # gradio names uploads by their content: two visitors may have the same file
             unwanted = [path for v in gone for path in v.uploads if path not in kept]
-        for visitor in gone:
-            for remove in visitor.runs.values():
-                remove()
+        for remove in [remove for visitor in gone for remove in visitor.runs.values()]:
+            remove()
         for path in unwanted:
             path.unlink(missing_ok=True)
             with suppress(OSError):
@@ -155,12 +182,15 @@ class Visitors:
                 MMLogger.get_current_instance().exception('Removing what visitors left')
 
     def close(self) -> None:
+        """Everyone leaves; ends when their runs have ended."""
         self._end.set()
+        self.sweep(everyone=True)
 
 
-def _is_gone(visitor: Visitor, now: float) -> bool:
-    if visitor.pages:
-        return False
-    if visitor.left is not None:
-        return now - visitor.left > GRACE_S
-    return now - visitor.seen > IDLE_S
+def _resolved(name: object) -> Path | None:
+    if not isinstance(name, str):
+        return None
+    try:
+        return Path(name).resolve()
+    except (ValueError, RuntimeError, OSError):
+        return None

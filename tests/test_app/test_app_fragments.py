@@ -1,5 +1,6 @@
 """Reading a finished run back, and its HTML: against plain decoding and counting."""
 
+import base64
 import json
 import re
 from collections import Counter
@@ -9,11 +10,10 @@ import numpy as np
 import pytest
 from tiny_streams import decode, scenes
 
-from mmdet.programs.app import fragments
-from mmdet.programs.app.results import ClassTimeline, RunResults
+from mmdet.programs.app.finished import ClassTimeline, FinishedRun
+from mmdet.programs.app.fragments import MAX_SIDE, PARTS, frame_view, picture
 from mmdet.programs.app.run import Progress
 from mmdet.video.writer import VideoWriter
-from mmdet.visualization import class_color
 
 FRAMES = 30
 
@@ -21,6 +21,11 @@ FRAMES = 30
 def detection(label: int, name: str | None = None) -> dict:
     name = name or f'class {label}'
     return {'name': name, 'label': label, 'score': 0.5, 'box': [1.4, 2.6, 30, 40]}
+
+
+def view(*found: dict) -> str:
+    row = {'frame': 3, 'time_s': 0.12, 'detections': list(found)}
+    return frame_view(np.zeros((8, 8, 3), np.uint8), row)
 
 
 @pytest.fixture
@@ -40,21 +45,21 @@ def run_files(tmp_path):
 def test_any_frame_and_its_line(run_files):
     images = decode(run_files[0])
     rows = [json.loads(line) for line in run_files[1].read_text(encoding='utf-8').splitlines()]
-    results = RunResults(*run_files)
-    assert len(results) == FRAMES
+    finished = FinishedRun(*run_files)
+    assert len(finished) == FRAMES
     for position in (0, 29, 7, 8, 6, 29, 0):
-        np.testing.assert_array_equal(results.image(position), images[position])
-        assert results.row(position) == rows[position]
-    assert results.num_detections() == sum(i % 4 for i in range(FRAMES))
-    results.close()
+        np.testing.assert_array_equal(finished.image(position), images[position])
+        assert finished.row(position) == rows[position]
+    assert finished.num_detections() == sum(i % 4 for i in range(FRAMES))
+    finished.close()
 
 
-@pytest.mark.parametrize('stretches', [1, 7, 30, 200])
+@pytest.mark.parametrize('stretches', [1, 7, 200])
 def test_the_timeline_against_counting(run_files, stretches):
     rows = [json.loads(line) for line in run_files[1].read_text(encoding='utf-8').splitlines()]
     seen = [{found['label'] for found in row['detections']} for row in rows]
-    results = RunResults(*run_files)
-    timelines = results.timeline(stretches)
+    finished = FinishedRun(*run_files)
+    timelines = finished.timeline(stretches)
     totals = Counter(label for labels in seen for label in labels)
     assert {t.label: t.frames for t in timelines} == totals
     assert [t.frames for t in timelines] == sorted(totals.values(), reverse=True)
@@ -64,62 +69,56 @@ def test_the_timeline_against_counting(run_files, stretches):
         for i, share in enumerate(row.share):
             part = seen[int(bounds[i]) : int(bounds[i + 1])]
             assert share == pytest.approx(np.mean([row.label in labels for labels in part]))
-    results.close()
-
-
-# ---- fragments
+    finished.close()
 
 
 def test_text_from_outside_is_escaped():
     bad = '<script>alert(1)</script>'
-    row = {'frame': 3, 'time_s': 0.12, 'detections': [detection(1, bad)]}
     pages = [
-        fragments.note(bad),
-        fragments.header(bad, [bad]),
-        fragments.frame_view(np.zeros((8, 8, 3), np.uint8), row),
-        fragments.timeline([ClassTimeline(0, bad, 1, np.ones(3))], 1.0),
+        PARTS.note(bad),
+        PARTS.header(bad, [bad]),
+        view(detection(1, bad)),
+        PARTS.timeline([ClassTimeline(0, bad, 1, np.ones(3))], 12, 1.0),
+        picture(np.zeros((8, 8, 3), np.uint8), bad),
     ]
     for page in pages:
         assert '<script>' not in page and '&lt;script&gt;' in page
 
 
 def test_the_table_of_a_frame_has_a_row_per_detection():
-    row = {'frame': 3, 'time_s': 0.12, 'detections': [detection(1), detection(2)]}
-    page = fragments.frame_view(np.zeros((8, 8, 3), np.uint8), row)
+    page = view(detection(1), detection(2))
     cells = re.findall('<td>(.*?)</td>', page)
     assert [re.sub('<.*?>', '', cell) for cell in cells] == [
-        'class 1', '0.50', '1', '3', '30', '40',
-        'class 2', '0.50', '1', '3', '30', '40',
-    ]  # fmt: skip
+        *('class 1', '0.50', '1', '3', '30', '40'),
+        *('class 2', '0.50', '1', '3', '30', '40'),
+    ]
     assert 'Frame 3, 0.12 s' in page
-    assert fragments.css_color(1) == 'rgb({2} {1} {0})'.format(*class_color(1))
-    empty = fragments.frame_view(np.zeros((8, 8, 3), np.uint8), {**row, 'detections': []})
-    assert 'Nothing found' in empty and '<table' not in empty
+    assert 'Nothing found' in view() and '<table' not in view()
 
 
 def test_pictures_hold_their_data_and_are_not_too_large():
-    import base64
-
     image = scenes(1, size=(400, 3000))[0]
-    page = fragments.picture(image, 'wide "one"')
-    data = base64.b64decode(re.search('base64,(.*?)"', page)[1])
+    data = base64.b64decode(re.search('base64,(.*?)"', picture(image, 'wide'))[1])
     shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert shown.shape[1] == fragments.MAX_SIDE and abs(shown.shape[0] - 1280 * 400 / 3000) < 1
-    assert 'alt="wide &quot;one&quot;"' in page
+    assert shown.shape[1] == MAX_SIDE and abs(shown.shape[0] - 1280 * 400 / 3000) < 1
     near = cv2.resize(image, shown.shape[1::-1], interpolation=cv2.INTER_AREA)
     assert np.abs(near.astype(int) - shown).mean() < 3
 
 
 def test_the_bar_says_what_is_known():
-    text = re.sub('<.*?>', ' ', fragments._bar(Progress(10, 40, 2.0), stopping=False))
-    assert text.split() == '10 of 40 frames · 5.0 frames/s · 0:00:06 left'.split()
-    text = re.sub('<.*?>', ' ', fragments._bar(Progress(10, None, 2.0), stopping=True))
-    assert text.split() == '10 frames · 5.0 frames/s · stopping …'.split()
-    assert 'width:25.0%' in fragments._bar(Progress(10, 40, 2.0), stopping=False)
+    page = PARTS.progress(Progress(10, 40, 2.0), False)
+    text = re.sub('<.*?>', ' ', page).split()
+    assert text == '10 of 40 frames · 5.0 frames/s · 0:00:06 left'.split()
+    assert 'value="10" max="40"' in page
+    page = PARTS.progress(Progress(10, None, 2.0), True)
+    text = re.sub('<.*?>', ' ', page).split()
+    assert text == '10 frames · 5.0 frames/s · stopping …'.split() and 'max=' not in page
 
 
-def test_many_classes_are_cut_and_none_is_said():
-    rows = [ClassTimeline(i, f'class {i}', 1, np.ones(3)) for i in range(30)]
-    page = fragments.timeline(rows, 1.0)
-    assert page.count('<svg') == fragments.MAX_CLASSES and 'and 18 rarer classes' in page
-    assert 'Nothing was found' in fragments.timeline([], 1.0)
+def test_the_timeline_of_many_classes_is_cut_and_none_is_said():
+    rows = [ClassTimeline(i, f'class {i}', 1, np.array([0.0, 1.0, 0.2])) for i in range(30)]
+    page = PARTS.timeline(rows, 12, 1.0)
+    assert page.count('<svg') == 12 and 'and 18 rarer classes' in page
+    drawn = re.findall(r'<rect x="(\d)".*?opacity="(.*?)"', page)
+    assert drawn == [('1', '1.00'), ('2', '0.40')] * 12
+    assert 'Nothing was found' in PARTS.timeline([], 12, 1.0)

@@ -14,12 +14,8 @@ from mmdet.video.video_file import VideoFile
 
 
 class ClassTimeline(NamedTuple):
-    """When a class is seen.
-
-    Attributes:
-        frames: on how many frames it is.
-        share: [B] float, the share of the frames of each of B stretches of time on which it is.
-    """
+    """When a class is seen: on how many `frames`, and on which share of the frames of each of B
+    stretches of time ([B], 0..1)."""
 
     label: int
     name: str
@@ -27,7 +23,7 @@ class ClassTimeline(NamedTuple):
     share: np.ndarray
 
 
-class RunResults:
+class FinishedRun:
     """The drawn frames and the detections of a run, by position (0 for its first frame).
 
     Memory: 8 bytes per frame for where its line starts, and the table of the mp4.
@@ -42,8 +38,13 @@ class RunResults:
 
     def __init__(self, video: Path, lines: Path) -> None:
         self._path, self._video = lines, VideoFile(video)
-        self._starts = array('Q', _line_starts(lines))
         self._lock = threading.Lock()  # one reader, which seeks, for all requests
+        self._starts = array('Q')
+        with open(lines, 'rb') as file:
+            start = 0
+            for line in file:
+                self._starts.append(start)
+                start += len(line)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -91,11 +92,3 @@ class RunResults:
     def close(self) -> None:
         with self._lock:
             self._video.close()
-
-
-def _line_starts(path: Path) -> Iterator[int]:
-    start = 0
-    with open(path, 'rb') as file:
-        for line in file:
-            yield start
-            start += len(line)
