@@ -1,4 +1,4 @@
-"""Plans and their samplers: golden frame ids, naive enumeration and hand-made cases."""
+"""Plans: golden frame ids, the sets of frames that may be drawn written out, hand-made cases."""
 
 import json
 from collections import Counter
@@ -10,10 +10,13 @@ import pytest
 from mmdet import plans
 from mmdet.core.errors import ConfigError
 from mmdet.plans import RefSampler, SamplerPlan, make_clip, past_window, sampler_plan
+from mmdet.stage_plans import StagePlan
 from mmdet.structures import Frame
 
-LENGTHS = dict(A=12, B=8, C=6)
+LENGTHS = dict(A=12, B=8, C=6)  # of the golden videos
 RNG = np.random.default_rng(0)
+WINDOW = dict(method='test_with_fix_stride', num_ref_imgs=5, frame_range=[-2, 3], stride=2)
+SPREAD = dict(method='test_with_adaptive_stride', num_ref_imgs=4, frame_range=[-2, 2])
 
 
 def refs_in_testing(sampler: RefSampler, length: int) -> list[list[int]]:
@@ -25,53 +28,63 @@ def possible(sampler: RefSampler, frame_id: int, length: int, draws: int = 1500)
     return Counter(tuple(sampler(frame_id, length, rng)) for _ in range(draws))
 
 
+def around(key: int, low: int, high: int, length: int, with_key: bool = False) -> list[int]:
+    frames = range(max(0, key + low), min(length - 1, key + high) + 1)
+    return [f for f in frames if with_key or f != key]
+
+
+# ---- samplers
+
+
+def test_golden(shared):
+    golden = json.loads((shared / 'golden/train/data.json').read_text())
+    names = [name for name in golden if name.startswith('test_with_fix_stride')]
+    assert len(names) == 3
+    for name in names:
+        config = golden[name]['sampler']
+        sampler = RefSampler(**config, method='test_with_fix_stride')
+        meta = golden[name]['img_info_meta']
+        assert sampler.window == (meta['num_left_ref_imgs'], meta['frame_stride'])
+        for video, refs in golden[name]['per_frame'].items():
+            assert refs_in_testing(sampler, LENGTHS[video]) == refs
+    for name, expected in golden['test_with_adaptive_stride_other'].items():
+        number = int(name.removeprefix('num_ref_imgs_'))
+        sampler = RefSampler([0, number], number, method='test_with_adaptive_stride')
+        for video, refs in expected.items():
+            assert refs_in_testing(sampler, LENGTHS[video])[0] == refs
+    ranges = golden['train_bilateral_uniform']
+    ranges.pop('note')
+    for name, expected in ranges.items():
+        number = int(name.split('_')[1])
+        sampler = RefSampler(number, 2, 'no_filter' not in name, 'bilateral_uniform')
+        for place, facts in expected.items():
+            video, frame = place.split('/')
+            seen = possible(sampler, int(frame), LENGTHS[video])
+            assert set(seen) == set(map(tuple, facts['possible_pairs'])), (name, place)
+
+
 def test_adaptive_stride_spreads_over_the_video():
     sampler = RefSampler([-7, 7], 14, method='test_with_adaptive_stride')
     refs = refs_in_testing(sampler, 40)
     # round(i * 3), and nothing after the first frame
-    assert refs[0] == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39]
-    assert refs[1:] == [[]] * 39
+    assert refs == [[0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39], *[[]] * 39]
     assert refs_in_testing(sampler, 1) == [[0] * 14]
-    assert refs_in_testing(sampler, 5)[0] == [round(i * 4 / 13) for i in range(14)]
     half = RefSampler([-1, 2], 3, method='test_with_adaptive_stride')
     assert refs_in_testing(half, 6)[0] == [0, 2, 5]  # 2.5 rounds to the even number
-    assert sampler.window is None
 
 
-def test_fix_stride_slides_a_window():
-    sampler = RefSampler([-2, 3], 5, method='test_with_fix_stride', stride=2)
-    assert sampler.window == (2, 2)
-    refs = refs_in_testing(sampler, 10)
-    assert refs[0] == [0, 0, 0, 2, 4, 6]
-    assert refs[1:] == [[], [8], [], [9], [], [9], [], [9], []]
-    assert refs_in_testing(sampler, 1) == [[0] * 6]
-
-
-def naive_uniform(f, length, low, high, filter_key):
-    frames = range(max(f + low, 0), min(f + high, length - 1) + 1)
-    return [g for g in frames if not (filter_key and g == f)]
-
-
-@pytest.mark.parametrize('filter_key', [True, False])
+@pytest.mark.parametrize('with_key', [True, False])
 @pytest.mark.parametrize('frame_id', [0, 1, 4, 6])
-def test_uniform_draws_every_set_equally_often(frame_id, filter_key):
-    sampler = RefSampler([-2, 3], 2, filter_key, 'uniform')
-    candidates = naive_uniform(frame_id, 7, -2, 3, filter_key)
-    seen = possible(sampler, frame_id, 7)
-    expected = set(combinations(candidates, 2))
-    assert set(seen) == expected
-    assert max(seen.values()) < 2.2 * min(seen.values())
-
-
-@pytest.mark.parametrize('filter_key', [True, False])
-@pytest.mark.parametrize('frame_id', [0, 1, 3, 5])
-def test_bilateral_draws_from_each_side(frame_id, filter_key):
-    sampler = RefSampler(2, 2, filter_key, 'bilateral_uniform')
-    candidates = naive_uniform(frame_id, 6, -2, 2, filter_key)
-    before = [g for g in candidates if g <= frame_id]
-    after = [g for g in candidates if g >= frame_id]
-    expected = set(product(before, after)) if before and after else {(g, g) for g in before + after}
-    assert set(possible(sampler, frame_id, 6)) == expected
+def test_training_draws_every_set_that_it_may(frame_id, with_key):
+    candidates = around(frame_id, -2, 3, 7, with_key)
+    seen = possible(RefSampler([-2, 3], 2, not with_key, 'uniform'), frame_id, 7)
+    assert set(seen) == set(combinations(candidates, 2))
+    assert max(seen.values()) < 2.2 * min(seen.values())  # equally often
+    before = [f for f in candidates if f <= frame_id]
+    after = [f for f in candidates if f >= frame_id]
+    pairs = set(product(before, after)) if before and after else {(f, f) for f in before + after}
+    sampler = RefSampler([-2, 3], 2, not with_key, 'bilateral_uniform')
+    assert set(possible(sampler, frame_id, 7)) == pairs
 
 
 def test_short_sides_give_what_they_have():
@@ -87,8 +100,7 @@ def test_short_sides_give_what_they_have():
 @pytest.mark.parametrize('method', sorted(plans.METHODS))
 @pytest.mark.parametrize('pad', [True, False])
 def test_no_range_or_no_frame_repeats_the_key(method, pad):
-    sampler = RefSampler(0, 2, method=method)
-    assert sampler(4, 9, RNG, pad) == [4, 4]
+    assert RefSampler(0, 2, method=method)(4, 9, RNG, pad) == [4, 4]
     assert RefSampler([-1, 1], 2, method=method)(-1, 9, RNG, pad) == [-1, -1]
 
 
@@ -102,32 +114,7 @@ def test_number_of_test_references_is_that_of_the_range(monkeypatch):
     assert len(messages) == 1
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (
-            dict(frame_range=9, method='bilateral'),
-            "'bilateral'.*mean 'bilateral_u",
-        ),
-        (dict(frame_range=-1), 'frame_range must be'),
-        (dict(frame_range=[1, 2]), r'frame_range must be.*\[1, 2\]'),
-        (dict(frame_range=[-1.5, 2]), 'frame_range must be'),
-        (dict(frame_range=3, num_ref_imgs=0), 'num_ref_imgs must be an integer of at least 1'),
-        (dict(frame_range=3, stride=0, method='test_with_fix_stride'), 'stride must be'),
-        (dict(frame_range=3, num_ref_imgs=3, method='bilateral_uniform'), 'must be even, not 3'),
-        (dict(frame_range=[0, 1], method='test_with_adaptive_stride'), 'at least 2, not 1'),
-    ],
-)
-def test_errors_say_what_is_legal(arguments, message):
-    with pytest.raises(ConfigError, match=message):
-        RefSampler(**arguments)
-
-
 # ---- plans
-
-
-WINDOW = dict(method='test_with_fix_stride', num_ref_imgs=5, frame_range=[-2, 3], stride=2)
-SPREAD = dict(method='test_with_adaptive_stride', num_ref_imgs=4, frame_range=[-2, 2])
 
 
 def prompt_of_first(ids: list[int]) -> list[tuple[str, int]]:
@@ -144,8 +131,6 @@ def test_roles_of_a_plan():
     train = sampler_plan(dict(method='uniform', num_ref_imgs=3, frame_range=2))
     assert train(0, 1, RNG) == [('ref', 0)] * 3 and spread(3, 9, RNG) == []  # filled up, or not
     assert train(-1, 1, RNG) == [('ref', -1)] * 3  # an image is its own reference
-    with pytest.raises(TypeError, match='ref_img_sampler'):
-        sampler_plan(dict(frame_rnge=3))
     prompted = sampler_plan(SPREAD, prompt_of_first)
     assert prompted(0, 10, RNG) == [('prompt', 0), ('ref', 3), ('ref', 6), ('ref', 9)]
     prompted = sampler_plan(WINDOW, prompt_of_first)
@@ -173,58 +158,98 @@ def test_order_and_lookahead(config, in_order, lookahead):
     ('config', 'refs', 'stride'), [(WINDOW, 5, 2), (SPREAD, 4, 10), (None, 14, 10)]
 )
 def test_the_window_of_the_past(config, refs, stride):
-    plan = past_window(config)
+    plan = past_window(config, prompt_of_first)
     assert plan.in_order and plan.lookahead == 0
-    assert plan(0, 1, RNG) == [('window', 0)] * (refs + 1)
+    roles = ['window'] * (refs + 1) + ['prompt']
+    assert plan(0, 1, RNG) == [(role, 0) for role in roles]
     for key in range(1, 41):
         assert plan(key, key + 1, RNG) == [('window', key)] * (key % stride == 0)
-    roles = past_window(config, prompt_of_first)(0, 1, RNG)
-    assert [role for role, _ in roles] == ['window'] * (refs + 1) + ['prompt']
 
 
 def test_a_clip_has_the_frames_of_its_plan():
-    made = []
-
     def frame_of(i: int) -> Frame:
-        made.append(Frame(f'{i}.jpg', frame_id=i))
-        return made[-1]
+        return Frame(f'{i}.jpg', frame_id=i)
 
     clip = make_clip(sampler_plan(SPREAD), 0, 10, RNG, frame_of)
-    assert [(f.role, f.frame_id) for f in clip.frames] == [
-        ('key', 0), ('ref', 0), ('ref', 3), ('ref', 6), ('ref', 9)
-    ]  # fmt: skip
-    assert clip.places('ref') == [1, 2, 3, 4] and clip.places('key', 'window') == [0]
+    expected = [('key', 0), ('ref', 0), ('ref', 3), ('ref', 6), ('ref', 9)]
+    assert [(f.role, f.frame_id) for f in clip.frames] == expected
     one = Frame('same.jpg')  # a source may hand out the same frame every time
     clip = make_clip(SamplerPlan(RefSampler(0, 2)), 0, 1, RNG, lambda _: one)
-    assert [f.role for f in clip.frames] == ['key', 'ref', 'ref'] and len(
-        set(map(id, clip.frames))
-    ) == 3
+    assert [f.role for f in clip.frames] == ['key', 'ref', 'ref']
+    assert len({id(frame) for frame in clip.frames}) == 3
     assert len(make_clip(None, 4, 9, RNG, frame_of).frames) == 1
+    stages = sampler_plan(dict(method='stagewise_uniform', frame_range=[[1, 1], [-2, -2]]))
+    clip = make_clip(stages, 5, 9, RNG, frame_of)
+    assert [(f.role, f.frame_id) for f in clip.frames] == [
+        ('key', 5), ('stage1', 6), ('stage2', 3)
+    ]  # fmt: skip
 
 
-def test_golden(shared):
-    golden = json.loads((shared / 'golden/train/data.json').read_text())
-    names = [name for name in golden if name.startswith('test_with_fix_stride')]
-    assert len(names) == 3
-    for name in names:
-        config = golden[name]['sampler']
-        sampler = RefSampler(**config, method='test_with_fix_stride')
-        meta = golden[name]['img_info_meta']
-        assert sampler.window == (meta['num_left_ref_imgs'], meta['frame_stride'])
-        for video, refs in golden[name]['per_frame'].items():
-            assert refs_in_testing(sampler, LENGTHS[video]) == refs
-    for name, expected in golden['test_with_adaptive_stride_other'].items():
-        number = int(name.removeprefix('num_ref_imgs_'))
-        sampler = RefSampler([0, number], number, method='test_with_adaptive_stride')
-        for video, refs in expected.items():
-            assert refs_in_testing(sampler, LENGTHS[video])[0] == refs
-    ranges = golden['train_bilateral_uniform']
-    for name, expected in ranges.items():
-        if name == 'note':
-            continue
-        number = int(name.split('_')[1])
-        sampler = RefSampler(number, 2, 'no_filter' not in name, 'bilateral_uniform')
-        for place, facts in expected.items():
-            video, frame = place.split('/')
-            seen = possible(sampler, int(frame), LENGTHS[video])
-            assert set(seen) == set(map(tuple, facts['possible_pairs'])), (name, place)
+# ---- one reference per stage
+
+
+def check(plan: StagePlan, key: int, length: int, expected: list[set[int]]) -> None:
+    """Exactly these frames are drawn for the stages, each about as often as the others."""
+    rng = np.random.default_rng(0)
+    counts = [Counter() for _ in expected]
+    for _ in range(400):
+        refs = plan(key, length, rng)
+        assert [role for role, _ in refs] == [f'stage{s}' for s in range(1, len(counts) + 1)]
+        for count, (_, frame) in zip(counts, refs, strict=True):
+            count[frame] += 1
+    assert [set(count) for count in counts] == expected
+    for count in counts:
+        mean = 400 / len(count)
+        assert all(abs(n - mean) < 5 * mean**0.5 for n in count.values())
+
+
+@pytest.mark.parametrize('key', [0, 3, 20, 45, 59])
+def test_windows_and_rings_of_the_stages(key):
+    reach = [2, 4, 8, 16]
+    plan = StagePlan('stagewise_uniform', reach)
+    check(plan, key, 60, [set(around(key, -d, d, 60)) for d in reach])
+    plan = StagePlan('stagewise_ring', [5, 10, 19, 30])
+    bounds = ((1, 5), (6, 10), (11, 19), (20, 30))
+    rings = [{f for f in range(60) if a <= abs(f - key) <= b} for a, b in bounds]
+    check(plan, key, 60, rings)
+
+
+def test_stages_that_look_out_of_the_video():
+    plan = StagePlan('stagewise_uniform', [[-7, -4], [-15, -8]])
+    check(plan, 30, 60, [{23, 24, 25, 26}, set(range(15, 23))])
+    check(plan, 5, 60, [{0, 1}, {0}])  # the nearest frame
+    check(plan, 0, 60, [{0}, {0}])  # nothing but the key
+    check(StagePlan('stagewise_uniform', [[4, 7]]), 58, 60, [{59}])
+    check(StagePlan('stagewise_uniform', [0]), 5, 60, [{5}])
+    check(StagePlan('stagewise_ring', [2, 4, 40]), 1, 4, [{0, 2, 3}, {0, 2, 3}, {0, 2, 3}])
+    for method in ('stagewise_uniform', 'stagewise_ring'):  # an image is its own reference
+        assert StagePlan(method, [4, 8])(-1, 1, RNG) == [('stage1', -1), ('stage2', -1)]
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(frame_range=9, method='bilateral'), "'bilateral'.*mean 'bilateral_u"),
+        (dict(frame_range=-1), 'frame_range must be'),
+        (dict(frame_range=[1, 2]), r'frame_range must be.*\[1, 2\]'),
+        (dict(frame_range=[-1.5, 2]), 'frame_range must be'),
+        (dict(frame_range=3, num_ref_imgs=0), 'num_ref_imgs must be an integer of at least 1'),
+        (dict(frame_range=3, stride=0, method='test_with_fix_stride'), 'stride must be'),
+        (dict(frame_range=3, num_ref_imgs=3, method='bilateral_uniform'), 'must be even, not 3'),
+        (dict(frame_range=[0, 1], method='test_with_adaptive_stride'), 'at least 2, not 1'),
+        (dict(method='combined', samplers=[]), 'has a list of `samplers`'),
+        (dict(method='stagewise_uniform', frame_range=4), 'one per stage'),
+        (dict(method='stagewise_uniform', frame_range=[-1]), 'an integer >= 0 or'),
+        (dict(method='stagewise_uniform', frame_range=[[3, 1]]), 'low <= high'),
+        (dict(method='stagewise_ring', frame_range=[5, 5]), 'ascending outer radii'),
+        (dict(method='stagewise_ring', frame_range=[[1, 5]]), 'ascending outer radii'),
+    ],
+)
+def test_errors_say_what_is_legal(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        sampler_plan(arguments)
+    with pytest.raises(TypeError, match='ref_img_sampler'):
+        sampler_plan(dict(frame_rnge=3))
