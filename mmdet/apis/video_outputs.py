@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from io import FileIO
+from io import FileIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +105,12 @@ class CsvWriter(_LineWriter):
         return ','.join(self.COLUMNS) + '\n'
 
     def lines(self, result: FrameResult) -> str:
-        rows = _Text()
-        table = csv.writer(rows, lineterminator='\n')
+        text = StringIO()
+        table = csv.writer(text, lineterminator='\n')
+        place = result.frame_index, round(result.timestamp_s, 4)
         for found in map(_rounded, result.detections.to_dicts(self.classes)):
-            table.writerow(
-                [result.frame_index, round(result.timestamp_s, 4), found['label'], found['name'],
-                 found['score'], *found['box']]
-            )  # fmt: skip
-        return ''.join(rows)
+            table.writerow([*place, found['label'], found['name'], found['score'], *found['box']])
+        return text.getvalue()
 
 
 class MotWriter(_LineWriter):
@@ -120,10 +118,9 @@ class MotWriter(_LineWriter):
 
     def lines(self, result: FrameResult) -> str:
         text = ''
-        for frame, track, x, y, w, h, score, *rest in result.detections.to_mot(
-            result.frame_index + 1
-        ):
-            numbers = [frame, track, *_round([x, y, w, h]), round(score, SCORE_DIGITS), *rest]
+        for row in result.detections.to_mot(result.frame_index + 1):
+            frame, track, *box, score, label, _, _ = row
+            numbers = [frame, track, *_round(box), round(score, SCORE_DIGITS), label, -1, -1]
             text += ','.join(map(str, numbers)) + '\n'
         return text
 
@@ -213,12 +210,6 @@ def drawn(result: FrameResult, classes: Sequence[str]) -> np.ndarray:
     """The frame with its detections, [H, W, 3] uint8 BGR."""
     image = cv2.cvtColor(result.image, cv2.COLOR_RGB2BGR)
     return draw_detections(image, result.detections, classes, score_thr=0)
-
-
-class _Text(list):
-    """Collects what `csv.writer` writes."""
-
-    write = list.append
 
 
 def _separator(before: int) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmdet.core.errors import EvaluationError
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.datasets.selection import (
     as_xyxy,
@@ -72,12 +71,12 @@ def ground_truth(
         motion: motion IoU of every annotation of the index, or None.
 
     Raises:
-        EvaluationError: a class that the file does not have; both sides are named.
+        ConfigError: a class that the file does not have; both sides are named.
     """
     if isinstance(classes, str):
         classes = (classes,)
     names = tuple(classes or (category['name'] for category in index.categories))
-    label_of = _labels(index, names)
+    label_of = label_of_category(index, names)
     by_id = np.argsort(index.image_ids, kind='stable')
     row_of_position = np.empty(len(by_id), np.int64)
     row_of_position[by_id] = np.arange(len(by_id))
@@ -98,13 +97,6 @@ def ground_truth(
         crowd=index.ann_iscrowd[kept],
         motion=None if motion is None else motion[kept],
     )
-
-
-def _labels(index: CocoVideoIndex, names: tuple[str, ...]) -> dict[int, int]:
-    try:
-        return label_of_category(index, names)
-    except ValueError as error:
-        raise EvaluationError(str(error)) from error
 
 
 def pairs_of_images(image: np.ndarray, gt_image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from eval_files import TWO_VIDEOS, cocovid
 
-from mmdet.core.errors import EvaluationError
+from mmdet.core.errors import ConfigError, EvaluationError
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.evaluation.frame_list import read_frame_list
 from mmdet.evaluation.ground_truth import ground_truth
@@ -30,7 +30,7 @@ def test_classes_of_a_config_give_the_labels(index):
     truth = ground_truth(index, ['b'])
     assert truth.label.tolist() == [0, 0, 0] and truth.category_ids == (2,)
     assert ground_truth(index, ['b', 'a']).label.tolist() == [1, 0, 1, 0, 0]
-    with pytest.raises(EvaluationError, match=r"no category 'zebra'.*categories: a, b"):
+    with pytest.raises(ConfigError, match=r"no category 'zebra'.*categories: a, b"):
         ground_truth(index, ['a', 'zebra'])
 
 

@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmdet.core.errors import EvaluationError, WriteError
+from mmdet.core.errors import ConfigError, EvaluationError, WriteError
 from mmdet.evaluation import VideoDetectionMetric, evaluate_results
 from mmdet.registry import METRICS
 from mmdet.structures import Detections
@@ -188,7 +188,7 @@ def test_detections_that_cannot_be_scored(ann_file, given, message):
     ('options', 'error', 'message'),
     [
         ({'ann_file': 'none.json'}, FileNotFoundError, 'none.json'),
-        ({'classes': ['a', 'fox']}, EvaluationError, "no category 'fox'"),
+        ({'classes': ['a', 'fox']}, ConfigError, "no category 'fox'"),
         ({'metrics': ['vis']}, EvaluationError, "Did you mean 'vid'"),
         ({'metrics': []}, EvaluationError, 'an empty list. Known: coco, vid'),
         ({'out_file': 'r.json'}, EvaluationError, 'must end in .pkl'),
