@@ -58,11 +58,13 @@ class Clip:
 
     The pipeline's last transform sets `images`, [U, H, W, 3] uint8 BGR: every distinct image once.
     `rows` tells the image of each of the T frames; without it frame and image have one number.
+    `dataset` is there in the pipeline only, for transforms that ask for more than the clip.
     """
 
     frames: list[Frame]
     images: torch.Tensor | None = None
     rows: list[int] | None = None
+    dataset: Any = None
 
     def __post_init__(self) -> None:
         self.frames[0].role = 'key'

@@ -19,7 +19,7 @@ from mmdet.datasets.frame_faults import FrameFaults
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.datasets.selection import (
-    FrameAnnotations,
+    annotate,
     aspect_flags,
     frames_in_video_order,
     has_object_of,
@@ -27,7 +27,6 @@ from mmdet.datasets.selection import (
     label_of_category,
 )
 from mmdet.datasets.transforms import LoadAnnotations, LoadFrames, Pipeline
-from mmdet.datasets.transforms.mixing import MixingTransform
 from mmdet.plans import Plan, make_clip, sampler_plan
 from mmdet.registry import DATASETS
 from mmdet.structures import Clip, Frame
@@ -112,7 +111,6 @@ class CocoVideoDataset:
         self.aspect_flags = aspect_flags(self.index, self.positions)
         whole = test_mode and load_as_video
         self.video_lengths = np.diff(self.index.video_offsets) if whole else None
-        self._lend()
 
     def _samples(self, shuffle_seed: int | None) -> np.ndarray:
         if self.load_as_video:
@@ -135,18 +133,14 @@ class CocoVideoDataset:
             )
         return filtered
 
-    def _lend(self) -> None:
-        """Give the transforms what they need of the dataset."""
-        source = FrameAnnotations(self.index, self._label_of, tracks=self.load_as_video)
-        for transform in self.pipeline:
-            if isinstance(transform, LoadAnnotations):
-                transform.lend(source)
-            elif isinstance(transform, MixingTransform):
-                transform.lend(self._other_clip)
+    def annotate(self, frame: Frame) -> None:
+        """Give a frame its ground truth, as `LoadAnnotations` asks for it."""
+        annotate(frame, self.index, self._label_of, tracks=self.load_as_video)
 
-    def _other_clip(self, rng: np.random.Generator) -> Clip:
+    def other_clip(self, rng: np.random.Generator) -> Clip:
         """A random sample for a transform that mixes clips: read and annotated, nothing else."""
         clip = self.clip_of(int(rng.integers(len(self))), rng)
+        clip.dataset = self
         loaders = (LoadFrames, LoadAnnotations)
         for transform in takewhile(lambda t: isinstance(t, loaders), self.pipeline):
             clip = transform(clip, rng)
@@ -195,6 +189,7 @@ class CocoVideoDataset:
             ValueError: in testing, a frame of another size than the annotation file says.
         """
         expected = [(frame, frame.ori_shape) for frame in clip.frames]
+        clip.dataset = self
         try:
             result = self.pipeline(clip, rng)
         except FileNotFoundError as error:
@@ -202,6 +197,8 @@ class CocoVideoDataset:
         for frame, size in expected:
             if frame.ori_shape != size:
                 self._size_differs(frame, size)
+        if result is not None:
+            result.dataset = None
         return result
 
     def clip_of(self, index: int, rng: np.random.Generator) -> Clip:
@@ -278,7 +275,6 @@ class CocoVideoDataset:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.index = CocoVideoIndex.open(*self._open_index)
-        self._lend()
 
 
 @DATASETS.register_module()

@@ -115,8 +115,10 @@ def as_xyxy(xywh: np.ndarray) -> np.ndarray:
     return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
 
 
-class FrameAnnotations:
-    """Fills frames with their ground truth, as `LoadAnnotations` asks for it.
+def annotate(
+    frame: Frame, index: CocoVideoIndex, label_of: Mapping[int, int], tracks: bool
+) -> None:
+    """Set boxes, labels, instance_ids and boxes_ignore of a frame, in original pixels.
 
     Of the usable annotations, crowds become `boxes_ignore`; foreign categories are left out.
 
@@ -125,23 +127,15 @@ class FrameAnnotations:
         label_of: category id -> label.
         tracks: take instance ids from the file; otherwise objects of an image are numbered.
     """
-
-    def __init__(self, index: CocoVideoIndex, label_of: Mapping[int, int], tracks: bool):
-        self.index, self.label_of, self.tracks = index, label_of, tracks
-
-    def __call__(self, frame: Frame) -> None:
-        """Set boxes, labels, instance_ids and boxes_ignore, in original pixels."""
-        image = self.index.position_of(frame.image_id)
-        rows = self.index.annotations_of(image)
-        labels = [self.label_of.get(c, -1) for c in self.index.ann_categories[rows].tolist()]
-        labels = np.array(labels, np.int64)
-        kept = usable_annotations(self.index, rows, image) & (labels >= 0)
-        crowd = kept & self.index.ann_iscrowd[rows]
-        kept &= ~crowd
-        boxes = as_xyxy(self.index.ann_boxes[rows])
-        frame.boxes, frame.boxes_ignore = boxes[kept], boxes[crowd]
-        frame.labels = labels[kept]
-        if self.tracks:
-            frame.instance_ids = np.array(self.index.ann_instance_ids[rows][kept])
-        else:
-            frame.instance_ids = np.arange(len(frame.boxes))
+    image = index.position_of(frame.image_id)
+    rows = index.annotations_of(image)
+    labels = [label_of.get(c, -1) for c in index.ann_categories[rows].tolist()]
+    labels = np.array(labels, np.int64)
+    kept = usable_annotations(index, rows, image) & (labels >= 0)
+    crowd = kept & index.ann_iscrowd[rows]
+    kept &= ~crowd
+    boxes = as_xyxy(index.ann_boxes[rows])
+    frame.boxes, frame.boxes_ignore = boxes[kept], boxes[crowd]
+    frame.labels = labels[kept]
+    ids = index.ann_instance_ids[rows][kept] if tracks else np.arange(len(frame.boxes))
+    frame.instance_ids = np.array(ids)

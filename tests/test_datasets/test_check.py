@@ -27,7 +27,7 @@ from tiny_cocovid import picture, write_video_set
 
 from mmdet.datasets.motion import motion_from_tracks
 from mmdet.datasets.parsers import CocoVideoIndex
-from mmdet.datasets.selection import FrameAnnotations
+from mmdet.datasets.selection import annotate
 from mmdet.programs.check import print_report
 from mmdet.programs.check.faults import KEPT, FaultLog
 from mmdet.programs.check.statistics import count
@@ -150,10 +150,9 @@ def test_counted_boxes_are_those_that_the_dataset_gives(tmp_path):
     write(tmp_path, {'ann.json': coco(images, objects, videos=[{'id': 1, 'name': 'v'}])})
     index = CocoVideoIndex.open(tmp_path / 'ann.json')
     report = check(tmp_path / 'ann.json', tmp_path, decode='none')
-    source = FrameAnnotations(index, {9: 0}, tracks=True)
     given = []
     for i in range(400):
-        source(frame := Frame('', image_id=i))
+        annotate(frame := Frame('', image_id=i), index, {9: 0}, tracks=True)
         given.append(len(frame.boxes) == 1)
         # reported, unless it is used or does not matter
         used = len(frame.boxes) + len(frame.boxes_ignore)

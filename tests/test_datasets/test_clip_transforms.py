@@ -312,10 +312,6 @@ def test_configuration_errors():
         LoadAnnotations()(make_clip(), rng())
     with pytest.raises(ConfigError, match='number of pixels, not 0'):
         Mosaic(size=0)
-    loader = LoadAnnotations()
-    loader.lend(lambda frame: None)
-    with pytest.raises(ValueError, match='Two datasets cannot share'):
-        loader.lend(lambda frame: None)
 
 
 def test_golden_pixels(shared):

@@ -1,14 +1,13 @@
 """Reading frames and their annotations."""
 
 import os
-from collections.abc import Callable
 
 import numpy as np
 
 from mmdet.core.errors import ConfigError
 from mmdet.core.images import read_image
 from mmdet.registry import TRANSFORMS
-from mmdet.structures import Clip, Frame
+from mmdet.structures import Clip
 
 
 @TRANSFORMS.register_module()
@@ -33,22 +32,9 @@ class LoadFrames:
 class LoadAnnotations:
     """Boxes, labels, instance ids and ignored boxes of every frame, in original pixels."""
 
-    def __init__(self):
-        self._source = None
-
-    def lend(self, source: Callable[[Frame], None]) -> None:
-        """Called by the dataset: `source` fills a frame with its ground truth."""
-        if self._source is not None:
-            raise ConfigError('Two datasets cannot share one LoadAnnotations: give each its own')
-        self._source = source
-
-    def __getstate__(self) -> dict:
-        """Without the source, which maps a file: the dataset lends it again in another process."""
-        return {'_source': None}
-
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        if self._source is None:
+        if clip.dataset is None:
             raise ConfigError('LoadAnnotations works inside of a dataset with annotations only')
         for frame in clip.frames:
-            self._source(frame)
+            clip.dataset.annotate(frame)
         return clip

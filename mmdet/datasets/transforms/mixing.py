@@ -4,8 +4,6 @@ All frames of a clip are put together in one way: frame t of the result is made 
 clip that goes into it. Boxes lose their track ids, which are not comparable across videos.
 """
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
@@ -15,37 +13,10 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures import Clip, Frame
 
 FILLING = 114  # grey where there is no image
-OtherClip = Callable[[np.random.Generator], Clip]
-
-
-class MixingTransform:
-    """A transform that asks the dataset for other clips.
-
-    Attributes:
-        enabled: False lets clips pass unchanged, as in the last epochs.
-    """
-
-    def __init__(self) -> None:
-        self.enabled = True
-        self._other_clip: OtherClip | None = None
-
-    def lend(self, other_clip: OtherClip) -> None:
-        """Called by the dataset: `other_clip` draws, reads and annotates one of its samples."""
-        self._other_clip = other_clip
-
-    def __getstate__(self) -> dict:
-        """Without the dataset, which lends itself again in another process."""
-        return {**self.__dict__, '_other_clip': None}
-
-    def draw(self, rng: np.random.Generator) -> Clip:
-        """Another clip, loaded."""
-        if self._other_clip is None:
-            raise ConfigError(f'{type(self).__name__} works inside of a dataset only')
-        return self._other_clip(rng)
 
 
 @TRANSFORMS.register_module()
-class Mosaic(MixingTransform):
+class Mosaic:
     """Four clips around a point of a canvas of twice the size.
 
     The point is drawn from the middle half of the canvas. Each clip fits into `size` with its ratio
@@ -55,17 +26,19 @@ class Mosaic(MixingTransform):
     Args:
         size: side in pixels of the square that each image fits into.
         prob: of mixing, in 0..1.
+
+    Attributes:
+        enabled: False lets clips pass unchanged, as in the last epochs.
     """
 
     def __init__(self, size: int = 640, prob: float = 1.0) -> None:
-        super().__init__()
-        self.size, self.prob = _checked_side(size), prob
+        self.size, self.prob, self.enabled = _checked_side(size), prob, True
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
         if not self.enabled or rng.random() >= self.prob:
             return clip
         x, y = rng.integers(self.size // 2, self.size * 3 // 2, 2, endpoint=True).tolist()
-        clips = [clip, *(self.draw(rng) for _ in range(3))]
+        clips = [clip, *(_other(clip, rng) for _ in range(3))]
         clips = [resize_clip(part, (self.size, self.size)) for part in clips]
         for t, frame in enumerate(clip.frames):
             parts = [_frame(part, t) for part in clips]
@@ -97,7 +70,7 @@ def _paste(canvas: np.ndarray, image: np.ndarray, left: int, top: int) -> None:
 
 
 @TRANSFORMS.register_module()
-class MixUp(MixingTransform):
+class MixUp:
     """The average of the clip and another one, with the boxes of both.
 
     The other one is scaled to fit `size`, then by a random factor, mirrored or not, and a random
@@ -108,6 +81,9 @@ class MixUp(MixingTransform):
         scale: lowest and highest factor.
         flip_prob: of mirroring the other one.
         prob: of mixing, in 0..1.
+
+    Attributes:
+        enabled: as of `Mosaic`.
     """
 
     def __init__(
@@ -117,14 +93,13 @@ class MixUp(MixingTransform):
         flip_prob: float = 0.5,
         prob: float = 1.0,
     ) -> None:
-        super().__init__()
         self.size, self.prob, self.flip_prob = _checked_side(size), prob, flip_prob
-        self.scale = tuple(scale)
+        self.scale, self.enabled = tuple(scale), True
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
         if not self.enabled or rng.random() >= self.prob:
             return clip
-        other = resize_clip(self.draw(rng), (self.size, self.size))
+        other = resize_clip(_other(clip, rng), (self.size, self.size))
         factor, mirrored = rng.uniform(*self.scale), rng.random() < self.flip_prob
         place = rng.random(2)
         for t, frame in enumerate(clip.frames):
@@ -163,6 +138,13 @@ def _blend(frame: Frame, other: tuple, place: np.ndarray) -> None:
         np.concatenate([frame.boxes, moved[kept]]),
         np.concatenate([frame.labels, labels[kept]]),
     )
+
+
+def _other(clip: Clip, rng: np.random.Generator) -> Clip:
+    """Another sample of the clip's dataset, read and annotated."""
+    if clip.dataset is None:
+        raise ConfigError('Mosaic and MixUp work inside of a dataset only')
+    return clip.dataset.other_clip(rng)
 
 
 def _frame(clip: Clip, t: int) -> Frame:
