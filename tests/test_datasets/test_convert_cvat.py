@@ -210,6 +210,11 @@ GOOD = track(0, 'cat', box(0, 0, 0, 9, 9))
         ),
         (document(track(3, 'cat', '<polygon frame="0"/>')), 'points of <polygon> are no pairs'),
         (document(GOOD, meta='<x/>'), 'describes no <task> or <job>'),
+        (document(GOOD, meta=task(more=PART.replace('step=2', 'step=0'))), 'step of .* is 0'),
+        (
+            document(GOOD, meta=task(1, more=PART.replace('>6<', '>1<'))),
+            r'labels 1 frames .* has 4',
+        ),
     ],
 )
 def test_bad_files(tmp_path, text, message):

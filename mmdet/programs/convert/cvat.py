@@ -127,7 +127,10 @@ def _task(node: Element, path: Path) -> _Task:
         text = node.findtext(field)
         return parse_integer(text, f'<{field}> of <{node.tag}>', str(path)) if text else default
 
-    step = (node.findtext('frame_filter') or '').partition('step=')[2]
+    text = (node.findtext('frame_filter') or '').partition('step=')[2]
+    step = parse_integer(text, '<frame_filter>', str(path)) if text else 1
+    if step < 1:
+        raise ConversionError(f'{path}: the step of <frame_filter> is {step}, it must be 1 or more')
     width, height = number('original_size/width', None), number('original_size/height', None)
     return _Task(
         id=node.findtext('id') or '',
@@ -136,7 +139,7 @@ def _task(node: Element, path: Path) -> _Task:
         size=number('size', None),
         start=number('start_frame', 0),
         stop=number('stop_frame', None),
-        step=parse_integer(step, '<frame_filter>', str(path)) if step else 1,
+        step=step,
         original_size=(width, height) if width and height else None,
     )
 
@@ -198,7 +201,7 @@ def _is_set(node: Element, name: str) -> bool:
 
 @dataclass(slots=True)
 class _Shape:
-    """A box of a track; `frame` is the number in the XML, `box` None where it is outside."""
+    """A box of a track; `frame` is the number in the XML."""
 
     frame: int
     box: Box
@@ -241,7 +244,7 @@ def _video(path: Path, task: _Task, img_root: Path, alone: bool) -> _Video:
     files, count = frames.files, len(frames.files)
     if task.size in (None, count):
         first, step = task.start, task.step
-    elif task.stop is not None and count > task.stop:  # the whole video, the task is a part of it
+    elif task.stop is not None and 0 <= task.start <= task.stop < count:  # a part of this video
         frames.files = files[task.start : task.stop + 1]
         first, step = task.start, 1
     else:
