@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from own_data import run_tool, write
+from rich.progress import Progress
 
 from mmdet.core.errors import ILSVRCError
 from mmdet.programs.convert import convert_det, convert_vid
@@ -159,6 +160,23 @@ def test_small_images_by_hand(tmp_path, monkeypatch):
             (4, 5, 31, [0, 0, 9, 9], 81),
         ]
     ]
+
+
+def test_bars_on_a_terminal_follow_each_other(tree, tmp_path, monkeypatch):
+    """Two at once are an error in some versions of rich."""
+    monkeypatch.setenv('FORCE_COLOR', '1')
+    monkeypatch.setattr('mmdet.datasets.parsers.coco_video_parser._LONG', 0)
+    shown = []
+    start = Progress.start
+
+    def started(self):
+        assert not any(other.live.is_started for other in shown)
+        shown.append(self)
+        start(self)
+
+    monkeypatch.setattr(Progress, 'start', started)
+    convert_vid(tree, tmp_path / 'out', splits=['val'], workers=1)
+    assert len(shown) == 2
 
 
 def test_image_sets_come_before_lists(tree, tmp_path):

@@ -117,11 +117,14 @@ def _convert(path: Path, head: dict, batches: list[Batch], read: Read, workers: 
     counted = f'{len(head["videos"]):,} videos, ' if 'videos' in head else ''
     console.print(f'Converting {counted}{total:,} files to {path}', soft_wrap=True)
     boxes = array('q')
-    with atomic_write(path) as file, FrameProgress(total, 'Reading XML') as progress:
+    with atomic_write(path) as file:
         file.write(f'{{"categories": {json.dumps(head["categories"])}')
         if 'videos' in head:
             write_list(file, 'videos', map(_video_entry, head['videos'], range(1, total + 1)))
-        with closing(_parallel(read, batches, workers)) as results:  # no worker reads on
+        with (
+            FrameProgress(total, 'Reading XML') as progress,
+            closing(_parallel(read, batches, workers)) as results,  # no worker reads on
+        ):
             write_list(file, 'images', _image_entries(results, boxes, progress.advance))
         write_list(file, 'annotations', _annotation_entries(boxes, 'videos' in head))
         file.write('}')
