@@ -18,6 +18,7 @@ setup(
         'mmdet.programs.analyse': ['*.html'],
         'mmdet.programs.app': ['*.css', '*.html'],
     },
+    entry_points={'console_scripts': ['vfe=mmdet.programs.commands.vfe:main']},
     python_requires='>=3.10',
     install_requires=[
         'torch>=2.4',

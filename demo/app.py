@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import sys
 
-from detector_flags import add_detector_flags, make_detector
+from mmdet.programs.commands.flags import add_detector_flags, make_detector
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

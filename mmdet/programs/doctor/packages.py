@@ -84,7 +84,7 @@ def check_required(need: str) -> Iterator[Finding]:
         return
     found = sorted(set(metadata.packages_distributions()[module]))
     version = metadata.version(found[0])
-    shown = version if found == [name] else f'{version} ({", ".join(found)})'
+    shown = version if [x.lower() for x in found] == [name] else f'{version} ({", ".join(found)})'
     if numbers(version) < numbers(need):
         advice = f'pip install --upgrade {need!r}'
         yield Finding(name, f'{shown} is too old', FAULT, advice)
