@@ -21,21 +21,21 @@ setup(
     entry_points={'console_scripts': ['vfe=mmdet.programs.commands.vfe:main']},
     python_requires='>=3.10',
     install_requires=[
-        'torch>=2.4',
-        'torchvision>=0.19',
+        'torch>=2.6',
+        'torchvision>=0.21',
         'mmengine-lite>=0.10.7',
-        'opencv-python-headless>=5',  # 4 does not turn WebP upright and fills cut images up
+        'opencv-python-headless>=5.0.0.93',  # 4 does not turn WebP upright and fills cut images up
         'simplejpeg>=1.8.2',  # tells when pixels of a JPEG are lost
-        'faster-coco-eval>=1.6',
-        'scipy>=1.10',
+        'faster-coco-eval>=1.6.5',  # earlier ones refuse NumPy 2, which OpenCV 5 asks for
+        'scipy>=1.13',
         'av>=17',  # earlier ones decode HD video with the colours of SD
-        'numpy>=1.24',
+        'numpy>=2',
         'rich>=13',
-        'pillow>=10',
+        'pillow>=10.1',
         'jinja2>=3.1',
         # mmengine-lite imports these two without requiring them
         'packaging',
-        'matplotlib>=3.7',
+        'matplotlib>=3.9',
     ],
     extras_require={
         'tensorboard': ['tensorboard'],
