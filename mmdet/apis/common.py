@@ -86,7 +86,7 @@ def check_amp(amp: str, device: str | None) -> None:
     import torch
 
     if amp == 'fp16' and (device == 'cpu' or not torch.cuda.is_available()):
-        raise ConfigError('--amp fp16 needs a GPU. On a CPU use --amp bf16, or leave it away.')
+        raise ConfigError('--amp fp16 needs a GPU. On a CPU use --amp bf16, or omit it.')
 
 
 @contextmanager

@@ -178,8 +178,8 @@ class VideoDetector:
                     running.pop(number).end()
                 clips = [prepared.clip for prepared in taken.values()]
                 states = [running[number].state for number in taken]
-                found = self.model.step_batch(clips, states) if clips else []
-                for (number, prepared), detections in zip(taken.items(), found, strict=True):
+                batched = self.model.step_batch(clips, states) if clips else []
+                for (number, prepared), detections in zip(taken.items(), batched, strict=True):
                     yield number, self.result(prepared, detections)
         finally:
             for stream in running.values():

@@ -108,8 +108,8 @@ class CsvWriter(_LineWriter):
         text = StringIO()
         table = csv.writer(text, lineterminator='\n')
         place = result.frame_index, round(result.timestamp_s, 4)
-        for found in map(_rounded, result.detections.to_dicts(self.classes)):
-            table.writerow([*place, found['label'], found['name'], found['score'], *found['box']])
+        for row in map(_rounded, result.detections.to_dicts(self.classes)):
+            table.writerow([*place, row['label'], row['name'], row['score'], *row['box']])
         return text.getvalue()
 
 
@@ -133,7 +133,7 @@ class CocoWriter(ResultWriter):
     """
 
     def __enter__(self) -> 'CocoWriter':
-        self._num_images = self._num_found = 0
+        self._num_images = self._num_detections = 0
         self._open = atomic_write(self.path)
         self._file = self._open.__enter__()
         self._images = tempfile.TemporaryFile('w+', encoding='utf-8', dir=self.path.parent)
@@ -162,9 +162,9 @@ class CocoWriter(ResultWriter):
         for row in result.detections.to_coco():
             row['bbox'], row['score'] = _round(row['bbox']), round(row['score'], SCORE_DIGITS)
             area = round(row['bbox'][2] * row['bbox'][3], BOX_DIGITS)
-            row = {'id': self._num_found + 1, 'video_id': 1, **row, 'area': area, 'iscrowd': 0}
-            self._file.write(_separator(self._num_found) + json.dumps(row))
-            self._num_found += 1
+            row = {'id': self._num_detections + 1, 'video_id': 1, **row, 'area': area, 'iscrowd': 0}
+            self._file.write(_separator(self._num_detections) + json.dumps(row))
+            self._num_detections += 1
 
     def __exit__(self, *exception) -> None:
         try:
@@ -216,8 +216,8 @@ def _separator(before: int) -> str:
     return ',\n' if before else '\n'
 
 
-def _rounded(found: dict[str, Any]) -> dict[str, Any]:
-    return {**found, 'score': round(found['score'], SCORE_DIGITS), 'box': _round(found['box'])}
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, 'score': round(row['score'], SCORE_DIGITS), 'box': _round(row['box'])}
 
 
 def _round(numbers: list[float]) -> list[float]:

@@ -43,17 +43,15 @@ class RankDetections:
     def of(cls, images: Sequence[Detections]) -> 'RankDetections':
         """Of the detections of single images."""
         labels, rows = [np.zeros(0, np.int16)], [np.zeros((0, 5), np.float32)]
-        for found in images:
-            order = np.argsort(-found.scores.numpy(), kind='stable')
-            labels.append(found.labels.numpy().astype(np.int16)[order])
-            rows.append(
-                np.column_stack([found.boxes.numpy(), found.scores.numpy()]).astype(np.float32)[
-                    order
-                ]
-            )
+        for detections in images:
+            scores = detections.scores.numpy()
+            order = np.argsort(-scores, kind='stable')
+            labels.append(detections.labels.numpy().astype(np.int16)[order])
+            columns = [detections.boxes.numpy(), scores]
+            rows.append(np.column_stack(columns).astype(np.float32)[order])
         return cls(
-            np.array([found.image_id for found in images], np.int64),
-            np.array([len(found) for found in images], np.int64),
+            np.array([detections.image_id for detections in images], np.int64),
+            np.array([len(detections) for detections in images], np.int64),
             np.concatenate(labels),
             np.concatenate(rows),
         )

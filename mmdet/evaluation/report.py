@@ -42,16 +42,16 @@ class Scores:
 
     def metrics(self) -> dict[str, float | None]:
         """Flat, in 0..1; None where there is no object, or no motion IoU."""
-        found = {}
+        metrics = {}
         if self.vid is not None:
             for name in RANGES:
                 key = 'vid/AP50' if name == 'all' else f'vid/AP50_{name}'
-                found[key] = self.mean(name)
+                metrics[key] = self.mean(name)
             values = zip(self.classes, self.vid.ap[0], strict=True)
-            found |= {f'vid/AP50/{name}': value for name, value in values}
+            metrics |= {f'vid/AP50/{name}': value for name, value in values}
         if self.coco is not None:
-            found |= {f'coco/{name}': value for name, value in self.coco.summary.items()}
-        return {name: _plain(value) for name, value in found.items()}
+            metrics |= {f'coco/{name}': value for name, value in self.coco.summary.items()}
+        return {name: _plain(value) for name, value in metrics.items()}
 
     def mean(self, speed: str) -> float | None:
         """Mean AP50 (VID) of a range; None if motion is not known."""

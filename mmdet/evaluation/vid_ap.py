@@ -89,11 +89,11 @@ def vid_ap(
     objects = truth.select(~truth.crowd)
     ranges = motion_ranges(objects)
     ap = np.full((len(ranges), len(truth.classes)), np.nan)
-    for c, found in enumerate(match_by_class(detections, objects, ranges)):
-        for r, positives in enumerate(found.positives):
+    for c, matches in enumerate(match_by_class(detections, objects, ranges)):
+        for r, positives in enumerate(matches.positives):
             if positives:
-                ap[r, c] = average_precision(found.signed[r], positives)
-        advance(len(found.det))
+                ap[r, c] = average_precision(matches.signed[r], positives)
+        advance(len(matches.det))
     defined = ~np.isnan(ap).all(axis=1)
     mean = np.full(len(ranges), np.nan)
     mean[defined] = np.nanmean(ap[defined], axis=1)
