@@ -2,13 +2,11 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NamedTuple
 
 import cv2
-from mmengine.logging import MMLogger
 
 from mmdet.apis.video_detector import FrameResult, VideoStream
 from mmdet.apis.video_outputs import (
@@ -20,7 +18,6 @@ from mmdet.apis.video_outputs import (
     ResultWriter,
     drawn,
 )
-from mmdet.core import progress
 from mmdet.core.errors import VideoError
 from mmdet.core.fileio import check_writable
 from mmdet.core.progress import FrameProgress
@@ -95,7 +92,7 @@ def run_video(stream: VideoStream, outputs: Mapping[str, str], show: bool = Fals
     window = _Window(stream) if show else None
     with stream, StopSignals() as signals:
         try:
-            with files, _progress(stream.num_frames) as bar:
+            with files, FrameProgress(stream.num_frames, 'Detecting') as bar:
                 for result in stream:
                     with signals.held():
                         files.write(result)
@@ -139,31 +136,6 @@ class StopSignals:
         if not self._held or self._waiting:
             raise KeyboardInterrupt
         self._waiting = True
-
-
-class LiveProgress(FrameProgress):
-    """Frames so far and frames per second, where nobody knows how many there will be."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(0, what)
-
-    def __enter__(self) -> 'LiveProgress':
-        self._start = self._last_line = time.monotonic()
-        return self
-
-    def advance(self, frames: int) -> None:
-        self.done += frames
-        now = time.monotonic()
-        if self._shown and now - self._last_line >= progress.LINE_EVERY_S:
-            self._last_line = now
-            rate = self.done / (now - self._start)
-            MMLogger.get_current_instance().info(
-                f'{self.what}: {self.done} frames, {rate:.1f} frames/s'
-            )
-
-
-def _progress(total: int | None) -> FrameProgress:
-    return LiveProgress('Detecting') if total is None else FrameProgress(total, 'Detecting')
 
 
 class _Window:

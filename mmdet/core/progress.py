@@ -15,12 +15,12 @@ class FrameProgress:
     """Shows frames done, frames per second and the time left, on rank 0 only.
 
     Args:
-        total: frames of this process.
+        total: frames of this process; None where nobody knows.
         what: the verb, e.g. 'Testing'.
         label: added in brackets, e.g. 'rank 0 of 2'.
     """
 
-    def __init__(self, total: int, what: str, label: str = '') -> None:
+    def __init__(self, total: int | None, what: str, label: str = '') -> None:
         self.total, self.done = total, 0
         self.what = f'{what} ({label})' if label else what
         self._shown = is_main_process()
@@ -50,9 +50,12 @@ class FrameProgress:
             self._bar.update(self._task, completed=self.done, rate=f'{rate:.1f}')
         elif self._shown and now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
-            left = timedelta(seconds=int((self.total - self.done) / rate))
+            place, left = f'{self.done}', ''
+            if self.total is not None:
+                place += f'/{self.total}'
+                left = f', eta {timedelta(seconds=int((self.total - self.done) / rate))}'
             MMLogger.get_current_instance().info(
-                f'{self.what}: {self.done}/{self.total} frames, {rate:.1f} frames/s, eta {left}'
+                f'{self.what}: {place} frames, {rate:.1f} frames/s{left}'
             )
 
     def __exit__(self, *exception) -> None:

@@ -18,8 +18,9 @@ import pytest
 from tiny_streams import decode, scenes, tiny_detector, write_frames, write_video
 
 from mmdet.apis import VideoError
-from mmdet.apis.video_run import LiveProgress, StopSignals, run_video
+from mmdet.apis.video_run import StopSignals, run_video
 from mmdet.core import progress
+from mmdet.core.progress import FrameProgress
 from mmdet.datasets.parsers import CocoVideoIndex
 
 REPO = Path(__file__).resolve().parents[2]
@@ -288,7 +289,7 @@ def test_progress_where_nobody_knows_the_end(tmp_path, monkeypatch):
     logger = type('Logger', (), {'info': lambda self, text: said.append(text)})()
     monkeypatch.setattr(progress.MMLogger, 'get_current_instance', lambda: logger)
     monkeypatch.setattr(progress, 'LINE_EVERY_S', 0)
-    with LiveProgress('Detecting') as bar:
+    with FrameProgress(None, 'Detecting') as bar:
         bar.advance(2)
     assert said[0].startswith('Detecting: 2 frames, ') and said[0].endswith('frames/s')
     run_video(detector.stream(iter(scenes(3))), {'json': str(tmp_path / 'r.jsonl')})
