@@ -1,60 +1,11 @@
-"""The VID protocol as literal loops, and numpy's introsort, to compare the evaluator with."""
+"""The VID protocol as literal loops, to compare the evaluator with."""
 
 import numpy as np
 
+from mmdet.evaluation.vid_matching import descending
+
 RANGES = {'all': (0.0, 1.0), 'fast': (0.0, 0.7), 'medium': (0.7, 0.9), 'slow': (0.9, 1.0)}
 ONE = np.float32(1)
-
-
-def introsort(values):
-    """Ascending order by median-of-three quicksort, insertion below 17 items; not stable.
-
-    Without the heap sort that takes over at a recursion depth these tests never reach.
-    """
-    order, v = list(range(len(values))), [float(x) for x in values]
-    stack, low, high = [], 0, len(v) - 1
-
-    def swap(a, b):
-        order[a], order[b] = order[b], order[a]
-
-    while True:
-        while high - low > 15:
-            middle = low + ((high - low) >> 1)
-            for a, b in ((low, middle), (middle, high), (low, middle)):
-                if v[order[b]] < v[order[a]]:
-                    swap(a, b)
-            pivot, i, j = v[order[middle]], low, high - 1
-            swap(middle, j)
-            while True:
-                i += 1
-                while v[order[i]] < pivot:
-                    i += 1
-                j -= 1
-                while pivot < v[order[j]]:
-                    j -= 1
-                if i >= j:
-                    break
-                swap(i, j)
-            swap(i, high - 1)
-            if i - low < high - i:  # the larger part waits
-                stack.append((i + 1, high))
-                high = i - 1
-            else:
-                stack.append((low, i - 1))
-                low = i + 1
-        for a in range(low + 1, high + 1):
-            item, b = order[a], a
-            while b > low and v[item] < v[order[b - 1]]:
-                order[b] = order[b - 1]
-                b -= 1
-            order[b] = item
-        if not stack:
-            return order
-        low, high = stack.pop()
-
-
-def descending(scores):
-    return introsort(scores)[::-1]
 
 
 def iou(a, b):
@@ -135,7 +86,7 @@ def _literal_ap(scores, match, ign, positives):
         return float('nan')
     tp = fp = 0.0
     precision, recall = [0.0], [0.0]
-    for k in descending(scores):
+    for k in descending(np.array(scores)):
         if match[k] and ign[k] != 1:
             tp += 1
         if not match[k] and ign[k] != 1:
