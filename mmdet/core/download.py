@@ -77,7 +77,7 @@ def _download(url: str, target: Path, promised: str) -> None:
         reason = getattr(error, 'reason', error)
         raise DownloadError(
             f'Cannot reach {url}: {reason}. Without internet, download it elsewhere and give the '
-            f'path of the file.'
+            f'path of the file, or put it at {target}.'
         ) from error
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,6 +94,11 @@ def test_an_error_status_is_told(server):
         fetch(f'{server[0]}/absent.pth')
 
 
-def test_no_connection_says_what_to_do():
-    with pytest.raises(DownloadError, match='Without internet'):
-        fetch('http://127.0.0.1:9/model.pth')
+def test_no_connection_says_what_to_do(tmp_path):
+    url = 'http://127.0.0.1:9/model.pth'
+    with pytest.raises(DownloadError, match='Without internet') as caught:
+        fetch(url, tmp_path)
+    place = Path(str(caught.value).split('put it at ')[1].rstrip('.'))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b'weights')
+    assert fetch(url, tmp_path) == place

@@ -102,17 +102,21 @@ def test_order_and_repetition_of_all_keys_do_not_matter(position):
 
 
 @pytest.mark.parametrize('position', [True, False])
-def test_padding_counts_for_nothing_in_any_frame_of_a_batch(position):
-    module = make(position)
+@pytest.mark.parametrize('absent', [slice(6, None), slice(0, 6)], ids=['last', 'first'])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_padding_counts_for_nothing_in_any_frame_of_a_batch(position, absent, dtype):
+    module = make(position).to(dtype)
     parts = [(*regions(N, 1), *regions(M, 2)), (*regions(N, 3), *regions(M, 4))]
+    parts = [(q.to(dtype), b, k.to(dtype), kb) for q, b, k, kb in parts]
     query, boxes, keys, key_boxes = (torch.cat(x) for x in zip(*parts, strict=True))
     valid = torch.ones(2, M, dtype=torch.bool)
-    valid[1, 6:] = False
+    valid[1, absent] = False
     mixed = module(query, keys, boxes, key_boxes, valid)
+    near = 1e-5 if dtype == torch.float32 else 0.02
     for i, (q, b, k, kb) in enumerate(parts):
         kept = valid[i]
         alone = module(q, k[:, kept], b, kb[:, kept])
-        torch.testing.assert_close(mixed[i : i + 1], alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(mixed[i : i + 1], alone, atol=near, rtol=near)
 
 
 def test_a_gate_of_one_leaves_plain_attention():

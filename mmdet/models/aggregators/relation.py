@@ -75,17 +75,18 @@ class Relation(nn.Module):
         q, k, v = self._split(self.q(query)), self._split(self.k(keys)), self._split(self.v(keys))
         if self.u is not None:
             q = q + self.u
-        mask = None if valid is None else valid[:, None, None]
+        absent = None if valid is None else ~valid[:, None, None]
         if self.pos is None:
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            bias = None if valid is None else q.new_zeros(absent.shape)
+            mixed = self._attend(q, k, v, bias, absent)
         else:
             chunks = zip(
                 q.split(QUERY_CHUNK, dim=2), query_boxes.split(QUERY_CHUNK, dim=1), strict=True
             )
-            mixed = torch.cat(
-                [self._attend(x, k, v, self._bias(boxes, key_boxes), mask) for x, boxes in chunks],
-                dim=2,
-            )
+            parts = [
+                self._attend(x, k, v, self._bias(boxes, key_boxes), absent) for x, boxes in chunks
+            ]
+            mixed = torch.cat(parts, dim=2)
         return mixed.transpose(1, 2).flatten(2)
 
     @property
@@ -94,10 +95,15 @@ class Relation(nn.Module):
         return () if self.pos is None else ('pos',)
 
     @staticmethod
-    def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is not None:
-            bias = bias.masked_fill(~mask, -torch.inf)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+    def _attend(
+        q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, absent: Tensor | None
+    ) -> Tensor:
+        """Absent keys have a weight of 0 from a bias that is finite: a window begins with many, and
+        a fused kernel may turn a block of infinite ones into NaN."""
+        bias = None if bias is None else bias.to(q.dtype)
+        if absent is not None:
+            bias = bias.masked_fill(absent, torch.finfo(q.dtype).min / 2)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
     def _bias(self, query_boxes: Tensor, key_boxes: Tensor) -> Tensor:
         """[B, H, n, M], at least float32."""
