@@ -4,18 +4,15 @@ With the backend `eager`, which traces and compiles nothing: the real one takes 
 """
 
 import sys
-from pathlib import Path
 
-import engine_toy  # noqa: F401
 import pytest
 import torch
+from toy_runs import CONFIG, ONE_EPOCH, train
 
 from mmdet import apis
 from mmdet.core.errors import ConfigError
 from mmdet.engine import runner as runner_module
 from mmdet.engine.compile import compile_static_parts
-
-CONFIG = Path(__file__).parent / 'toy_config.py'
 
 
 @pytest.fixture
@@ -67,7 +64,7 @@ def test_what_cannot_be_compiled_is_refused(tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"unknown key 'bakend'.*mean 'backend'"):
         compile_static_parts(tiny.tiny_detector('dc5'), {'bakend': 'eager'})
     with pytest.raises(ConfigError, match='ToyDetector has neither'):
-        apis.train(CONFIG, work_dir=str(tmp_path), compile=True)
+        train(tmp_path, compile=True)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +84,10 @@ def test_training_and_testing_do_what_the_config_says(
     monkeypatch.setattr(
         runner_module, 'compile_static_parts', lambda model, options: calls.append(options)
     )
-    short = {'train_cfg.max_epochs': 1, **options}
-    kwargs = dict(work_dir=str(tmp_path), cfg_options=short)
-    apis.train(CONFIG, compile=flag, validate=False, **kwargs)
+    options = {**ONE_EPOCH, **options}
+    train(tmp_path, options, compile=flag, validate=False)
     assert calls == training
     calls.clear()
-    apis.test(CONFIG, str(tmp_path / 'epoch_1.pth'), **kwargs)
+    checkpoint = str(tmp_path / 'epoch_1.pth')
+    apis.test(CONFIG, checkpoint, work_dir=str(tmp_path), cfg_options=options)
     assert calls == testing

@@ -1,18 +1,15 @@
 """Devices and settings of GPUs, with PyTorch's view of the machine replaced: no GPU is needed."""
 
-from pathlib import Path
-
-import engine_toy  # noqa: F401
 import pytest
 import torch
 from mmengine import Config
+from toy_runs import CONFIG, ONE_EPOCH, train
 
 from mmdet import apis
 from mmdet.core.errors import ConfigError
 from mmdet.engine.device import Backends, check_deterministic, choose_device, make_current
 from mmdet.engine.rng import get_rng_state
 
-CONFIG = Path(__file__).parent / 'toy_config.py'
 CPU, GPU = torch.device('cpu'), torch.device('cuda', 0)
 
 
@@ -142,7 +139,7 @@ def test_deterministic_training_on_a_gpu_needs_a_fixed_number_of_samples(repo, g
 
 
 def test_batches_for_a_gpu_are_pinned(tmp_path, monkeypatch):
-    runner = apis.train(CONFIG, work_dir=str(tmp_path), cfg_options={'train_cfg.max_epochs': 1})
+    runner = train(tmp_path, ONE_EPOCH)
     assert not runner.train_dataloader.pin_memory and not runner.val_dataloader.pin_memory
     monkeypatch.setattr(type(runner), 'device', GPU)
     loader = runner.cfg.val_dataloader

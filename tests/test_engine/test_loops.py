@@ -3,7 +3,6 @@
 import json
 import pickle
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,20 +10,18 @@ import torch
 from engine_toy import ToyMetric
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from toy_runs import CONFIG, ONE_EPOCH, log_of, train
 
 from mmdet import apis
 from mmdet.core.errors import ConfigError, NonFiniteLossError
 from mmdet.registry import DATASETS, MODELS
 
-CONFIG = Path(__file__).parent / 'toy_config.py'
 
-
-def train(work_dir, cfg_options=None, **kwargs):
-    return apis.train(CONFIG, work_dir=str(work_dir), seed=3, cfg_options=cfg_options, **kwargs)
-
-
-def log_of(work_dir):
-    return max(Path(work_dir).rglob('*.log')).read_text()
+def metrics_of(trained, work_dir, cfg_options=None, **kwargs):
+    """The metrics of the last checkpoint."""
+    checkpoint = str(trained[0] / 'epoch_2.pth')
+    options = dict(work_dir=str(work_dir), cfg_options=cfg_options, **kwargs)
+    return apis.test(CONFIG, checkpoint, **options)
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +46,7 @@ def test_the_log_tells_the_rule_of_the_learning_rate_and_the_seed(trained):
 
 
 def test_auto_scale_lr(tmp_path):
-    runner = train(tmp_path, {'train_cfg.max_epochs': 1}, auto_scale_lr=True, validate=False)
+    runner = train(tmp_path, ONE_EPOCH, auto_scale_lr=True, validate=False)
     assert runner.optim_wrapper.param_groups[0]['initial_lr'] == pytest.approx(0.05 * 2 / 8)
     assert 'scaled by 2/8' in log_of(tmp_path)
 
@@ -111,7 +108,7 @@ def test_a_resumed_run_knows_a_best_score_newer_than_its_checkpoint(tmp_path):
     train(tmp_path, options)
     best = (tmp_path / 'best_toy_score.pth').read_bytes()
     options.update({'train_cfg.max_epochs': 2, 'val_evaluator.scale': 1.0})
-    apis.train(CONFIG, work_dir=str(tmp_path), resume='auto', cfg_options=options)
+    train(tmp_path, options, resume='auto')
     assert (tmp_path / 'best_toy_score.pth').read_bytes() == best
 
 
@@ -126,7 +123,7 @@ def test_every_data_set_takes_the_models_plan_of_its_mode(tmp_path, monkeypatch,
     monkeypatch.setattr(clips, 'ref_img_sampler', dict(frame_range=3), raising=False)
     monkeypatch.setattr(clips, 'use_plan', lambda self, plan: used.append(plan), raising=False)
     monkeypatch.setattr(toy, 'plan', lambda self, mode, sampler: (mode, sampler), raising=False)
-    train(tmp_path, {'train_cfg.max_epochs': 1})
+    train(tmp_path, ONE_EPOCH)
     assert used == [('train', dict(frame_range=3)), ('offline', dict(frame_range=3))]
     used.clear()
     checkpoint, options = str(tmp_path / 'epoch_1.pth'), {'test_cfg.causal': causal}
@@ -139,14 +136,8 @@ def test_one_state_per_video_whatever_the_batch(trained, tmp_path):
     results = []
     for batch_size in (1, 3, 5):
         out = tmp_path / f'{batch_size}.pkl'
-        options = {'test_dataloader.batch_size': batch_size, 'test_evaluator.out_file': str(out)}
-        apis.test(
-            CONFIG,
-            str(trained[0] / 'epoch_2.pth'),
-            work_dir=str(tmp_path),
-            cfg_options=options,
-            out=str(out),
-        )
+        options = {'test_dataloader.batch_size': batch_size}
+        metrics_of(trained, tmp_path, options, out=str(out))
         results.append(pickle.loads(out.read_bytes()))
     for other in results[1:]:
         for one_image, other_image in zip(results[0], other, strict=True):
@@ -156,9 +147,8 @@ def test_one_state_per_video_whatever_the_batch(trained, tmp_path):
 
 def test_results_equal_a_literal_loop(trained, tmp_path):
     out = tmp_path / 'r.pkl'
-    checkpoint = str(trained[0] / 'epoch_2.pth')
-    apis.test(CONFIG, checkpoint, work_dir=str(tmp_path), out=str(out), evaluate=True)
-    model = apis.init_detector(CONFIG, checkpoint, device='cpu')
+    metrics_of(trained, tmp_path, out=str(out), evaluate=True)
+    model = apis.init_detector(CONFIG, str(trained[0] / 'epoch_2.pth'), device='cpu')
     data = DATASETS.build(dict(type='ToyClips', test_mode=True))
     expected, state = [], None
     for index in range(len(data)):
@@ -174,40 +164,43 @@ def test_results_equal_a_literal_loop(trained, tmp_path):
 def test_a_test_leaves_the_config_of_the_training_alone(trained, tmp_path):
     before = (trained[0] / 'toy_config.py').read_text()
     assert 'seed=3' in before and 'max_epochs=2' in before
-    apis.test(CONFIG, str(trained[0] / 'epoch_2.pth'), work_dir=str(trained[0]), evaluate=True)
+    metrics_of(trained, trained[0], evaluate=True)
     assert (trained[0] / 'toy_config.py').read_text() == before
     assert len(list(trained[0].rglob('scalars.json'))) == 1  # curves are of the training only
 
 
-def test_a_wrong_class_count_is_found_before_training(tmp_path):
-    with pytest.raises(ConfigError, match=r'`model\.num_classes` is 5.*2 classes'):
-        train(tmp_path, {'model.num_classes': 5})
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        ({'model.num_classes': 5}, r'`model\.num_classes` is 5.*2 classes'),
+        (
+            {
+                'param_scheduler': [
+                    dict(type='CosineAnnealingLR', by_epoch=False, begin=5000, T_max=9)
+                ]
+            },
+            r'does not fit a run of \d+ iterations \(2 epochs\)',
+        ),
+        (
+            {'train_cfg': dict(_delete_=True, by_epoch=False, max_iters=10)},
+            "type='VideoTrainLoop'",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_any_step(tmp_path, options, said):
+    with pytest.raises(ConfigError, match=said):
+        train(tmp_path, options)
     assert not list(tmp_path.glob('*.pth'))
 
 
-def test_a_schedule_longer_than_the_run_says_so(tmp_path):
-    late = dict(type='CosineAnnealingLR', by_epoch=False, begin=5000, T_max=10)
-    with pytest.raises(ConfigError, match=r'does not fit a run of \d+ iterations \(2 epochs\)'):
-        train(tmp_path, {'param_scheduler': [late]})
-
-
-def test_training_by_iterations_is_refused(tmp_path):
-    options = {'train_cfg': dict(_delete_=True, by_epoch=False, max_iters=10)}
-    with pytest.raises(ConfigError, match="type='VideoTrainLoop'"):
-        train(tmp_path, options)
-
-
-@pytest.mark.parametrize('type_', [None, 'by_epoch'])
-def test_mmengines_way_to_name_the_loop_works(tmp_path, type_):
-    cfg = dict(_delete_=True, max_epochs=1)
-    if type_:
-        cfg['by_epoch'] = True
-    assert train(tmp_path, {'train_cfg': cfg}).epoch == 1
+@pytest.mark.parametrize('more', [{}, {'by_epoch': True}])
+def test_mmengines_way_to_name_the_loop_works(tmp_path, more):
+    assert train(tmp_path, {'train_cfg': dict(_delete_=True, max_epochs=1, **more)}).epoch == 1
 
 
 def test_without_tensorboard_one_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr('mmdet.engine.runner._has_tensorboard', lambda: False)
-    train(tmp_path, {'train_cfg.max_epochs': 1}, validate=False)
+    train(tmp_path, ONE_EPOCH, validate=False)
     assert log_of(tmp_path).count('pip install tensorboard') == 1
 
 
@@ -268,7 +261,5 @@ def test_a_test_opens_the_group_of_its_results_before_the_first_frame(
 
     monkeypatch.setattr('mmdet.engine.loops.cpu_group', spy)
     monkeypatch.setattr(ToyMetric, 'process', process)
-    checkpoint = str(trained[0] / 'epoch_2.pth')
-    options = {'env_cfg.dist_cfg.timeout': 9}
-    apis.test(CONFIG, checkpoint, work_dir=str(tmp_path), cfg_options=options)
+    metrics_of(trained, tmp_path, {'env_cfg.dist_cfg.timeout': 9})
     assert events == [('open', 9), *[('frame', 'the group')] * 12, 'closed']
