@@ -273,7 +273,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(tmp_path):
     outs['out'] = tmp_path / 'out/o.mp4'
     for out in outs.values():
         out.write_text('old')
-    command = [sys.executable, '-c', FULL_DISK, str(Path(__file__).parent), str(video)]
+    command = [sys.executable, '-c', FULL_DISK, str(Path(__file__).parents[1]), str(video)]
     command += [f'{kind}={out}' for kind, out in outs.items()]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     for out in outs.values():

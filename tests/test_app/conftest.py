@@ -1,4 +1,4 @@
-"""The tiny videos and detectors of tests/test_apis are used here, too; the server runs once."""
+"""The server runs once for all tests."""
 
 import os
 import re
@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / 'test_apis'))
 REPO = Path(__file__).resolve().parents[2]
 SCORE_THR = 0.05
 WAIT_S = 120

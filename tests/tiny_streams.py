@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from mmdet.apis import VideoDetector
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs/sample'
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs/sample'
 SIZE = (48, 64)  # height, width
 B_FRAMES = {'bf': '3', 'g': '12', 'sc_threshold': '0', 'threads': '1'}
 
