@@ -42,11 +42,11 @@ class Golden(NamedTuple):
     gradient_rtol: float = 5e-3
 
 
-def tdvit(attention: str) -> Golden:
+def tdvit(attention: str, videos: str) -> Golden:
     name = f'vfe2/tdvit_t_{attention}'
     options = {'model.detector.backbone.attention': attention, **NO_DROP}
     return Golden(
-        '_base_/models/tdvit_t.py', name, f'{name}.train', options, 0.6, 'ABC', False, 1e-4, 2e-3
+        '_base_/models/tdvit_t.py', name, f'{name}.train', options, 0.6, videos, False, 1e-4, 2e-3
     )
 
 
@@ -75,8 +75,8 @@ GOLDEN = {
         },
         videos='BC',
     ),
-    'tdvit_joint': tdvit('joint'),
-    'tdvit_cross': tdvit('cross'),
+    'tdvit_joint': tdvit('joint', 'ABC'),
+    'tdvit_cross': tdvit('cross', 'C'),
 }  # fmt: skip
 THERE, HERE = 'pixel.', 'pixel_memory.'  # names of the pixel level's weights
 UNCERTAIN = 'ref_fc_embed.bias'  # its gradient is rounding only

@@ -35,8 +35,8 @@ class LiteralMamba:
         boxes, x = self.regions(clip, 0)
         layers = list(zip(self.head.shared_fcs, self.head.aggregator, strict=True))
         if clip.refs:
-            refs = [self.regions(clip, i)[1][:20] for i in range(1, len(clip.frames))]
-            r = torch.cat([*refs, x[:20]])
+            refs = [self.regions(clip, i)[1][:10] for i in range(1, len(clip.frames))]
+            r = torch.cat([*refs, x[:10]])
             self.memory = []
             for fc, agg in layers:
                 x, r = fc(x), fc(r)
@@ -46,7 +46,7 @@ class LiteralMamba:
             for i, (fc, agg) in enumerate(layers):
                 x = fc(x)
                 x = x + taken(agg, x, self.memory[i])
-                self.memory[i] = torch.cat([self.memory[i], x[:20]])
+                self.memory[i] = torch.cat([self.memory[i], x[:10]])
                 x = F.relu(x)
         logits, deltas = self.head.fc_cls(x), self.head.fc_reg(x)
         shape = image_of(self.model, clip)[1]

@@ -44,17 +44,6 @@ def test_without_memory_it_is_the_single_frame_model():
         assert_same(a, b)
 
 
-def test_another_resolution_starts_the_memory_anew():
-    model = tiny_model('tdvit')
-    small, large = video(1, 4), video(1, 3, size=(64, 96))
-    state = model.init_state(video_id=1)
-    for clip in small:
-        model.step(clip, state)
-    found = [model.step(clip, state)[0] for clip in large]
-    for a, b in zip(found, run(model, large), strict=True):
-        assert_same(a, b)
-
-
 def test_references_of_regions_pass_without_memory():
     clip, seen = adaptive_clips(tiny_model('selsa_on_tdvit'), 1, 6, num_refs=6)[0], []
     for memory in ('earliest', 'off'):

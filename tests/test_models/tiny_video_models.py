@@ -80,7 +80,7 @@ def tiny_config(method: str) -> Config:
     if 'aggregator' in head:
         head.aggregator.update(in_channels=32, num_attention_blocks=4)
     if 'topk' in head:
-        head.topk = 20
+        head.topk = 10
     if 'prompt_predictor' in model:
         model.prompt_predictor.update(embed_dims=32, prompt_dims=16)
     if 'pixel_memory' in model:

@@ -158,23 +158,19 @@ class VideoModel(BaseVideoDetector):
             return (*self._remembering(batch, ref_rows), ref_rows)
         used = sorted({*batch.key_rows, *ref_rows})
         number = {row: i for i, row in enumerate(used)}
-        if self.prompts is None and self.pixel_memory is None:
-            feats = self.detector.feats_of(batch.take(batch.images, used))
-            key_feats = self._take(batch, feats, [number[row] for row in batch.key_rows])
-            return key_feats, self._take(batch, feats, [number[row] for row in ref_rows]), ref_rows
-        maps = self.encode_rows(batch, used)
-        key_maps = self._take(batch, maps, [number[row] for row in batch.key_rows])
-        ref_maps = self._take(batch, maps, [number[row] for row in ref_rows])
+        keys, refs = ([number[row] for row in rows] for rows in (batch.key_rows, ref_rows))
         if self.pixel_memory is not None:
+            maps = self.encode_rows(batch, used)
+            key_maps, ref_maps = self._take(batch, maps, keys), self._take(batch, maps, refs)
             shapes = batch.take(batch.img_shapes, ref_rows)
             key_maps = (self.pixel_memory.train_enhance(*key_maps, *ref_maps, shapes),)
-        if self.regions is None:
-            return self.detector.feats(key_maps), (), ref_rows
-        if self.pixel_memory is not None:
-            return self.detector.feats(key_maps), self.detector.feats(ref_maps), ref_rows
-        feats = self.detector.feats(maps)
-        key_feats = self._take(batch, feats, [number[row] for row in batch.key_rows])
-        return key_feats, self._take(batch, feats, [number[row] for row in ref_rows]), ref_rows
+            ref_feats = () if self.regions is None else self.detector.feats(ref_maps)
+            return self.detector.feats(key_maps), ref_feats, ref_rows
+        if self.prompts is None:
+            feats = self.detector.feats_of(batch.take(batch.images, used))
+        else:
+            feats = self.detector.feats(self.encode_rows(batch, used))
+        return self._take(batch, feats, keys), self._take(batch, feats, refs), ref_rows
 
     @property
     def references_are_prompted(self) -> bool:
