@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mmdet.programs.commands.vfe import VERBS
+
 REPO = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     str(path.relative_to(REPO))
@@ -120,6 +122,11 @@ def test_every_flag_of_a_shown_command_is_known(page):
             part = rest.split()[:1] if tool == 'tools/benchmark.py' else []
             for flag in re.findall(r'(?<!\S)(--?[a-z][\w-]*)', rest):
                 assert re.search(rf'(?<![\w-]){flag}\b', help_of(asked, *part)), f'{line}: {flag}'
+
+
+def test_every_verb_of_vfe_is_named():
+    named = re.findall(r'`vfe (\w+)`', text_of('docs/commands.md'))
+    assert sorted(named) == sorted(VERBS)
 
 
 def test_every_flag_of_the_command_tables_is_known():
