@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet.core.errors import ConfigError
 from mmdet.core.fileio import atomic_write
+from mmdet.core.text import read_text
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.engine.config_check import check_config, class_counts
 from mmdet.engine.config_load import load_config
@@ -83,7 +84,7 @@ def make_config(base: Path, data: OwnData, out: Path, overwrite: bool = False) -
     classes = common_classes(data.ann_train, data.ann_val)
     cfg = load_config(base)
     text = config_text(cfg, os.path.relpath(base.resolve(), out.resolve().parent), data, classes)
-    before = out.read_text(encoding='utf-8') if out.exists() else None
+    before = read_text(out, ConfigError) if out.exists() else None
     with atomic_write(out) as file:
         file.write(text)
     try:

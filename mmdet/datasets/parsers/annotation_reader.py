@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmdet.core.errors import AnnotationError
+from mmdet.core.text import read_text
 from mmdet.datasets.parsers.annotation_table import (
     ABSENT,
     SINGULAR,
@@ -88,6 +89,7 @@ def _read_tables(
     except AnnotationError:
         raise
     except UnicodeDecodeError as error:
+        read_text(path, AnnotationError)  # says which line
         raise AnnotationError(f'{path}: not UTF-8 text ({error})') from error
     except ValueError as error:
         raise AnnotationError(f'{path}: not an annotation file: {error}') from error

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from mmengine import Config
 
+from mmdet.core.errors import ConfigError
 from mmdet.core.fileio import atomic_write
+from mmdet.core.text import read_json
 from mmdet.programs.compare.config_diff import differences
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -65,7 +67,7 @@ class Inspector:
 def read(folder: Path) -> Provenance | None:
     """What was written to the folder of a run; None where nothing was."""
     path = folder / FILE
-    return json.loads(path.read_text()) if path.is_file() else None
+    return read_json(path, ConfigError) if path.is_file() else None
 
 
 def write(folder: Path, provenance: Provenance) -> None:

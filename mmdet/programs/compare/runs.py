@@ -7,7 +7,6 @@ made from another config, code, PyTorch or annotations is set aside as seed_N.st
 """
 
 import csv
-import json
 import os
 import shutil
 import statistics
@@ -24,6 +23,7 @@ from mmengine import Config
 
 from mmdet.core.errors import ConfigError, VFEError
 from mmdet.core.fileio import atomic_write
+from mmdet.core.text import read_json
 from mmdet.programs.compare import provenance
 
 TOOLS = Path(__file__).resolve().parents[3] / 'tools'
@@ -133,7 +133,7 @@ class Queue:
             for done, run in enumerate(pool.map(self.finish, todo), start=1):
                 seconds = time.monotonic() - started
                 left = timedelta(seconds=int(seconds / done * (len(todo) - done)))
-                value = json.loads(run.metrics.read_text())['vid/AP50']
+                value = read_json(run.metrics, ConfigError)['vid/AP50']
                 print(f'{run.name}: AP50 {value:.3f} ({done}/{len(todo)}, eta {left})', flush=True)
 
     def is_done(self, run: Run) -> bool:
@@ -223,10 +223,10 @@ def write_tables(runs: Sequence[Run], frame_list: Path | None, out: Path) -> Pat
 
 
 def values_of(run: Run, frame_list: Path | None) -> list[float | None]:
-    metrics = json.loads(run.metrics.read_text())
+    metrics = read_json(run.metrics, ConfigError)
     values = [metrics[key] for key in COLUMNS.values()]
     if frame_list is not None:
-        values.append(json.loads(run.metrics_of(frame_list).read_text())['vid/AP50'])
+        values.append(read_json(run.metrics_of(frame_list), ConfigError)['vid/AP50'])
     return values
 
 
