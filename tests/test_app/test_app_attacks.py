@@ -54,16 +54,8 @@ class Client:
 
 
 ESCAPES = [
-    '..',
-    '%2e%2e',
-    '%2e.',
-    '..%2f..',
-    '%252e%252e',
-    '..%5c..',
-    '.%00.',
-    '....//',
-    '%c0%ae%c0%ae',
-]
+    '..', '%2e%2e', '%2e.', '..%2f..', '%252e%252e', '..%5c..', '.%00.', '....//', '%c0%ae%c0%ae',
+]  # fmt: skip
 FORMS = [
     '/gradio_api/file={}etc/passwd', '/file={}etc/passwd', '/file/{}etc/passwd',
     '/static/{}etc/passwd', '/assets/{}etc/passwd',

@@ -1,7 +1,6 @@
 """demo/app.py without a browser: its flags, and mistakes as one line."""
 
 import importlib.util
-import re
 import socket
 import sys
 from pathlib import Path
@@ -61,13 +60,3 @@ def test_listening():
     for host, port in (('127.0.0.1', 70000), ('192.0.2.1', 0), ('no such host', 0)):
         with pytest.raises(AddressError, match='Cannot serve at'):
             listen(host, port)
-
-
-def test_the_flags_are_those_of_the_docs(app, capsys):
-    assert app('--help') == 0
-    flags = set(re.findall(r'--[a-z][a-z-]+', capsys.readouterr().out)) - {'--help'}
-    page = (REPO / 'docs/inference.md').read_text()
-    section = page[page.index('## A page in the browser') :]
-    named = set(re.findall(r'--[a-z][a-z-]+', section[: section.index('\n## ', 5)]))
-    assert flags - {'--share'} == flags
-    assert flags <= named | {'--trust-checkpoint'} and named <= flags
