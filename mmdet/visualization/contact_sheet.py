@@ -15,6 +15,7 @@ PICTURE_ENDINGS = ('.png', '.jpg', '.jpeg')
 _PAPER = (255, 255, 255)
 _INK = (40, 40, 40)
 _CAPTION_SIZE, _TITLE_SIZE = 15, 26
+_GAP = 16  # pixels between tiles and around the page
 
 
 def contact_sheet(
@@ -23,7 +24,6 @@ def contact_sheet(
     title: str = '',
     columns: int | None = None,
     tile_width: int = 480,
-    gap: int = 16,
     row_titles: Sequence[str] = (),
 ) -> np.ndarray:
     """Lay frames out on a white page, row by row.
@@ -34,7 +34,6 @@ def contact_sheet(
         title: a line at the top of the page.
         columns: by default as square a page as the number of images allows.
         tile_width: pixels; the height is that of the tallest image, at most the width.
-        gap: pixels between tiles and around the page.
         row_titles: one per row, over it; shortened to the width of the page.
 
     Raises:
@@ -51,19 +50,19 @@ def contact_sheet(
     rows = -(-len(images) // columns)
     line = text_mask('', _CAPTION_SIZE).shape[0]
     row_top = line + 4 if row_titles else 0
-    top = gap + (text_mask('', _TITLE_SIZE).shape[0] + gap // 2 if title else 0)
-    step_x = tile[0] + gap
-    step_y = row_top + tile[1] + gap + (line if captions else 0)
-    page = np.full((top + rows * step_y, gap + columns * step_x, 3), _PAPER, np.uint8)
-    width = page.shape[1] - 2 * gap
-    put_text(page, fit_text(title, _TITLE_SIZE, width, True), gap, gap, _TITLE_SIZE, _INK, True)
+    top = _GAP + (text_mask('', _TITLE_SIZE).shape[0] + _GAP // 2 if title else 0)
+    step_x = tile[0] + _GAP
+    step_y = row_top + tile[1] + _GAP + (line if captions else 0)
+    page = np.full((top + rows * step_y, _GAP + columns * step_x, 3), _PAPER, np.uint8)
+    width = page.shape[1] - 2 * _GAP
+    put_text(page, fit_text(title, _TITLE_SIZE, width, True), _GAP, _GAP, _TITLE_SIZE, _INK, True)
     for row, text in enumerate(row_titles):
         text = fit_text(text, _CAPTION_SIZE, width, True)
-        put_text(page, text, gap, top + row * step_y, _CAPTION_SIZE, _INK, True)
+        put_text(page, text, _GAP, top + row * step_y, _CAPTION_SIZE, _INK, True)
     for i, image in enumerate(images):
         if image is None:
             continue
-        x, y = gap + i % columns * step_x, top + i // columns * step_y + row_top
+        x, y = _GAP + i % columns * step_x, top + i // columns * step_y + row_top
         place = page[y : y + tile[1], x : x + tile[0]]
         bottom = _paste(place, image)
         if captions:

@@ -8,7 +8,7 @@ from vid_oracle import iou, literal_vid_ap
 from mmdet.evaluation.results import from_lists
 from mmdet.evaluation.vid_ap import match_by_class, motion_ranges
 from mmdet.programs.analyse import mistakes as mistakes_module
-from mmdet.programs.analyse.analysis import RECALL, precision_recall
+from mmdet.programs.analyse.analysis import RECALL, Analysis, precision_recall
 from mmdet.programs.analyse.mistakes import KINDS, confusion_matrix, find_mistakes
 from mmdet.programs.analyse.worst import spread
 
@@ -62,10 +62,9 @@ def test_curves_against_every_threshold(seed):
     curves = precision_recall(matches)
     for c in range(CLASSES):
         points = list(literal_points(results, gt, c))
-        for recall, precision in zip(RECALL[::37], curves.precision[c][::37], strict=True):
+        for recall, precision in zip(RECALL[::37], curves[c][::37], strict=True):
             reached = [p for r, p in points if r >= recall - 1e-12]
             assert precision == pytest.approx(max(reached, default=0), abs=1e-12)
-    np.testing.assert_allclose(curves.mean, curves.precision.mean(axis=0), atol=1e-12)
 
 
 def literal_points(results, gt, c):
@@ -87,19 +86,22 @@ def test_area_below_the_curve_is_the_ap():
         curves = precision_recall(matched(results, gt)[2])
         motion = [[1.0] * len(per_image) for per_image in gt]
         wanted = literal_vid_ap(results, gt, motion, CLASSES)
-        np.testing.assert_allclose(curves.precision[:, 1:].mean(axis=1), wanted, atol=2e-3)
+        np.testing.assert_allclose(curves[:, 1:].mean(axis=1), wanted, atol=2e-3)
 
 
 def test_a_class_without_objects_has_no_curve_and_no_part_in_the_mean():
-    box = [10, 10, 40, 40]
+    box, nothing = [10, 10, 40, 40], [[np.zeros((0, 5), np.float32)] * CLASSES]
     results = [[np.array([[*box, 0.9]], np.float32)] * CLASSES]
     curves = precision_recall(matched(results, [[(0, box)]])[2])
-    assert np.isnan(curves.precision[1:]).all()
-    np.testing.assert_allclose(curves.mean, 1)
-    nothing = [[np.zeros((0, 5), np.float32)] * CLASSES]
+    np.testing.assert_allclose(curves[0], 1)
+    assert np.isnan(curves[1:]).all()
     truth, detections, matches = matched(nothing, [[]])
-    assert np.isnan(precision_recall(matches).mean).all()
+    assert np.isnan(precision_recall(matches)).all()
     assert confusion_matrix(detections, truth, THR).sum() == 0
+    run = Analysis(truth, detections, None, curves, None, None)
+    np.testing.assert_allclose(run.mean_precision(), 1)
+    run.precision = curves[1:]
+    assert np.isnan(run.mean_precision()).all()
 
 
 @pytest.mark.parametrize('seed', range(6))

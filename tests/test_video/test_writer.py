@@ -1,6 +1,5 @@
 """Videos: decoded again with PyAV and compared with what was written."""
 
-from fractions import Fraction
 from unittest.mock import Mock
 
 import av
@@ -18,6 +17,12 @@ def frames(count: int, width: int, height: int) -> list[np.ndarray]:
     return [(picture + 10 * i).astype(np.uint8) for i in range(count)]
 
 
+def write(path, images, fps=25) -> None:
+    with VideoWriter(path, fps) as writer:
+        for image in images:
+            writer.write(image)
+
+
 def read(path) -> tuple[list[np.ndarray], dict]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -33,11 +38,9 @@ def read(path) -> tuple[list[np.ndarray], dict]:
 @pytest.mark.parametrize('width, height', [(64, 48), (65, 49)])
 def test_what_was_written_is_read_again(tmp_path, width, height):
     path, written = tmp_path / 'new folder' / 'out.mp4', frames(12, width, height)
-    with VideoWriter(path, 25, (width, height)) as writer:
-        for image in written:
-            writer.write(image)
+    write(path, written)
     decoded, facts = read(path)
-    assert len(decoded) == 12 == writer.num_frames
+    assert len(decoded) == 12
     assert facts['codec'] == 'h264' and facts['pixels'] == 'yuv420p' and facts['fps'] == 25
     assert facts['seconds'] == pytest.approx(12 / 25, abs=0.05)
     assert decoded[0].shape == (height + height % 2, width + width % 2, 3)
@@ -53,26 +56,20 @@ def test_colours_survive(tmp_path):
     """A wrong matrix (BT.601 for BT.709) would be off by 20 and more, BGR for RGB by 150."""
     for color in ((0, 0, 255), (0, 255, 0), (255, 0, 0), (50, 100, 200)):
         path = tmp_path / f'{color}.mp4'
-        with VideoWriter(path, 10) as writer:
-            for _ in range(3):
-                writer.write(np.full((64, 64, 3), color, np.uint8))
+        write(path, [np.full((64, 64, 3), color, np.uint8)] * 3)
         assert np.abs(read(path)[0][0].astype(int) - color).max() <= 8
 
 
 @pytest.mark.parametrize('ending', ['.mkv', '.mov', '.m4v', '.MP4'])
 def test_other_containers(tmp_path, ending):
     path = tmp_path / f'out{ending}'
-    with VideoWriter(path, 29.97) as writer:
-        for image in frames(5, 64, 48):
-            writer.write(image)
+    write(path, frames(5, 64, 48), 29.97)
     decoded, facts = read(path)
     assert len(decoded) == 5 and facts['fps'] == pytest.approx(29.97, abs=0.02)
 
 
 def test_two_seconds_are_the_most_between_key_frames(tmp_path):
-    with VideoWriter(tmp_path / 'still.mp4', 5) as writer:
-        for _ in range(35):  # a still picture needs none of its own accord
-            writer.write(frames(1, 64, 48)[0])
+    write(tmp_path / 'still.mp4', frames(1, 64, 48) * 35, 5)  # needs none of its own accord
     with av.open(str(tmp_path / 'still.mp4')) as container:
         keys = [i for i, f in enumerate(container.decode(video=0)) if f.key_frame]
     assert keys == [0, 10, 20, 30]
@@ -108,28 +105,19 @@ def test_a_failed_encoder_leaves_no_file(tmp_path, monkeypatch):
 
 
 def test_errors_name_what_was_given(tmp_path):
-    with (
-        pytest.raises(RuntimeError, match=r'Not a single frame.*out\.mp4 was not written'),
-        VideoWriter(tmp_path / 'out.mp4', 25),
-    ):
-        pass
+    path, image = tmp_path / 'out.mp4', np.zeros((48, 64, 3), np.uint8)
+    with pytest.raises(RuntimeError, match=r'Not a single frame.*out\.mp4 was not written'):
+        write(path, [])
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=r'container of .*out\.gif.*\.mp4, \.m4v'):
-        VideoWriter(tmp_path / 'out.gif', 25)
+        write(tmp_path / 'out.gif', [image])
     for fps in (0, -1, float('nan'), 10_000):
         with pytest.raises(ValueError, match='frame rate must lie between 0 and 1000'):
-            VideoWriter(tmp_path / 'out.mp4', fps)
-    with (
-        pytest.raises(ValueError, match=r'Frame 1 is 32x48, but out\.mp4 is 64x48'),
-        VideoWriter(tmp_path / 'out.mp4', 25) as writer,
-    ):
-        writer.write(np.zeros((48, 64, 3), np.uint8))
-        writer.write(np.zeros((48, 32, 3), np.uint8))
-    with (
-        pytest.raises(ValueError, match=r'uint8 \[H, W, 3\].*uint8 \[48, 64\]'),
-        VideoWriter(tmp_path / 'out.mp4', 25) as writer,
-    ):
-        writer.write(np.zeros((48, 64), np.uint8))
+            write(path, [image], fps)
+    with pytest.raises(ValueError, match=r'Frame 1 is 32x48, but out\.mp4 is 64x48'):
+        write(path, [image, image[:, :32]])
+    with pytest.raises(ValueError, match=r'uint8 \[H, W, 3\].*uint8 \[48, 64\]'):
+        write(path, [image[..., 0]])
 
 
 def test_without_x264_another_codec_is_used_and_said_once(tmp_path, monkeypatch):
@@ -139,9 +127,7 @@ def test_without_x264_another_codec_is_used_and_said_once(tmp_path, monkeypatch)
     said = []
     monkeypatch.setattr(video_writer, 'print_log', lambda text, **_: said.append(text))
     for name in ('a.mp4', 'b.mp4'):
-        with VideoWriter(tmp_path / name, 25) as writer:
-            for image in frames(5, 64, 48):
-                writer.write(image)
+        write(tmp_path / name, frames(5, 64, 48))
         decoded, facts = read(tmp_path / name)
         assert len(decoded) == 5 and facts['codec'] == 'mpeg4'
     assert len(said) == 1 and 'no H.264 encoder' in said[0] and 'pip install' in said[0]
@@ -150,11 +136,5 @@ def test_without_x264_another_codec_is_used_and_said_once(tmp_path, monkeypatch)
 
 
 def test_exact_rates():
-    rates = {
-        29.97: (30000, 1001),
-        23.976: (24000, 1001),
-        25.0: (25, 1),
-        7.5: (15, 2),
-        1 / 3: (1, 3),
-    }
-    assert {fps: exact_rate(fps) for fps in rates} == {f: Fraction(*r) for f, r in rates.items()}
+    rates = {29.97: '30000/1001', 23.976: '24000/1001', 25.0: '25', 7.5: '15/2', 1 / 3: '1/3'}
+    assert {fps: str(exact_rate(fps)) for fps in rates} == rates

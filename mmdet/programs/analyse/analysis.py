@@ -19,20 +19,6 @@ RECALL = np.linspace(0, 1, 1001)  # of all curves, so that they can be averaged
 
 
 @dataclass
-class Curves:
-    """Precision at each recall of `RECALL`, in 0..1: the curves whose area is AP50 (VID).
-
-    Attributes:
-        precision: [C, 1001] the best precision at this recall or beyond it, 0 where it is not
-            reached; NaN for a class without objects.
-        mean: [1001] over the classes that have objects.
-    """
-
-    precision: np.ndarray
-    mean: np.ndarray
-
-
-@dataclass
 class Analysis:
     """Of one run, on the images of a `ScoredSet`.
 
@@ -40,6 +26,7 @@ class Analysis:
         objects: the ground truth without crowds; the rows in `mistakes` are of it.
         detections: all of them; likewise.
         scores: what `tools/eval.py` prints.
+        precision: [C, 1001] at each recall of `RECALL`, see `precision_recall`.
         confusion: [C + 1, C + 1], see `confusion_matrix`.
         mistakes: at the score threshold.
     """
@@ -47,9 +34,14 @@ class Analysis:
     objects: GroundTruth
     detections: DetectionArrays
     scores: Scores
-    curves: Curves
+    precision: np.ndarray
     confusion: np.ndarray
     mistakes: Mistakes
+
+    def mean_precision(self) -> np.ndarray:
+        """[1001] over the classes that have objects."""
+        scored = ~np.isnan(self.precision).any(axis=1)
+        return self.precision[scored].mean(axis=0) if scored.any() else np.full(len(RECALL), np.nan)
 
     def false_by_image(self) -> np.ndarray:
         """[N] number of false positives."""
@@ -88,19 +80,20 @@ def analyze(
         objects=objects,
         detections=detections,
         scores=scores,
-        curves=precision_recall(matches),
+        precision=precision_recall(matches),
         confusion=confusion_matrix(detections, objects, score_thr),
         mistakes=find_mistakes(matches, detections, objects, score_thr, scored.image_areas()),
     )
 
 
-def precision_recall(matches: Sequence[ClassMatches]) -> Curves:
-    """Curves of all classes, whose matches are given; the first range of each counts."""
+def precision_recall(matches: Sequence[ClassMatches]) -> np.ndarray:
+    """[C, 1001] precision at each recall of `RECALL`: the curves whose area is AP50 (VID).
+
+    The best precision at this recall or beyond it, 0 where it is not reached, NaN for a class
+    without objects. `matches` are of each class; their first range counts.
+    """
     rows = [_curve(found.signed[0], int(found.positives[0])) for found in matches]
-    precision = np.array(rows).reshape(-1, len(RECALL))
-    scored = ~np.isnan(precision).any(axis=1)
-    mean = precision[scored].mean(axis=0) if scored.any() else np.full(len(RECALL), np.nan)
-    return Curves(precision, mean)
+    return np.array(rows).reshape(-1, len(RECALL))
 
 
 def _curve(signed: np.ndarray, positives: int) -> np.ndarray:

@@ -28,8 +28,7 @@ OURS, BASELINE = 'ours', 'baseline'
 
 def write_plots(folder: Path, runs: Mapping[str, Analysis], score_thr: float) -> None:
     """Curves and bars of all runs, and the confusions of ours."""
-    ours, curves = runs[OURS], runs[OURS].curves
-    classes = ours.objects.classes
+    ours, classes = runs[OURS], runs[OURS].objects.classes
     metrics = {name: run.scores.metrics() for name, run in runs.items()}
     plot_ap_by_motion(metrics, folder / 'ap_by_motion.png')
     plot_ap_by_class(metrics[OURS], folder / 'ap_by_class.png')
@@ -37,8 +36,8 @@ def write_plots(folder: Path, runs: Mapping[str, Analysis], score_thr: float) ->
         plot_ap_by_size(metrics, folder / 'ap_by_size.png')
     plot_precision_recall(
         RECALL,
-        dict(zip(classes, curves.precision, strict=True)),
-        {f'mean, {name}': run.curves.mean for name, run in runs.items()},
+        dict(zip(classes, ours.precision, strict=True)),
+        {f'mean, {name}': run.mean_precision() for name, run in runs.items()},
         folder / 'pr_curves.png',
         'Precision and recall at IoU 0.5 (VID protocol)',
     )

@@ -23,8 +23,8 @@ def write_tables(
     `false_positives.csv` and `missed.csv`.
     """
     write_csv(folder / 'ap.csv', *ap_table(runs))
-    curves, classes = ours.curves, ours.objects.classes
-    rows = zip(RECALL, curves.mean, *curves.precision, strict=True)
+    classes = ours.objects.classes
+    rows = zip(RECALL, ours.mean_precision(), *ours.precision, strict=True)
     rows = [[_rounded(value) for value in row] for row in rows]
     write_csv(folder / 'pr_curves.csv', ['recall', 'mean', *classes], rows)
     names = [*classes, 'background']

@@ -21,6 +21,7 @@ from mmdet.programs.analyse.plots import png_figure
 
 TOTALS = ('loss', 'vid/AP50', 'coco/AP')  # shown when no key is asked for
 BOOKKEEPING = ('step', 'iter', 'epoch')
+MOST_STEPS = 1e15
 
 
 def analyze_logs(
@@ -122,15 +123,20 @@ def _rows(path: Path) -> list[dict]:
     lines, rows = lines_of(read_text(path, LogError)), []
     for number, line in enumerate(lines, 1):
         try:
-            row = parsed(json.loads, line, path, LogError, number)
+            row = parsed(_row_of, line, path, LogError, number)
         except LogError:
             if number == len(lines):
                 break
             raise
-        if not isinstance(row, dict) or not isinstance(row.get('step', 0), int | float):
+        step = row.get('step', 0) if isinstance(row, dict) else None
+        if not isinstance(step, float | int) or not abs(step) < MOST_STEPS:  # nor NaN
             raise LogError(f'{path}, line {number} is not a JSON object with a step: {line[:80]!r}')
         rows.append(row)
     return rows
+
+
+def _row_of(line: str) -> object:
+    return json.loads(line, parse_int=float)  # of any length
 
 
 def _joined(earlier: list[dict], later: list[dict]) -> list[dict]:
@@ -213,8 +219,8 @@ def _summary(
 
 def _summary_row(run: TrainingLog, keys: Sequence[str]) -> Iterable[str]:
     time, memory = run.curve('time')[1], run.curve('memory')[1]
-    yield f'{run.train[-1]["step"]:,}' if run.train else '-'
-    yield f'{run.val[-1]["step"]}' if run.val else '-'
+    for rows in (run.train, run.val):
+        yield f'{rows[-1]["step"]:,.0f}' if rows else '-'
     yield f'{time.mean():.3f}' if len(time) else '-'
     yield f'{np.median(time):.3f}' if len(time) else '-'
     yield f'{memory.max():,.0f}' if len(memory) else '-'
