@@ -47,32 +47,103 @@ class Plan(Protocol):
 
 
 class SamplerPlan:
-    """References chosen by a `RefSampler`.
+    """References by one of `METHODS`.
 
     Args:
-        roles: gives each of the chosen frame ids a role; by default all are 'window' in a sliding
-            window and 'ref' elsewhere.
+        num_ref_imgs: how many references; even for `bilateral_uniform`, at least 2 for
+            `test_with_adaptive_stride`. The `test_with_*` methods use `hi - lo` references in any
+            case (1.x did so from its second call on), with a warning where the two differ.
+        frame_range: an int r for [-r, r], or [lo, hi] with lo <= 0 <= hi, in frames around the key.
+        filter_key_img: the key frame is no candidate (training methods).
+        method: a name in `METHODS`.
+        stride: frames between two window positions of `test_with_fix_stride`.
+
+    Attributes:
+        roles: gives each of the chosen frame ids a role; None: all are 'window' in a sliding window
+            and 'ref' elsewhere.
+
+    Raises:
+        ConfigError: an argument out of its range; says which and what is legal.
     """
 
     def __init__(
-        self, sampler: 'RefSampler', roles: Callable[[list[int]], Refs] | None = None
-    ) -> None:
-        self.sampler, self.roles = sampler, roles
-        self.in_order = sampler.window is not None
-        self.lookahead = sampler.high * sampler.stride if self.in_order else 0
+        self,
+        frame_range: int | Sequence[int],
+        num_ref_imgs: int = 1,
+        filter_key_img: bool = True,
+        method: str = DEFAULT_METHOD,
+        stride: int = 1,
+    ):
+        if method not in METHODS:
+            known = (*METHODS, *STAGE_METHODS, 'combined')
+            raise ConfigError(f'Unknown reference sampler {method!r}. {closest(method, known)}')
+        self.low, self.high = _frame_range(frame_range)
+        self.num_ref_imgs = _at_least('num_ref_imgs', num_ref_imgs, 1)
+        self.stride = _at_least('stride', stride, 1)
+        self.filter_key_img = filter_key_img
+        self.method = method
+        self.roles: Callable[[list[int]], Refs] | None = None
+        if method == 'bilateral_uniform' and num_ref_imgs % 2:
+            raise ConfigError(
+                f'bilateral_uniform takes as many references before the key as after it: '
+                f'num_ref_imgs must be even, not {num_ref_imgs}'
+            )
+        if not self.for_training and self.low < self.high:
+            self._use_the_range()
+
+    def _use_the_range(self) -> None:
+        span = self.high - self.low
+        if span != self.num_ref_imgs:
+            print_log(
+                f'{self.method}: frame_range {[self.low, self.high]} holds {span} references, not '
+                f'num_ref_imgs={self.num_ref_imgs}; {span} are used. Make the two agree.',
+                logger='current',
+                level=logging.WARNING,
+            )
+            self.num_ref_imgs = span
+        if self.method == 'test_with_adaptive_stride':
+            _at_least('num_ref_imgs of test_with_adaptive_stride', span, 2)
+
+    @property
+    def for_training(self) -> bool:
+        """The method draws at random, for training."""
+        return not self.method.startswith('test')
+
+    @property
+    def in_order(self) -> bool:
+        """A window slides over the video."""
+        return self.method == 'test_with_fix_stride' and self.low < self.high
+
+    @property
+    def lookahead(self) -> int:
+        return self.high * self.stride if self.in_order else 0
 
     def __call__(self, frame_id: int, length: int, rng: np.random.Generator) -> Refs:
-        ids = self.sampler(frame_id, length, rng, pad=self.sampler.for_training)
-        if self.in_order:
-            refs = [('window', i) for i in ids]
-            return refs + self._prompts_of_window(ids, frame_id)
-        return self.roles(ids) if self.roles else [('ref', i) for i in ids]
+        ids = self.frame_ids(frame_id, length, rng)
+        if not self.in_order:
+            return self.roles(ids) if self.roles else [('ref', i) for i in ids]
+        refs = [('window', i) for i in ids]
+        if self.roles and frame_id == 0:  # the window serves as 'ref'; the method starts with more
+            refs += [(role, i) for role, i in self.roles(ids) if role != 'ref']
+        return refs
 
-    def _prompts_of_window(self, ids: list[int], frame_id: int) -> Refs:
-        """A window serves SELSA with all of its frames; what else it starts with, roles say."""
-        if self.roles is None or frame_id != 0:
-            return []
-        return [(role, i) for role, i in self.roles(ids) if role != 'ref']
+    def frame_ids(self, frame_id: int, length: int, rng: np.random.Generator) -> list[int]:
+        """Frame ids of the references, ascending.
+
+        In training they are filled up to `num_ref_imgs`: with the first selected reference, or with
+        the key if none was selected. In testing, frames may have no reference.
+
+        Args:
+            frame_id: of the key. Negative, or with an empty `frame_range`: the key is repeated.
+            length: frames of the video.
+            rng: draws of the training methods.
+        """
+        if frame_id < 0 or self.low == self.high == 0:
+            return [frame_id] * self.num_ref_imgs
+        ids = METHODS[self.method](self, frame_id, length, rng)
+        if self.for_training:
+            ids = ids + [ids[0] if ids else frame_id] * (self.num_ref_imgs - len(ids))
+        return sorted(ids)
 
 
 class Combined:
@@ -116,8 +187,10 @@ def sampler_plan(
     if method in STAGE_METHODS:
         check_arguments(StagePlan, config, 'ref_img_sampler')
         return StagePlan(**config)
-    check_arguments(RefSampler, config, 'ref_img_sampler')
-    return SamplerPlan(RefSampler(**config), roles)
+    check_arguments(SamplerPlan, config, 'ref_img_sampler')
+    plan = SamplerPlan(**config)
+    plan.roles = roles
+    return plan
 
 
 def _combined(config: Mapping[str, Any], roles: Callable[[list[int]], Refs] | None) -> Combined:
@@ -138,10 +211,12 @@ def past_window(
     It holds as many references as the config uses. Its stride is that of the config's own window;
     references that the config spreads over the whole video come every PAST_STRIDE frames.
     """
-    offline = RefSampler(**config) if config else None
+    offline = SamplerPlan(**config) if config else None
     refs = offline.num_ref_imgs if offline else PAST_FRAMES
-    stride = offline.stride if offline and offline.window else PAST_STRIDE
-    return SamplerPlan(RefSampler([-refs, 0], refs, True, 'test_with_fix_stride', stride), roles)
+    stride = offline.stride if offline and offline.in_order else PAST_STRIDE
+    plan = SamplerPlan([-refs, 0], refs, method='test_with_fix_stride', stride=stride)
+    plan.roles = roles
+    return plan
 
 
 def make_clip(
@@ -160,130 +235,45 @@ def make_clip(
     return Clip([frame_of(frame_id), *(replace(frame_of(i), role=role) for role, i in refs)])
 
 
-class RefSampler:
-    """Reference frames by one of `METHODS`.
-
-    Args:
-        num_ref_imgs: how many references; even for `bilateral_uniform`, at least 2 for
-            `test_with_adaptive_stride`. The `test_with_*` methods use `hi - lo` references in any
-            case (1.x did so from its second call on), with a warning where the two differ.
-        frame_range: an int r for [-r, r], or [lo, hi] with lo <= 0 <= hi, in frames around the key.
-        filter_key_img: the key frame is no candidate (training methods).
-        method: a name in `METHODS`.
-        stride: frames between two window positions of `test_with_fix_stride`.
-
-    Raises:
-        ConfigError: an argument out of its range; says which and what is legal.
-    """
-
-    def __init__(
-        self,
-        frame_range: int | Sequence[int],
-        num_ref_imgs: int = 1,
-        filter_key_img: bool = True,
-        method: str = DEFAULT_METHOD,
-        stride: int = 1,
-    ):
-        if method not in METHODS:
-            known = (*METHODS, *STAGE_METHODS, 'combined')
-            raise ConfigError(f'Unknown reference sampler {method!r}. {closest(method, known)}')
-        self.low, self.high = _frame_range(frame_range)
-        self.num_ref_imgs = _at_least('num_ref_imgs', num_ref_imgs, 1)
-        self.stride = _at_least('stride', stride, 1)
-        self.filter_key_img = filter_key_img
-        self.method = method
-        if method == 'bilateral_uniform' and num_ref_imgs % 2:
-            raise ConfigError(
-                f'bilateral_uniform takes as many references before the key as after it: '
-                f'num_ref_imgs must be even, not {num_ref_imgs}'
-            )
-        if not self.for_training and self.low < self.high:
-            self._use_the_range()
-
-    def _use_the_range(self) -> None:
-        span = self.high - self.low
-        if span != self.num_ref_imgs:
-            print_log(
-                f'{self.method}: frame_range {[self.low, self.high]} holds {span} references, not '
-                f'num_ref_imgs={self.num_ref_imgs}; {span} are used. Make the two agree.',
-                logger='current',
-                level=logging.WARNING,
-            )
-            self.num_ref_imgs = span
-        if self.method == 'test_with_adaptive_stride':
-            _at_least('num_ref_imgs of test_with_adaptive_stride', span, 2)
-
-    @property
-    def for_training(self) -> bool:
-        """The method draws at random, for training."""
-        return not self.method.startswith('test')
-
-    @property
-    def window(self) -> tuple[int, int] | None:
-        """(references before the key, stride) of a sliding window; None for other methods."""
-        if self.method == 'test_with_fix_stride' and self.low < self.high:
-            return -self.low, self.stride
-        return None
-
-    def __call__(
-        self, frame_id: int, length: int, rng: np.random.Generator, pad: bool = True
-    ) -> list[int]:
-        """Frame ids of the references, ascending.
-
-        Args:
-            frame_id: of the key. Negative, or with an empty `frame_range`: the key is repeated.
-            length: frames of the video.
-            rng: draws of the training methods.
-            pad: fill up to `num_ref_imgs` (training): with the first selected reference, or with
-                the key if none was selected. In testing, frames may have no reference.
-        """
-        if frame_id < 0 or self.low == self.high == 0:
-            return [frame_id] * self.num_ref_imgs
-        refs = METHODS[self.method](self, frame_id, length, rng)
-        if pad:
-            refs = refs + [refs[0] if refs else frame_id] * (self.num_ref_imgs - len(refs))
-        return sorted(refs)
-
-
-def uniform(sampler: RefSampler, frame_id: int, length: int, rng: np.random.Generator) -> list[int]:
+def uniform(plan: SamplerPlan, frame_id: int, length: int, rng: np.random.Generator) -> list[int]:
     """Without replacement from the range around the key, clipped to the video."""
-    left, right = max(0, frame_id + sampler.low), min(frame_id + sampler.high, length - 1)
-    return _draw(left, right, sampler.num_ref_imgs, sampler, frame_id, rng)
+    left, right = max(0, frame_id + plan.low), min(frame_id + plan.high, length - 1)
+    return _draw(left, right, plan.num_ref_imgs, plan, frame_id, rng)
 
 
 def bilateral_uniform(
-    sampler: RefSampler, frame_id: int, length: int, rng: np.random.Generator
+    plan: SamplerPlan, frame_id: int, length: int, rng: np.random.Generator
 ) -> list[int]:
     """Half of the references before the key, half after it; a short side gives what it has."""
-    left, right = max(0, frame_id + sampler.low), min(frame_id + sampler.high, length - 1)
-    half = sampler.num_ref_imgs // 2
-    before = _draw(left, frame_id, half, sampler, frame_id, rng)
-    return before + _draw(frame_id, right, half, sampler, frame_id, rng)
+    left, right = max(0, frame_id + plan.low), min(frame_id + plan.high, length - 1)
+    half = plan.num_ref_imgs // 2
+    before = _draw(left, frame_id, half, plan, frame_id, rng)
+    return before + _draw(frame_id, right, half, plan, frame_id, rng)
 
 
 def test_with_adaptive_stride(
-    sampler: RefSampler, frame_id: int, length: int, rng: np.random.Generator
+    plan: SamplerPlan, frame_id: int, length: int, rng: np.random.Generator
 ) -> list[int]:
     """At frame 0: frames evenly spread over the video, first and last included; then none."""
     if frame_id > 0:
         return []
-    step = (length - 1) / (sampler.num_ref_imgs - 1)
-    return [round(i * step) for i in range(sampler.num_ref_imgs)]
+    step = (length - 1) / (plan.num_ref_imgs - 1)
+    return [round(i * step) for i in range(plan.num_ref_imgs)]
 
 
 def test_with_fix_stride(
-    sampler: RefSampler, frame_id: int, length: int, rng: np.random.Generator
+    plan: SamplerPlan, frame_id: int, length: int, rng: np.random.Generator
 ) -> list[int]:
     """At frame 0 the whole window (frame 0 stands for what lies before it); then the newest frame.
 
     Frames come in their order in the video: the model slides its window by one at every `stride`.
     """
-    last, stride = length - 1, sampler.stride
+    last, stride = length - 1, plan.stride
     if frame_id == 0:
-        ahead = [min(i * stride, last) for i in range(1, sampler.high + 1)]
-        return [0] * (1 - sampler.low) + ahead
+        ahead = [min(i * stride, last) for i in range(1, plan.high + 1)]
+        return [0] * (1 - plan.low) + ahead
     if frame_id % stride == 0:
-        return [min(frame_id + sampler.high * stride, last)]
+        return [min(frame_id + plan.high * stride, last)]
     return []
 
 
@@ -294,10 +284,10 @@ METHODS = {
 
 
 def _draw(
-    left: int, right: int, number: int, sampler: RefSampler, key: int, rng: np.random.Generator
+    left: int, right: int, number: int, plan: SamplerPlan, key: int, rng: np.random.Generator
 ) -> list[int]:
     """Up to `number` different frames of left..right, in random order."""
-    skip_key = sampler.filter_key_img and left <= key <= right
+    skip_key = plan.filter_key_img and left <= key <= right
     size = right - left + 1 - skip_key
     picks = left + rng.permutation(size)[:number] if size > 0 else np.empty(0, int)
     if skip_key:

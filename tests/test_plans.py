@@ -9,7 +9,7 @@ import pytest
 
 from mmdet import plans
 from mmdet.core.errors import ConfigError
-from mmdet.plans import RefSampler, SamplerPlan, make_clip, past_window, sampler_plan
+from mmdet.plans import SamplerPlan, make_clip, past_window, sampler_plan
 from mmdet.stage_plans import StagePlan
 from mmdet.structures import Frame
 
@@ -19,13 +19,13 @@ WINDOW = dict(method='test_with_fix_stride', num_ref_imgs=5, frame_range=[-2, 3]
 SPREAD = dict(method='test_with_adaptive_stride', num_ref_imgs=4, frame_range=[-2, 2])
 
 
-def refs_in_testing(sampler: RefSampler, length: int) -> list[list[int]]:
-    return [sampler(f, length, RNG, pad=False) for f in range(length)]
+def refs_in_testing(sampler: SamplerPlan, length: int) -> list[list[int]]:
+    return [sampler.frame_ids(f, length, RNG) for f in range(length)]
 
 
-def possible(sampler: RefSampler, frame_id: int, length: int, draws: int = 1500) -> Counter:
+def possible(sampler: SamplerPlan, frame_id: int, length: int, draws: int = 1500) -> Counter:
     rng = np.random.default_rng(frame_id)
-    return Counter(tuple(sampler(frame_id, length, rng)) for _ in range(draws))
+    return Counter(tuple(sampler.frame_ids(frame_id, length, rng)) for _ in range(draws))
 
 
 def around(key: int, low: int, high: int, length: int, with_key: bool = False) -> list[int]:
@@ -42,21 +42,21 @@ def test_golden(shared):
     assert len(names) == 3
     for name in names:
         config = golden[name]['sampler']
-        sampler = RefSampler(**config, method='test_with_fix_stride')
+        sampler = SamplerPlan(**config, method='test_with_fix_stride')
         meta = golden[name]['img_info_meta']
-        assert sampler.window == (meta['num_left_ref_imgs'], meta['frame_stride'])
+        assert (-sampler.low, sampler.stride) == (meta['num_left_ref_imgs'], meta['frame_stride'])
         for video, refs in golden[name]['per_frame'].items():
             assert refs_in_testing(sampler, LENGTHS[video]) == refs
     for name, expected in golden['test_with_adaptive_stride_other'].items():
         number = int(name.removeprefix('num_ref_imgs_'))
-        sampler = RefSampler([0, number], number, method='test_with_adaptive_stride')
+        sampler = SamplerPlan([0, number], number, method='test_with_adaptive_stride')
         for video, refs in expected.items():
             assert refs_in_testing(sampler, LENGTHS[video])[0] == refs
     ranges = golden['train_bilateral_uniform']
     ranges.pop('note')
     for name, expected in ranges.items():
         number = int(name.split('_')[1])
-        sampler = RefSampler(number, 2, 'no_filter' not in name, 'bilateral_uniform')
+        sampler = SamplerPlan(number, 2, 'no_filter' not in name, 'bilateral_uniform')
         for place, facts in expected.items():
             video, frame = place.split('/')
             seen = possible(sampler, int(frame), LENGTHS[video])
@@ -64,12 +64,12 @@ def test_golden(shared):
 
 
 def test_adaptive_stride_spreads_over_the_video():
-    sampler = RefSampler([-7, 7], 14, method='test_with_adaptive_stride')
+    sampler = SamplerPlan([-7, 7], 14, method='test_with_adaptive_stride')
     refs = refs_in_testing(sampler, 40)
     # round(i * 3), and nothing after the first frame
     assert refs == [[0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39], *[[]] * 39]
     assert refs_in_testing(sampler, 1) == [[0] * 14]
-    half = RefSampler([-1, 2], 3, method='test_with_adaptive_stride')
+    half = SamplerPlan([-1, 2], 3, method='test_with_adaptive_stride')
     assert refs_in_testing(half, 6)[0] == [0, 2, 5]  # 2.5 rounds to the even number
 
 
@@ -77,40 +77,38 @@ def test_adaptive_stride_spreads_over_the_video():
 @pytest.mark.parametrize('frame_id', [0, 1, 4, 6])
 def test_training_draws_every_set_that_it_may(frame_id, with_key):
     candidates = around(frame_id, -2, 3, 7, with_key)
-    seen = possible(RefSampler([-2, 3], 2, not with_key, 'uniform'), frame_id, 7)
+    seen = possible(SamplerPlan([-2, 3], 2, not with_key, 'uniform'), frame_id, 7)
     assert set(seen) == set(combinations(candidates, 2))
     assert max(seen.values()) < 2.2 * min(seen.values())  # equally often
     before = [f for f in candidates if f <= frame_id]
     after = [f for f in candidates if f >= frame_id]
     pairs = set(product(before, after)) if before and after else {(f, f) for f in before + after}
-    sampler = RefSampler([-2, 3], 2, not with_key, 'bilateral_uniform')
+    sampler = SamplerPlan([-2, 3], 2, not with_key, 'bilateral_uniform')
     assert set(possible(sampler, frame_id, 7)) == pairs
 
 
 def test_short_sides_give_what_they_have():
-    sampler = RefSampler(5, 6, method='bilateral_uniform')
-    refs = sampler(1, 9, np.random.default_rng(0), pad=False)
-    assert refs[0] == 0 and len(refs) == 4 and set(refs[1:]) < {2, 3, 4, 5, 6}
+    sampler = SamplerPlan(5, 6, method='bilateral_uniform')
     rng = np.random.default_rng(0)
-    padded = sampler(1, 9, rng)
-    assert padded == [0, 0, *refs]  # with the first one that was drawn, here of the left side
-    assert sampler(0, 1, rng) == [0] * 6 and sampler(0, 1, rng, pad=False) == []
+    left, right = [0], {2, 3, 4, 5, 6}
+    ids = sampler.frame_ids(1, 9, rng)
+    assert ids[:3] == left * 3 and len(set(ids[3:])) == 3 and set(ids[3:]) < right
+    assert sampler.frame_ids(0, 1, rng) == [0] * 6
 
 
 @pytest.mark.parametrize('method', sorted(plans.METHODS))
-@pytest.mark.parametrize('pad', [True, False])
-def test_no_range_or_no_frame_repeats_the_key(method, pad):
-    assert RefSampler(0, 2, method=method)(4, 9, RNG, pad) == [4, 4]
-    assert RefSampler([-1, 1], 2, method=method)(-1, 9, RNG, pad) == [-1, -1]
+def test_no_range_or_no_frame_repeats_the_key(method):
+    assert SamplerPlan(0, 2, method=method).frame_ids(4, 9, RNG) == [4, 4]
+    assert SamplerPlan([-1, 1], 2, method=method).frame_ids(-1, 9, RNG) == [-1, -1]
 
 
 def test_number_of_test_references_is_that_of_the_range(monkeypatch):
     messages = []
     monkeypatch.setattr(plans, 'print_log', lambda text, **_: messages.append(text))
-    sampler = RefSampler([-7, 7], 28, method='test_with_adaptive_stride')
+    sampler = SamplerPlan([-7, 7], 28, method='test_with_adaptive_stride')
     assert len(refs_in_testing(sampler, 50)[0]) == 14
     assert len(messages) == 1 and '[-7, 7]' in messages[0] and 'num_ref_imgs=28' in messages[0]
-    RefSampler([-7, 7], 14, method='test_with_adaptive_stride')
+    SamplerPlan([-7, 7], 14, method='test_with_adaptive_stride')
     assert len(messages) == 1
 
 
@@ -174,7 +172,7 @@ def test_a_clip_has_the_frames_of_its_plan():
     expected = [('key', 0), ('ref', 0), ('ref', 3), ('ref', 6), ('ref', 9)]
     assert [(f.role, f.frame_id) for f in clip.frames] == expected
     one = Frame('same.jpg')  # a source may hand out the same frame every time
-    clip = make_clip(SamplerPlan(RefSampler(0, 2)), 0, 1, RNG, lambda _: one)
+    clip = make_clip(SamplerPlan(0, 2), 0, 1, RNG, lambda _: one)
     assert [f.role for f in clip.frames] == ['key', 'ref', 'ref']
     assert len({id(frame) for frame in clip.frames}) == 3
     assert len(make_clip(None, 4, 9, RNG, frame_of).frames) == 1

@@ -50,8 +50,8 @@ class CocoVideoDataset:
         ann_file: CocoVID JSON.
         img_prefix: folder that the file names start from.
         pipeline: clip transforms, see `Pipeline`.
-        ref_img_sampler: arguments of `RefSampler`, from which the plan is made; None: the key frame
-            alone. A method may have a plan of its own (`use_plan`).
+        ref_img_sampler: arguments of `sampler_plan`; None: the key frame alone. A method may have a
+            plan of its own (`use_plan`).
         test_mode: see above.
         load_as_video: False: images on their own, whose references are copies of them, and whose
             objects are numbered within the image.

@@ -130,6 +130,6 @@ def test_a_window_of_the_past_follows_the_config():
     window = dict(method='test_with_fix_stride', num_ref_imgs=6, frame_range=[-3, 3], stride=2)
     for given, reach, stride in ((window, 6, 2), (None, 14, 10)):
         plan = model.plan('causal', given)
-        assert (plan.sampler.low, plan.sampler.high, plan.sampler.stride) == (-reach, 0, stride)
+        assert (plan.low, plan.high, plan.stride) == (-reach, 0, stride)
         assert plan.in_order and plan.lookahead == 0
     assert model.plan('offline', window).lookahead == 6
