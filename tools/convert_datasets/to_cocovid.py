@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from mmdet.core.errors import ConversionError, ILSVRCError
-from mmdet.programs.convert import FORMATS, ConvertOptions, convert_vid, to_cocovid
+from mmdet.programs.convert import FORMATS, ConvertOptions, to_cocovid
 from mmdet.programs.convert.name_files import read_names
 
 INPUTS = """what INPUT is, by format:
@@ -96,9 +96,6 @@ def read_classes(text: str | None) -> list[str] | None:
 def main() -> None:
     args = parse_args()
     try:
-        if args.kind == 'imagenet-vid':
-            convert_vid(args.input[0], args.output)
-            return
         options = ConvertOptions(
             img_root=args.img_root,
             classes=read_classes(args.classes),

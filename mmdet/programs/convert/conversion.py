@@ -18,6 +18,7 @@ from mmdet.programs.check.statistics import count, print_statistics
 from mmdet.programs.convert.coco_json import open_coco
 from mmdet.programs.convert.cocovid_writer import ClassTable, CocoVIDWriter
 from mmdet.programs.convert.cvat import open_cvat
+from mmdet.programs.convert.ilsvrc import convert_vid
 from mmdet.programs.convert.label_files import LayoutOptions
 from mmdet.programs.convert.records import FrameRecord, VideoSource, named_rows
 from mmdet.programs.convert.sequences import open_got10k, open_mot
@@ -32,7 +33,7 @@ READERS = {
     'mot': open_mot,
     'got10k': open_got10k,
 }
-FORMATS = (*READERS, 'imagenet-vid')  # the last has a converter of its own, `ilsvrc`
+FORMATS = (*READERS, 'imagenet-vid')
 SPLITS = ('train', 'val')
 
 
@@ -68,18 +69,21 @@ def to_cocovid(kind: str, inputs: Sequence[Path], out: Path, options: ConvertOpt
     """Convert `inputs` of format `kind` and print what they hold.
 
     Args:
-        kind: a key of READERS.
+        kind: one of FORMATS. 'imagenet-vid' has a converter of its own, which takes no options.
         inputs: folders or files, as the format has them.
-        out: the JSON file; with a split, OUT_train.json and OUT_val.json beside it.
+        out: the JSON file; with a split, OUT_train.json and OUT_val.json beside it. For
+            'imagenet-vid', a folder.
 
     Returns:
         the files written, all or, after an error, none.
 
     Raises:
-        ConversionError: names the file and the row or element.
+        ConversionError, ILSVRCError: names the file and the row or element.
     """
-    if kind not in READERS:
-        raise ConversionError(f'Unknown format {kind!r}. Known: {", ".join(READERS)}.')
+    if kind not in FORMATS:
+        raise ConversionError(f'Unknown format {kind!r}. Known: {", ".join(FORMATS)}.')
+    if kind == 'imagenet-vid':
+        return convert_vid(inputs[0], out)
     _check_options(inputs, options)
     inputs = [Path(path) for path in inputs]
     img_root = Path(options.img_root) if options.img_root else _common_folder(inputs)

@@ -63,7 +63,7 @@ Read = Callable[[Batch], tuple[array, array]]
 
 def convert_vid(
     root: Path, out_dir: Path, splits: Iterable[str] = ('train', 'val'), workers: int | None = None
-) -> None:
+) -> list[Path]:
     """Write OUT_DIR/imagenet_vid_{train,val}.json and print what each holds.
 
     Args:
@@ -72,16 +72,21 @@ def convert_vid(
         splits: which of 'train' and 'val'; the lists of all are read before any XML.
         workers: processes that read XML; by default one per CPU, at most 8.
 
+    Returns:
+        the files written.
+
     Raises:
         ILSVRCError: names the file and the row of the list; the JSON is not written then.
     """
     read = _batch_reader(root, 'VID')
     read_list = {'train': read_train_videos, 'val': read_val_videos}
     videos = {split: read_list[split](_find_list(root, VID_LISTS[split])) for split in splits}
-    for split, listed in videos.items():
+    paths = [out_dir / f'imagenet_vid_{split}.json' for split in videos]
+    for path, listed in zip(paths, videos.values(), strict=True):
         head = {'categories': _categories(), 'videos': listed}
         batches = [_video_batch(video, i) for i, video in enumerate(listed, 1)]
-        _convert(out_dir / f'imagenet_vid_{split}.json', head, batches, read, workers)
+        _convert(path, head, batches, read, workers)
+    return paths
 
 
 def convert_det(root: Path, out_dir: Path, workers: int | None = None) -> None:
