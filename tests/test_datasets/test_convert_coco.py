@@ -39,7 +39,7 @@ def test_without_videos(from_coco):
     objects = [
         annotation(1, 6, [1, 2, 3.25, 4], attributes={'track_id': 4}),
         annotation(2, 8, [1, 2, 10, 10], track_id='x', category_id=3),
-        annotation(3, 8, [1, 2, 20, 20], iscrowd=1, occluded=True),
+        annotation(3, 8, [1, 2, 20, 20], iscrowd=1, occluded=True, instance_id=-1),
         annotation(4, 5, [1, 2, 20, 20], ignore=True),
     ]
     content = from_coco(coco(images, objects))

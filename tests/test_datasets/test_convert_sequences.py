@@ -42,8 +42,9 @@ def test_mot(mot, tmp_path, capsys):
     assert 'static_person (1)' in shown and '1 boxes reached over the border' in shown
     classes = ['static_person', 'pedestrian']
     assert len(boxes(convert('mot', mot, tmp_path / 'out.json', classes=classes))) == 5
-    content = convert('mot', mot / 'train/A', tmp_path / 'out.json', fps=12.5)
-    assert content['videos'] == [{'id': 1, 'name': 'A', 'vid_train_frames': [0, 2]}]
+    for fps, keys in ((12.5, [0, 2]), (100, [0, 1, 2])):
+        content = convert('mot', mot / 'train/A', tmp_path / 'out.json', fps=fps)
+        assert content['videos'] == [{'id': 1, 'name': 'A', 'vid_train_frames': keys}]
 
 
 @pytest.mark.parametrize(('mark', 'end'), [('', '\n'), ('\ufeff', '\r\n'), ('\ufeff', '\r')])
