@@ -9,10 +9,10 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mmdet.models import fused_conv
 from mmdet.models.batch import ClipBatch
 from mmdet.models.detections import BatchDetections, PendingDetections
 from mmdet.models.fold import fuse_conv_bn
-from mmdet.models.fused_conv import fuse_epilogues
 from mmdet.models.static import StaticPart, TrainingGraphs
 from mmdet.models.task_modules import nms_kernel
 from mmdet.plans import Plan
@@ -192,9 +192,8 @@ class BaseVideoDetector(BaseModel):
             channels_last = device.type == 'cpu' or dtype != torch.float32
         if fold_bn:
             fuse_conv_bn(self)
-        triton_works = nms_kernel.usable(device)
-        if triton_works:
-            fuse_epilogues(self)
+        if fused_conv.usable(device, dtype):
+            fused_conv.fuse_epilogues(self)
         exempt = _float32_tensors(self)
         with torch.no_grad():
             for parameter in self.parameters():
@@ -204,7 +203,7 @@ class BaseVideoDetector(BaseModel):
             self.to(memory_format=torch.channels_last)
         self.data_preprocessor.dtype = dtype
         self.data_preprocessor.channels_last = channels_last
-        self.graphs = graphs and triton_works
+        self.graphs = graphs and device.type == 'cuda' and nms_kernel.usable(device)
         self._forget_graphs()
         return self
 

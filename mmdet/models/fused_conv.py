@@ -1,13 +1,16 @@
-"""Convolutions whose bias, residual and activation are one pass over the map, on a GPU.
+"""Convolutions that are one step with their bias, residual and activation, for testing.
 
-PyTorch adds the bias of a channels-last convolution in a pass of its own, as it does for a residual
-and an activation; in half precision these passes take longer than the convolutions. Written in
-Triton, which comes with PyTorch for CUDA.
+On a GPU PyTorch adds the bias of a channels-last convolution in a pass over the map of its own, as
+it does for a residual and an activation; in half precision these passes take longer than the
+convolutions. Here they are one pass, written in Triton, which comes with PyTorch for CUDA. On a CPU
+oneDNN does all of it while it computes the convolution.
 """
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from mmdet.models.task_modules import nms_kernel
 
 try:
     import triton
@@ -17,6 +20,7 @@ except ImportError:  # builds of PyTorch without CUDA
 
 TILE = 2048  # numbers per program
 ACTIVATIONS = {nn.ReLU: 'relu', nn.SiLU: 'silu'}
+ONEDNN_NAMES = {None: None, 'relu': 'relu', 'silu': 'swish'}
 
 if triton is not None:
 
@@ -74,7 +78,7 @@ def add_bias_(
 
 
 class FusedConv2d(nn.Conv2d):
-    """A convolution, for testing, that adds its bias with what comes after it.
+    """A convolution that adds its bias together with what comes after it.
 
     Args:
         conv: whose weight and bias it takes over.
@@ -90,8 +94,18 @@ class FusedConv2d(nn.Conv2d):
         self.train(conv.training)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        out = self._conv_forward(x, self.weight, None)
-        return add_bias_(out, self.bias, residual, self.activation)
+        if x.is_cuda:
+            out = self._conv_forward(x, self.weight, None)
+            return add_bias_(out, self.bias, residual, self.activation)
+        place = (self.padding, self.stride, self.dilation, self.groups)
+        after = ONEDNN_NAMES[self.activation]
+        if residual is None:
+            return torch.ops.mkldnn._convolution_pointwise(
+                x, self.weight, self.bias, *place, after or 'none', [], ''
+            )
+        return torch.ops.mkldnn._convolution_pointwise.binary(
+            x, residual, self.weight, self.bias, *place, 'add', 1.0, after, [], ''
+        )
 
 
 class FusedBlock(nn.Module):
@@ -100,13 +114,26 @@ class FusedBlock(nn.Module):
 
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
         super().__init__()
-        convs = [getattr(block, f'conv{i}') for i in (1, 2, 3) if hasattr(block, f'conv{i}')]
-        self.convs = nn.Sequential(*(FusedConv2d(conv, 'relu') for conv in convs[:-1]))
-        self.last = FusedConv2d(convs[-1], 'relu')
+        self.names = [
+            name for name, child in block.named_children() if isinstance(child, nn.Conv2d)
+        ]
+        for name in self.names:
+            self.add_module(name, FusedConv2d(getattr(block, name), 'relu'))
         self.downsample = block.downsample or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.convs(x), self.downsample(x))
+        out = x
+        for name in self.names[:-1]:
+            out = getattr(self, name)(out)
+        return getattr(self, self.names[-1])(out, self.downsample(x))
+
+
+def usable(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether fused convolutions work for weights of this kind on `device`."""
+    if device.type == 'cuda':
+        return nms_kernel.usable(device)
+    known = dtype in (torch.float32, torch.bfloat16) and torch.backends.mkldnn.is_available()
+    return device.type == 'cpu' and known and hasattr(torch.ops.mkldnn, '_convolution_pointwise')
 
 
 def fuse_epilogues(model: nn.Module) -> int:
@@ -117,7 +144,7 @@ def fuse_epilogues(model: nn.Module) -> int:
     same objects; outputs change by rounding.
 
     Args:
-        model: in evaluation mode, batch norms folded, on a GPU where Triton works.
+        model: in evaluation mode, batch norms folded, on a device where this is `usable`.
 
     Returns:
         the number of convolutions.

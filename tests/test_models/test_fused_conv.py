@@ -1,4 +1,5 @@
-"""The pass of bias, residual and activation: in Triton's interpreter, and on a GPU."""
+"""Bias, residual and activation with the convolution: oneDNN's, the pass of Triton in its
+interpreter, and on a GPU."""
 
 import copy
 import importlib.util
@@ -107,7 +108,15 @@ def test_the_pass_equals_plain_operations_on_a_gpu():
     check_models('cuda')
 
 
+def test_fused_models_equal_plain_ones_on_a_cpu():
+    assert fused_conv.usable(torch.device('cpu'), torch.float32)
+    check_models('cpu')
+
+
+def test_a_dtype_that_is_unknown_to_the_cpu_is_not_fused():
+    assert not fused_conv.usable(torch.device('cpu'), torch.float16)
+
+
 if __name__ == '__main__':
     check_pass('cpu')
-    check_models('cpu')
     print('equal')
