@@ -54,10 +54,6 @@ class ConversionError(VFEError, ValueError):
     """Input that is not what its format says; names the file and the row or element."""
 
 
-class ILSVRCError(VFEError, ValueError):
-    """What is on disk is not what the lists or the ILSVRC layout say: names file and row."""
-
-
 class UnsafePathError(VFEError, ValueError):
     """A path from a file or a client that leads out of the folder it is meant for."""
 

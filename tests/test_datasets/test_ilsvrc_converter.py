@@ -8,7 +8,7 @@ import pytest
 from own_data import run_tool, write
 from rich.progress import Progress
 
-from mmdet.core.errors import ILSVRCError
+from mmdet.core.errors import ConversionError
 from mmdet.programs.convert import convert_det, convert_vid
 from mmdet.programs.convert.ilsvrc import read_train_videos
 
@@ -219,7 +219,7 @@ def test_a_bad_xml_is_named_with_its_row(tree, tmp_path, content, message):
         (tree / FRAME).mkdir()
     elif content is not None:
         (tree / FRAME).write_text(content)
-    with pytest.raises(ILSVRCError, match=f'{FRAME}{message}; {ROW}'):
+    with pytest.raises(ConversionError, match=f'{FRAME}{message}; {ROW}'):
         convert_vid(tree, tmp_path / 'out', splits=['train'], workers=1)
     assert outcome(tmp_path / 'out') == before
 
@@ -227,7 +227,7 @@ def test_a_bad_xml_is_named_with_its_row(tree, tmp_path, content, message):
 def test_the_first_error_in_list_order_from_worker_processes(tree, tmp_path):
     (tree / FRAME).unlink()
     (tree / f'Annotations/VID/{VIDEO_B}/000001.xml').write_text('<a>')
-    with pytest.raises(ILSVRCError, match=r'b/000001.xml is not well-formed XML'):
+    with pytest.raises(ConversionError, match=r'b/000001.xml is not well-formed XML'):
         convert_vid(tree, tmp_path / 'out', workers=2)
     assert not outcome(tmp_path / 'out')
 
@@ -238,7 +238,7 @@ def test_frames_are_checked_when_data_is_here(tree, tmp_path):
     message = (
         rf"Data/VID/{VIDEO_B}/000000.JPEG is missing; asked for by row 1 of .*'{VIDEO_B} 1 2 2'"
     )
-    with pytest.raises(ILSVRCError, match=message):
+    with pytest.raises(ConversionError, match=message):
         convert_vid(tree, tmp_path / 'out', splits=['train'], workers=1)
 
 
@@ -246,13 +246,17 @@ def test_det_errors(tree, tmp_path):
     listed = tree / 'Annotations/DET/train/ILSVRC2014_train_0003/c.xml'
     other = tree / 'Annotations/DET/train/ILSVRC2014_train_0000/d.xml'
     other.write_text('<annotation>')
-    with pytest.raises(ILSVRCError, match=r'0000/d.xml is not .*; an image that no list row names'):
+    with pytest.raises(
+        ConversionError, match=r'0000/d.xml is not .*; an image that no list row names'
+    ):
         convert_det(tree, tmp_path / 'out', workers=1)
     listed.unlink()
-    with pytest.raises(ILSVRCError, match=r'0003/c.xml is missing; asked for by row 1 of .*c 1'):
+    with pytest.raises(
+        ConversionError, match=r'0003/c.xml is missing; asked for by row 1 of .*c 1'
+    ):
         convert_det(tree, tmp_path / 'out', workers=1)
     write(tree, {'Annotations/DET/train/ILSVRC2014_train_0001': 'a file'})
-    with pytest.raises(ILSVRCError, match=r'Cannot list .*0001: Not a directory'):
+    with pytest.raises(ConversionError, match=r'Cannot list .*0001: Not a directory'):
         convert_det(tree, tmp_path / 'out', workers=1)
     assert not outcome(tmp_path / 'out')
 
@@ -273,7 +277,7 @@ def test_det_errors(tree, tmp_path):
 )
 def test_a_bad_row_is_named(tmp_path, row, message):
     write(tmp_path, {'list.txt': f'{VIDEO_B} 1 2 2\n{row}\n'})
-    with pytest.raises(ILSVRCError) as error:
+    with pytest.raises(ConversionError) as error:
         read_train_videos(tmp_path / 'list.txt')
     assert str(error.value).startswith(f"row 2 of {tmp_path / 'list.txt'} ('{row}'): ")
     assert message in str(error.value)
@@ -283,18 +287,18 @@ def test_unusable_lists(tree, tmp_path):
     rows = f'{VIDEO_V} 1 0 1\n{VIDEO_V} 2 0 1\n'
     for content, message in ((rows, r'row 2 .*v is listed already in row 1'), (' \n', 'is empty')):
         write(tree, {'ImageSets/VID_val_videos.txt': content})
-        with pytest.raises(ILSVRCError, match=message):
+        with pytest.raises(ConversionError, match=message):
             convert_vid(tree, tmp_path / 'out', workers=1)
     assert not outcome(tmp_path / 'out')  # all lists are read before the first XML
 
 
 def test_unknown_layouts(tree, tmp_path):
-    with pytest.raises(ILSVRCError, match=r'Unknown layout.*Did you mean \S+/ILSVRC\?'):
+    with pytest.raises(ConversionError, match=r'Unknown layout.*Did you mean \S+/ILSVRC\?'):
         convert_vid(tmp_path, tmp_path / 'out')
-    with pytest.raises(ILSVRCError, match=r'no folder \S+/nothing/Annotations/DET'):
+    with pytest.raises(ConversionError, match=r'no folder \S+/nothing/Annotations/DET'):
         convert_det(tmp_path / 'nothing', tmp_path / 'out')
     (tree / 'ImageSets/VID_val_videos.txt').unlink()
-    with pytest.raises(ILSVRCError, match=r'neither .*ImageSets/VID_val.* nor .*Lists/VID_val'):
+    with pytest.raises(ConversionError, match=r'neither .*ImageSets/VID_val.* nor .*Lists/VID_val'):
         convert_vid(tree, tmp_path / 'out')
     assert not outcome(tmp_path / 'out')
 

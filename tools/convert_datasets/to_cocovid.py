@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdet.core.errors import ConversionError, ILSVRCError
+from mmdet.core.errors import ConversionError
 from mmdet.programs.convert import FORMATS, ConvertOptions, to_cocovid
 from mmdet.programs.convert.name_files import read_names
 
@@ -109,7 +109,7 @@ def main() -> None:
             fps=args.fps,
         )
         to_cocovid(args.kind, args.input, args.output, options)
-    except (ConversionError, ILSVRCError, OSError) as error:
+    except (ConversionError, OSError) as error:
         sys.exit(f'error: {error}')
 
 

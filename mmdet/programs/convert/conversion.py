@@ -78,7 +78,7 @@ def to_cocovid(kind: str, inputs: Sequence[Path], out: Path, options: ConvertOpt
         the files written, all or, after an error, none.
 
     Raises:
-        ConversionError, ILSVRCError: names the file and the row or element.
+        ConversionError: names the file and the row or element.
     """
     if kind not in FORMATS:
         raise ConversionError(f'Unknown format {kind!r}. Known: {", ".join(FORMATS)}.')
@@ -230,6 +230,6 @@ def _key_rule(
                 f'The frame rate of {video.name} is not known, so --fps cannot thin its key '
                 f'frames. Use --every N.'
             )
-        step = max(video.fps / options.fps, 1.0)
+        step = video.fps / options.fps  # below 1: every frame
     keys = {round(i * step) for i in range(int(video.num_frames / step) + 1)}
     return lambda number, frame: number in keys

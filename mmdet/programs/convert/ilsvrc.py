@@ -21,14 +21,15 @@ from xml.etree.ElementTree import Element
 
 from rich.console import Console
 
-from mmdet.core.errors import ILSVRCError
+from mmdet.core.errors import ConversionError
 from mmdet.core.fileio import atomic_write
 from mmdet.core.progress import FrameProgress
-from mmdet.core.text import read_rows, read_xml
+from mmdet.core.text import read_xml
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES, IMAGENET_VID_WNIDS
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.programs.check.statistics import count, print_statistics
 from mmdet.programs.convert.cocovid_writer import write_list
+from mmdet.programs.convert.records import named_rows
 
 LIST_FOLDERS = ('ImageSets', 'Lists')
 VID_LISTS = {'train': 'VID_train_15frames.txt', 'val': 'VID_val_videos.txt'}
@@ -76,7 +77,7 @@ def convert_vid(
         the files written.
 
     Raises:
-        ILSVRCError: names the file and the row of the list; the JSON is not written then.
+        ConversionError: names the file and the row of the list; the JSON is not written then.
     """
     read = _batch_reader(root, 'VID')
     read_list = {'train': read_train_videos, 'val': read_val_videos}
@@ -232,7 +233,7 @@ def _find_list(root: Path, name: str) -> Path:
         if (root / folder / name).is_file():
             return root / folder / name
     tried = ' nor '.join(str(root / folder / name) for folder in LIST_FOLDERS)
-    raise ILSVRCError(f'Unknown layout: there is neither {tried}.')
+    raise ConversionError(f'Unknown layout: there is neither {tried}.')
 
 
 def _annotation_folder(root: Path, subset: str) -> Path:
@@ -240,7 +241,9 @@ def _annotation_folder(root: Path, subset: str) -> Path:
     if not folder.is_dir():
         inner = root / 'ILSVRC'
         hint = f' Did you mean {inner}?' if inner.is_dir() else ''
-        raise ILSVRCError(f'Unknown layout: there is no folder {folder} with the XML files.{hint}')
+        raise ConversionError(
+            f'Unknown layout: there is no folder {folder} with the XML files.{hint}'
+        )
     return folder
 
 
@@ -253,10 +256,10 @@ def read_train_videos(path: Path) -> list[Video]:
     videos: dict[str, Video] = {}
     for origin, name, (_, frame, num_frames) in _rows(path, numbers=3):
         if not 0 <= frame <= num_frames:
-            raise ILSVRCError(f'{origin}: frame {frame} is not in 0..{num_frames}.')
+            raise ConversionError(f'{origin}: frame {frame} is not in 0..{num_frames}.')
         video = videos.setdefault(name, Video(name, num_frames, origin))
         if video.num_frames != num_frames:
-            raise ILSVRCError(
+            raise ConversionError(
                 f'{origin}: {name} has {num_frames} frames here, '
                 f'but {video.num_frames} in {video.origin}.'
             )
@@ -269,7 +272,7 @@ def read_val_videos(path: Path) -> list[Video]:
     videos: dict[str, Video] = {}
     for origin, name, (_, _, num_frames) in _rows(path, numbers=3):
         if name in videos:
-            raise ILSVRCError(f'{origin}: {name} is listed already in {videos[name].origin}.')
+            raise ConversionError(f'{origin}: {name} is listed already in {videos[name].origin}.')
         videos[name] = Video(name, num_frames, origin)
     return list(videos.values())
 
@@ -287,21 +290,23 @@ def _det_images(folder: Path) -> list[str]:
                 files = [name for name in os.listdir(place) if name.endswith('.xml')]
                 found += [f'{place.relative_to(folder).as_posix()}/{name}' for name in files]
     except OSError as error:
-        raise ILSVRCError(f'Cannot list {error.filename}: {error.strerror}') from error
+        raise ConversionError(f'Cannot list {error.filename}: {error.strerror}') from error
     return [name.removesuffix('.xml') for name in sorted(found)]
 
 
 def _rows(path: Path, numbers: int) -> Iterator[tuple[str, str, list[int]]]:
     """(description of the row, name, its whole numbers) of every row that is not blank."""
-    rows = read_rows(path, ILSVRCError)
+    rows = named_rows(path)
     if not rows:
-        raise ILSVRCError(f'The list {path} is empty.')
-    for number, line in rows:
+        raise ConversionError(f'The list {path} is empty.')
+    for row, line in rows:
         name, *fields = line.split()
-        origin = f'row {number} of {path} ({line!r})'
+        origin = f'{row} ({line!r})'
         unsafe = name.startswith('/') or '..' in PurePosixPath(name).parts
         if unsafe or os.path.normpath(name) != name:
-            raise ILSVRCError(f'{origin}: {name!r} is not a plain path relative to Annotations/.')
+            raise ConversionError(
+                f'{origin}: {name!r} is not a plain path relative to Annotations/.'
+            )
         yield origin, name, _numbers(fields, numbers, origin) if numbers else []
 
 
@@ -311,12 +316,12 @@ def _numbers(fields: list[str], number: int, origin: str) -> list[int]:
     except ValueError:
         values = []
     if len(values) != number:
-        raise ILSVRCError(
+        raise ConversionError(
             f'{origin}: expected a name and {number} whole numbers (path, start, frame, '
             f'number of frames), separated by blanks.'
         )
     if values[-1] < 1:
-        raise ILSVRCError(f'{origin}: a video needs at least one frame, got {values[-1]}.')
+        raise ConversionError(f'{origin}: a video needs at least one frame, got {values[-1]}.')
     return values
 
 
@@ -343,9 +348,9 @@ def read_batch(batch: Batch, folder: Path, images: Path | None) -> tuple[array, 
     for frame, (name, origin) in enumerate(zip(batch.names, batch.origins, strict=True)):
         path = f'{folder}/{name}.xml'
         try:
-            root = read_xml(Path(path), ILSVRCError)
+            root = read_xml(Path(path), ConversionError)
             if images and origin and not os.path.isfile(f'{images}/{name}.JPEG'):
-                raise ILSVRCError(f'{images}/{name}.JPEG is missing')
+                raise ConversionError(f'{images}/{name}.JPEG is missing')
             sizes.extend(_size(root))
             for node in root.findall('object'):
                 wnid, track, *numbers = _object(node, in_video)
@@ -353,10 +358,10 @@ def read_batch(batch: Batch, folder: Path, images: Path | None) -> tuple[array, 
                 if category:
                     track = tracks.setdefault(track, len(tracks))
                     boxes.extend((frame, category, track, *numbers))
-        except (ILSVRCError, ValueError) as error:
+        except (ConversionError, ValueError) as error:
             asked = f'asked for by {origin}' if origin else 'an image that no list row names'
-            where = '' if isinstance(error, ILSVRCError) else f'{path}: '
-            raise ILSVRCError(f'{where}{error}; {asked}.') from None
+            where = '' if isinstance(error, ConversionError) else f'{path}: '
+            raise ConversionError(f'{where}{error}; {asked}.') from None
     return sizes, boxes
 
 

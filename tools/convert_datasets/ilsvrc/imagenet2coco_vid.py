@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdet.core.errors import ILSVRCError
+from mmdet.core.errors import ConversionError
 from mmdet.programs.convert import VID_LISTS, convert_vid
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         convert_vid(args.input, args.output, args.splits, args.workers)
-    except (ILSVRCError, OSError) as error:
+    except (ConversionError, OSError) as error:
         sys.exit(f'error: {error}')
 
 
