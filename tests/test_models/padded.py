@@ -43,8 +43,3 @@ def proposals(*images: Tensor) -> Proposals:
     """From boxes with scores [n, 5] of every image."""
     rows, valid = pad(list(images), width=5)
     return Proposals(rows[..., :4], rows[..., 4], valid)
-
-
-def image_of(gt: GroundTruth, i: int) -> GroundTruth:
-    """The objects of one image of a batch."""
-    return GroundTruth(*(x[i : i + 1] for x in (gt.boxes, gt.labels, gt.valid)))

@@ -7,9 +7,7 @@ import torch
 from padded import ground_truth, proposals
 
 from mmdet.models.dense_heads.rpn_head import Proposals
-from mmdet.models.detections import PendingDetections
 from mmdet.models.roi_heads import Shared2FCBBoxHead, StandardRoIHead
-from mmdet.structures import Detections, Frame
 
 STDS = (0.1, 0.1, 0.2, 0.2)
 CLASSES = 5
@@ -32,20 +30,18 @@ def bbox_head() -> Shared2FCBBoxHead:
     return Shared2FCBBoxHead(**{k: v for k, v in HEAD.items() if k != 'type'})
 
 
-def roi_head(
-    num: int = 10**6, test_cfg: dict = TEST, kind: type = StandardRoIHead, **bbox_head
-) -> StandardRoIHead:
+def roi_head(test_cfg: dict = TEST) -> StandardRoIHead:
     torch.manual_seed(0)
-    return kind(
+    return StandardRoIHead(
         bbox_roi_extractor=dict(
             type='SingleRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=2, sampling_ratio=2),
             out_channels=3,
             featmap_strides=[16],
         ),
-        bbox_head={**HEAD, **bbox_head},
+        bbox_head=HEAD,
         train_cfg=dict(
-            assigner=ASSIGNER, sampler=dict(type='RandomSampler', num=num, pos_fraction=0.25)
+            assigner=ASSIGNER, sampler=dict(type='RandomSampler', num=10**6, pos_fraction=0.25)
         ),
         test_cfg=test_cfg,
     )
@@ -61,7 +57,6 @@ PROPOSALS = torch.tensor(
         [0, 100, 9, 150, 0.1],
     ]
 )
-FEATS = (torch.rand(1, 3, 12, 16, generator=torch.manual_seed(3)),)
 
 
 def test_features_are_flattened_channel_row_column():
@@ -96,23 +91,9 @@ def test_ground_truth_is_a_candidate_where_the_sampler_says_so(with_gt):
     assert labels[positive].tolist().count(3) == 1 + with_gt
 
 
-def predicted(head: StandardRoIHead, given: Proposals, scale=(0.5, 0.8)) -> list[Detections]:
-    count = len(given.boxes)
-    frames = [
-        Frame('x', image_id=40 + i, img_shape=(192, 256), scale_factor=scale) for i in range(count)
-    ]
-    feats = (FEATS[0].repeat(count, 1, 1, 1),)
-    with torch.inference_mode():
-        logits, deltas, _ = head.bbox_head.classify(head.rows(feats, given.boxes))
-        found = head.detections(logits, deltas, given, torch.tensor([[192.0, 256]] * count))
-    return PendingDetections(found, frames).get()
-
-
 def test_detections_equal_a_loop_over_images_and_classes():
-    head, rng = (
-        roi_head(test_cfg=dict(TEST, score_thr=0.2, max_per_img=25)),
-        np.random.default_rng(5),
-    )
+    head = roi_head(test_cfg=dict(TEST, score_thr=0.2, max_per_img=25))
+    rng = np.random.default_rng(5)
     low = rng.integers(0, 400, (2, 40, 2)) / 4
     sides = rng.integers(40, 240, (2, 40, 2)) / 4
     rows = np.concatenate([low, low + sides, np.ones((2, 40, 1))], axis=2)
@@ -143,11 +124,3 @@ def test_a_score_must_be_above_the_threshold():
     given = Proposals(torch.tensor([[[0.0, 0, 9, 9]]]), torch.ones(1, 1), torch.ones(1, 1).bool())
     found = head.detections(logits, torch.zeros(1, 1, 20), given, torch.tensor([[50, 50]]))
     assert found.labels[found.valid].tolist() == [1]
-
-
-def test_images_without_proposals_have_no_detections():
-    empty = PROPOSALS[:0]
-    assert [len(d) for d in predicted(roi_head(), proposals(empty))] == [0]
-    several = predicted(roi_head(), proposals(empty, PROPOSALS, empty))
-    assert [len(d) > 0 for d in several] == [False, True, False]
-    assert [d.image_id for d in several] == [40, 41, 42]

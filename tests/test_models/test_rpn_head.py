@@ -9,32 +9,23 @@ from mmdet.models.dense_heads.rpn_head import Proposals, proposal_settings
 
 ASSIGNER = dict(type='MaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3)
 SHAPE = (160, 192)
-SHAPES = torch.tensor([SHAPE])
-OBJECTS = ([[10, 12, 70, 60], [100, 40, 180, 150]], [3, 0])
 NOTHING: tuple[list, list] = ([], [])
 MAPS = [(10, 12), (5, 6)]  # at strides 16 and 32
 
 
-def rpn(num: int = 256, strides: tuple[int, ...] = (16, 32), border: int = -1, **train) -> RPNHead:
-    sampler = dict(type='RandomSampler', num=num, pos_fraction=0.5, add_gt_as_proposals=False)
+def rpn(border: int = -1) -> RPNHead:
+    sampler = dict(type='RandomSampler', num=256, pos_fraction=0.5, add_gt_as_proposals=False)
     return RPNHead(
         in_channels=4,
         feat_channels=4,
         anchor_generator=dict(
-            type='AnchorGenerator', scales=[2, 4], ratios=[0.5, 1, 2], strides=list(strides)
+            type='AnchorGenerator', scales=[2, 4], ratios=[0.5, 1, 2], strides=[16, 32]
         ),
         bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True),
         loss_bbox=dict(type='SmoothL1Loss', beta=1 / 9),
-        train_cfg=dict(assigner=ASSIGNER, sampler=sampler, allowed_border=border, **train),
+        train_cfg=dict(assigner=ASSIGNER, sampler=sampler, allowed_border=border),
     )
-
-
-def constant_outputs(head: RPNHead, images: int) -> tuple[list, list, list]:
-    """Logits and offsets of zero: every anchor costs ln 2, and its target's offsets."""
-    anchors = head.anchors(tuple(torch.zeros(images, 4, *size) for size in MAPS))
-    logits = [torch.zeros(images, len(a)) for a in anchors]
-    return logits, [torch.zeros(images, len(a), 4) for a in anchors], anchors
 
 
 @pytest.mark.parametrize(('border', 'expected'), [(0, [0, 1]), (5, [0, 1, 2, 3]), (-1, range(6))])
@@ -61,9 +52,10 @@ def test_anchors_outside_of_the_image_are_not_trained(border, expected):
 
 def random_outputs(head: RPNHead, images: int) -> tuple[list, list, list]:
     generator = torch.Generator().manual_seed(0)
-    logits, deltas, anchors = constant_outputs(head, images)
-    logits = [torch.randn(x.shape, generator=generator) for x in logits]
-    return logits, [torch.randn(x.shape, generator=generator) * 0.3 for x in deltas], anchors
+    anchors = head.anchors(tuple(torch.zeros(images, 4, *size) for size in MAPS))
+    logits = [torch.randn(images, len(a), generator=generator) for a in anchors]
+    deltas = [torch.randn(images, *a.shape, generator=generator) * 0.3 for a in anchors]
+    return logits, deltas, anchors
 
 
 def propose(head: RPNHead, outputs: tuple[list, list, list], shapes: list, **cfg) -> Proposals:
