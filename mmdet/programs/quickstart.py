@@ -16,6 +16,7 @@ from pathlib import Path
 from mmengine import Config
 
 from mmdet.core.errors import VFEError
+from mmdet.core.images import write_image
 from mmdet.core.options import parse_value
 from mmdet.engine.config_load import load_config
 from mmdet.evaluation.evaluate import ScoredSet
@@ -24,7 +25,7 @@ from mmdet.programs.analyse.plots import plot_ap_by_class, plot_ap_by_motion
 from mmdet.programs.analyse.training_logs import load_training, plot_logs
 from mmdet.programs.sample import SampleSpec
 from mmdet.video.writer import VideoWriter
-from mmdet.visualization import contact_sheet, write_picture
+from mmdet.visualization import contact_sheet
 
 PROGRAMS = Path(__file__).resolve().parent
 DATA = 'data/sample'
@@ -137,7 +138,7 @@ def _draw(config: Config, work_dir: Path, results: Path, pictures: Path) -> dict
     title = 'Detections (solid, score 0.5 and above) and ground truth (white dashes)'
     captions = [frames.caption(image) for image in chosen]
     drawn = [frames.draw(detections, image) for image in chosen]
-    write_picture(page, contact_sheet(drawn, captions, title))
+    write_image(page, contact_sheet(drawn, captions, title))
     metrics = json.loads((work_dir / 'metrics.json').read_text())
     log = load_training(work_dir)
     parts = [key for key in log.keys() if key.startswith('loss_')]

@@ -1,6 +1,6 @@
 """Drawing on frames, and pages of frames."""
 
-from mmdet.visualization.contact_sheet import contact_sheet, write_picture
+from mmdet.visualization.contact_sheet import contact_sheet
 from mmdet.visualization.draw import draw_boxes, draw_detections, draw_ground_truth
 from mmdet.visualization.palette import class_color
 
@@ -10,5 +10,4 @@ __all__ = [
     'draw_boxes',
     'draw_detections',
     'draw_ground_truth',
-    'write_picture',
 ]

@@ -1,17 +1,13 @@
 """A page of captioned frames. Images are [H, W, 3] uint8 BGR."""
 
 import math
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mmdet.core.images import write_image
 from mmdet.visualization.fonts import fit_text, put_text, text_mask
 
-PICTURE_ENDINGS = ('.png', '.jpg', '.jpeg')
 _PAPER = (255, 255, 255)
 _INK = (40, 40, 40)
 _CAPTION_SIZE, _TITLE_SIZE = 15, 26
@@ -79,16 +75,3 @@ def _paste(place: np.ndarray, image: np.ndarray) -> int:
     left = (place.shape[1] - size[0]) // 2
     place[: size[1], left : left + size[0]] = cv2.resize(image, size, interpolation=method)
     return size[1]
-
-
-def write_picture(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write [H, W, 3] uint8 BGR in the format of the ending, whole or not at all.
-
-    Raises:
-        ValueError: another ending than those of `PICTURE_ENDINGS`.
-        WriteError: the file cannot be written.
-    """
-    ending = Path(path).suffix.lower()
-    if ending not in PICTURE_ENDINGS:
-        raise ValueError(f'A picture ends in {", ".join(PICTURE_ENDINGS)}, not {str(path)!r}.')
-    write_image(path, image)

@@ -1,13 +1,12 @@
 """Pages of frames: every image in its proportions, captions and titles where they belong."""
 
-import cv2
 import numpy as np
 import pytest
 
-from mmdet.visualization.contact_sheet import contact_sheet, write_picture
+from mmdet.visualization.contact_sheet import contact_sheet
 
 
-def test_every_image_and_caption(tmp_path):
+def test_every_image_and_caption():
     colors = [(0, 0, 200), (0, 200, 0), (200, 0, 0), (0, 200, 200), (200, 0, 200)]
     shapes = [(50, 100), (720, 1280), (300, 100), (48, 64), (1, 1)]
     images = [np.full((*s, 3), c, np.uint8) for s, c in zip(shapes, colors, strict=True)]
@@ -19,8 +18,6 @@ def test_every_image_and_caption(tmp_path):
         assert shown[0] / shown[1] == pytest.approx(height / width, rel=0.02)
         assert max(shown) == 480
     assert page.shape[0] > plain.shape[0] and page.shape[1] == plain.shape[1] == 16 + 3 * 496
-    write_picture(tmp_path / 'page.png', page)
-    assert np.array_equal(cv2.imread(str(tmp_path / 'page.png')), page)
 
 
 def test_titled_rows_and_an_empty_place():
@@ -34,13 +31,8 @@ def test_titled_rows_and_an_empty_place():
     assert left.min() + 240 <= titles.max() < right.min()
 
 
-def test_mistakes_name_what_was_given(tmp_path):
+def test_mistakes_name_what_was_given():
     image = np.zeros((10, 10, 3), np.uint8)
     for images, captions in (([], ()), ([image, image], ['one'])):
         with pytest.raises(ValueError, match=f'{len(images)} images and {len(captions)} captions'):
             contact_sheet(images, captions)
-    write_picture(tmp_path / 'a.JPG', image)
-    assert (tmp_path / 'a.JPG').read_bytes()[:2] == b'\xff\xd8'
-    with pytest.raises(ValueError, match=r'ends in \.png, \.jpg'):
-        write_picture(tmp_path / 'a.gif', image)
-    assert [path.name for path in tmp_path.iterdir()] == ['a.JPG']

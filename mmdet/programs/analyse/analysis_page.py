@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mmdet.core.fileio import atomic_write
+from mmdet.core.images import write_image
 from mmdet.core.progress import FrameProgress
 from mmdet.programs.analyse.analysis import RECALL, Analysis
 from mmdet.programs.analyse.drawn_frames import DrawnFrames
@@ -21,7 +22,6 @@ from mmdet.programs.analyse.plots import (
 from mmdet.programs.analyse.tables import ap_table
 from mmdet.programs.analyse.worst import Worst
 from mmdet.programs.templates import html_template
-from mmdet.visualization.contact_sheet import write_picture
 
 OURS, BASELINE = 'ours', 'baseline'
 
@@ -65,7 +65,7 @@ def draw_frames(
         for kind, (rows, draw) in draws.items():
             drawn[kind] = [f'{kind}/{number:03d}.png' for number in range(1, len(rows) + 1)]
             for name, row in zip(drawn[kind], rows, strict=True):
-                write_picture(folder / name, draw(int(row)))
+                write_image(folder / name, draw(int(row)))
                 progress.advance(1)
             for old in (folder / kind).glob('[0-9][0-9][0-9].png'):  # of an earlier run
                 if int(old.stem) > len(rows):

@@ -43,7 +43,6 @@ def analyze_results(
     """Analyze a results file of the config's test dataset.
 
     Args:
-        config: path of a config file, or a config.
         results: `.pkl` or COCO `.json`, of all images of the annotation file.
         baseline: another results file to compare with.
         out: folder for everything; else `analysis` in the config's work dir.
@@ -52,8 +51,7 @@ def analyze_results(
         frames: draw frames; else the image files are not needed.
         eval_options, cfg_options: as of `mmdet.apis.score_results.evaluate_config`.
 
-    Returns:
-        the page, `index.html` in the folder.
+    Returns the page, `index.html` in the folder.
 
     Raises:
         ConfigError: a mistake in the config or the arguments.

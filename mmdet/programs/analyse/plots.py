@@ -110,10 +110,8 @@ def _draw_groups(
 def plot_ap_by_class(metrics: Mapping, path: Path) -> None:
     """AP50 of each class (VID protocol), best first, in the colours of the drawings.
 
-    Args:
-        metrics: contents of one `metrics.json` (`vid/AP50/<class>` in 0..1, in label order).
-            Classes without objects (None) are counted in the title and left out.
-        path: the PNG to write.
+    `metrics` are contents of one `metrics.json` (`vid/AP50/<class>`, in label order). Classes
+    without objects (None) are counted in the title and left out.
 
     Raises:
         ValueError: no such keys.
@@ -148,14 +146,8 @@ def plot_precision_recall(
     path: Path,
     title: str,
 ) -> None:
-    """Precision over recall, both [N] in 0..1.
-
-    Args:
-        recall: ascending.
-        classes: precision by name, in label order, which decides the colour; NaN is left out.
-        means: likewise by the name of the run, as bold lines.
-        path: the PNG to write.
-        title: above the plot.
+    """Precision over recall, both [N] in 0..1: of classes by name (in label order, which decides
+    the colour; NaN is left out), and means by the name of the run as bold lines.
     """
     names = readable_names(tuple(classes))
     with png_figure(path, (8, 5), texts=names) as (axis,):

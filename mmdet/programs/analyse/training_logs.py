@@ -31,13 +31,8 @@ def analyze_logs(
     csv: str | None = None,
     window: int = 0,
 ) -> None:
-    """Print a table of trainings; write their curves to `out` and all points to `csv`.
-
-    Args:
-        paths: work dirs or their scalar files.
-        keys: None: the totals that there are.
-        out, csv: files to write.
-        window: see `plot_logs`.
+    """Print a table of trainings (work dirs or their scalar files), with all totals when no keys
+    are given; write their curves to `out` and all points to `csv`. `window`: see `plot_logs`.
 
     Raises:
         OSError, ValueError: no log, no such key, or a file that cannot be written.

@@ -26,11 +26,7 @@ class ClassTimeline(NamedTuple):
 class FinishedRun:
     """The drawn frames and the detections of a run, by position (0 for its first frame).
 
-    Memory: 8 bytes per frame for where its line starts, and the table of the mp4.
-
-    Args:
-        video: the mp4 with boxes.
-        lines: the JSON lines, one per frame of the mp4.
+    Memory: 8 bytes per frame for where its JSON line starts, and the table of the mp4.
 
     Raises:
         VideoError, OSError: a file cannot be read.
@@ -69,11 +65,8 @@ class FinishedRun:
         return sum(len(row['detections']) for row in self._rows())
 
     def timeline(self, stretches: int = 120) -> list[ClassTimeline]:
-        """Of each class that was found, the most frequent one first.
-
-        Args:
-            stretches: how many parts of equal length the run is divided into; at most one a frame.
-        """
+        """Of each class that was found, the most frequent one first, over so many parts of equal
+        length, at most one a frame."""
         stretches = min(stretches, len(self))
         seen: dict[tuple[int, str], np.ndarray] = {}
         sizes = np.zeros(stretches)

@@ -45,13 +45,10 @@ FILE_KEYS = ('path', 'orig_name', 'size', 'mime_type', 'meta')  # of a file in a
 
 
 class Gate:
-    """The ASGI layer.
+    """The ASGI layer around `app`.
 
-    Args:
-        app: what it guards.
-        visitors: of the page.
-        names: hosts by which the page is called, beside addresses of numbers where `any_address`.
-        any_address: the page is served to the network, under whatever address the machine has.
+    `names` are the hosts by which the page is called; with `any_address`, the page is served to the
+    network, and any address of numbers is one, too.
     """
 
     def __init__(

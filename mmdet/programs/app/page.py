@@ -45,12 +45,8 @@ class Session:
 class Page:
     """The page as `blocks`. gradio's queue works on one video at a time, of all users.
 
-    Args:
-        detector: of all runs. Each has its own score threshold and its own state of the video.
-        folder: gets a folder per run, with a name that cannot be guessed.
-        visitors: whose uploads are taken.
-        model_name: shown on the page.
-        score_thr, causal: what the controls say at first.
+    The detector is of all runs; each has its own score threshold and its own state of the video.
+    `folder` gets a folder per run, with a name that cannot be guessed.
     """
 
     def __init__(

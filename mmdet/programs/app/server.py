@@ -42,12 +42,8 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; uploads and results are removed then.
 
-    Args:
-        detector: of all users.
-        listener: from `listen`.
-        model_name: shown on the page.
-        score_thr, causal: what the controls say at first.
-        host_names: names of this machine beside its own, under which the page may be asked for.
+    `score_thr` and `causal` are what the controls say at first, `host_names` are names of this
+    machine beside its own, under which the page may be asked for.
     """
     with tempfile.TemporaryDirectory(prefix='vfe-app-') as name, StopSignals():
         folder = Path(name).resolve()

@@ -14,13 +14,13 @@ from rich.progress import track
 
 from mmdet.apis.common import checked_config
 from mmdet.core.errors import ConfigError
+from mmdet.core.images import write_image
 from mmdet.core.progress import FrameProgress
 from mmdet.datasets import CocoVideoDataset
 from mmdet.programs.browse.clip_sheet import ShownClip, clip_sheet, video_picture
 from mmdet.registry import DATASETS
 from mmdet.structures import Clip
 from mmdet.video.writer import VideoWriter
-from mmdet.visualization.contact_sheet import PICTURE_ENDINGS, write_picture
 
 LOAD_ANNOTATIONS = dict(type='LoadAnnotations')
 
@@ -69,7 +69,7 @@ def browse_dataset(
         console = Console()
         bar = dict(console=console, transient=True, disable=not console.is_terminal)
         chosen = [clips.load(key) for key in track(clips.keys(num, video), 'Loading clips', **bar)]
-        write_picture(path, clip_sheet(chosen, clips.dataset.classes, clips.title))
+        write_image(path, clip_sheet(chosen, clips.dataset.classes, clips.title))
     return path
 
 
@@ -77,7 +77,7 @@ def _out_path(out: str | os.PathLike | None, cfg: Config, split: str) -> Path:
     path = Path(out or cfg.work_dir)
     if path.is_dir() or not path.suffix:
         return path / f'browse_{Path(cfg.filename or "config").stem}_{split}.png'
-    legal = (*PICTURE_ENDINGS, '.mp4')
+    legal = ('.png', '.jpg', '.jpeg', '.mp4')
     if path.suffix.lower() not in legal:
         raise ConfigError(f'--out is a folder or ends in one of {", ".join(legal)}, not {out}.')
     return path
