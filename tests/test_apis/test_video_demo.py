@@ -109,27 +109,20 @@ def test_all_files_hold_what_the_stream_gives(tmp_path, video):
         assert [x, y, x + w, y + h] == pytest.approx(found['box'], abs=3e-3)
 
 
-def test_the_coco_file_is_a_cocovid_file_and_its_rows_are_results(tmp_path, video):
+def test_the_coco_file_is_a_cocovid_file_and_boxes_are_drawn(tmp_path, video):
     detector = tiny_detector('selsa')
     results = list(detector.stream(video))
-    paths = {'coco': str(tmp_path / 'r.json')}
+    paths = {'coco': str(tmp_path / 'r.json'), 'out': str(tmp_path / 'v.mp4')}
     run_video(detector.stream(video), paths)
     index = CocoVideoIndex.open(paths['coco'], cache_dir=tmp_path)
     assert len(index) == 12 and len(index.video_ids) == 1 and len(index.categories) == 30
     assert index.file_name(11) == 'clip/000011.jpg'
-    content = json.loads(Path(paths['coco']).read_text())
-    counts = Counter(a['image_id'] for a in content['annotations'])
+    rows = json.loads(Path(paths['coco']).read_text())['annotations']
+    counts = Counter(row['image_id'] for row in rows)
     assert [counts[i + 1] for i in range(12)] == [len(r.detections) for r in results]
-    for row in content['annotations']:
+    for row in rows:
         assert row['area'] == pytest.approx(row['bbox'][2] * row['bbox'][3], abs=1e-3)
         assert 1 <= row['category_id'] <= 30 and 0 <= row['score'] <= 1
-
-
-def test_boxes_are_drawn_where_they_are(tmp_path, video):
-    detector = tiny_detector('selsa')
-    paths = {'out': str(tmp_path / 'v.mp4')}
-    results = list(detector.stream(video))
-    run_video(detector.stream(video), paths)
     for result, image in zip(results, decode(paths['out']), strict=True):
         difference = np.abs(image.astype(int) - result.image[..., ::-1]).max(axis=2) > 40
         assert difference.any() == (len(result.detections) > 0)

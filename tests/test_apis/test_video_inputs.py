@@ -21,7 +21,7 @@ from tiny_streams import (
 
 from mmdet.apis import video_run
 from mmdet.apis.video_run import run_video
-from mmdet.core.errors import VideoError, WriteError
+from mmdet.core.errors import VideoError
 from mmdet.programs.convert.frame_folders import extract_frames
 from mmdet.video.frame_source import Clock
 from mmdet.video.sources import open_source
@@ -235,16 +235,6 @@ def test_what_is_there_is_a_file_and_no_address(tmp_path, monkeypatch):
     assert open_source('http://a.mp4').count() == 3
     with pytest.raises(VideoError, match=r'Cannot open nothing://b\.mp4'):
         open_source('nothing://b.mp4')
-
-
-def test_an_output_that_cannot_be_written_is_named(tmp_path):
-    path = write_video(tmp_path / 'a.mp4', scenes(3))
-    (tmp_path / 'file').write_text('')
-    detector = tiny_detector('faster_rcnn')
-    for kind, name in {'out': 'o.mp4', 'json': 'o.jsonl', 'coco': 'o.json', 'csv': 'o.csv'}.items():
-        target = tmp_path / 'file' / name
-        with pytest.raises(WriteError, match=rf'cannot write {target}: (Not a dir|File exists)'):
-            run_video(detector.stream(path), {kind: str(target)})
 
 
 FULL_DISK = """
