@@ -179,7 +179,7 @@ def extract_frames(video: Path, folder: Path) -> int:
     try:
         with _opened(video) as source:
             temporary.mkdir()
-            with FrameProgress(source.num_frames or 0, f'Extracting {video}') as progress:
+            with FrameProgress(source.num_frames, f'Extracting {video}') as progress:
                 for frame in source.frames():
                     write_image(temporary / f'{count:06d}.jpg', frame.image, JPEG_QUALITY)
                     count += 1
