@@ -1,4 +1,8 @@
-"""Fetching a checkpoint from an http(s) address once, into torch's cache."""
+"""Fetching a checkpoint from an http(s) address once, into torch's cache.
+
+`torch.hub.download_url_to_file` keeps a file whose connection was cut as a whole one, when its name
+promises no hash.
+"""
 
 import hashlib
 import os
@@ -9,14 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import torch
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import wrap_file
 
 from mmdet.core.errors import DownloadError
 from mmdet.core.fileio import atomic_write
@@ -60,17 +57,13 @@ def _download(url: str, target: Path, promised: str) -> None:
         with (
             urllib.request.urlopen(url, timeout=TIMEOUT_S) as response,
             atomic_write(target, 'wb') as file,
-            _progress() as progress,
         ):
             size = int(response.headers.get('Content-Length') or 0)
-            task = progress.add_task(f'Downloading {target.name}', total=size or None)
-            received = 0
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                digest.update(chunk)
-                received += len(chunk)
-                progress.update(task, completed=received)
-            _check(url, received, size, digest.hexdigest(), promised)
+            with wrap_file(response, size, description=f'Downloading {target.name}') as body:
+                while chunk := body.read(CHUNK):
+                    file.write(chunk)
+                    digest.update(chunk)
+            _check(url, file.tell(), size, digest.hexdigest(), promised)
     except urllib.error.HTTPError as error:
         raise DownloadError(f'{url} answered {error.code} {error.reason}.') from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
@@ -91,13 +84,3 @@ def _check(url: str, received: int, size: int, digest: str, promised: str) -> No
             f'{url} has SHA-256 {digest[:16]}..., but its name promises {promised}. The file was '
             f'changed or damaged on its way; nothing was kept.'
         )
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn('{task.description}'),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )

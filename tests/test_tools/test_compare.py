@@ -3,12 +3,12 @@
 import json
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mmdet.core.errors import ConfigError
+from mmdet.programs.commands.compare import parse_args
 from mmdet.programs.compare import runs as module
 from mmdet.programs.compare.runs import RunError, compare
 
@@ -29,8 +29,10 @@ class FakeTools:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, dict[str, str]]] = []
         self.fail_at: str | None = None
+        self.environments: list[dict[str, str]] = []
 
     def __call__(self, command, stdout, stderr, env):
+        self.environments.append(env)
         tool, flags = arguments_of(command)
         folder = Path(flags['--work-dir'])
         key = (folder.parent.name, int(folder.name.removeprefix('seed_')))
@@ -60,6 +62,13 @@ def tools(tmp_path, monkeypatch):
     return fake
 
 
+def called(tools) -> list[str]:
+    """'TOOL RUN' of the calls since the last time."""
+    found = [f'{tool} {who}' for tool, who, _ in tools.calls]
+    tools.calls.clear()
+    return found
+
+
 def test_every_config_starts_from_the_base_of_its_seed(tools):
     compare([ONE, TWO], [0, 7], 'out', start_from=BASE, frame_list='hard.txt')
     trainings = [(who, flags) for tool, who, flags in tools.calls if tool == 'train.py']
@@ -75,42 +84,28 @@ def test_every_config_starts_from_the_base_of_its_seed(tools):
 def test_the_table_holds_mean_and_standard_deviation(tools):
     table = compare([ONE, TWO], [0, 7], 'out', start_from=BASE, frame_list='hard.txt').read_text()
     rows = {line.split('|')[1].strip(): line.split('|')[2:-1] for line in table.splitlines()[2:]}
-    cells = [cell.strip() for cell in rows['`one.py`']]
-    spread = statistics.stdev([0.61, 0.72])
-    assert cells == ['2', f'0.665 ± {spread:.3f}', '-', *[f'0.665 ± {spread:.3f}'] * 2] + [
-        f'0.465 ± {spread:.3f}'
-    ]
+    spread = f'± {statistics.stdev([0.61, 0.72]):.3f}'
+    ap = f'0.665 {spread}'
+    assert [x.strip() for x in rows['`one.py`']] == ['2', ap, '-', ap, ap, f'0.465 {spread}']
     runs = Path('out/runs.csv').read_text().splitlines()
     assert runs[0] == 'config,seed,AP50,fast,medium,slow,hard' and len(runs) == 7
     assert 'one,7,0.72,,0.72,0.72,0.52' in runs
-
-
-def test_a_single_seed_has_no_spread(tools):
-    table = compare([ONE], [0], 'out').read_text()
-    assert '| `one.py` | 1 | 0.610 | - | 0.610 | 0.610 |' in table
+    single = compare([ONE], [0], 'out', start_from=BASE).read_text()
+    assert '| `one.py` | 1 | 0.610 | - | 0.610 | 0.610 |' in single
 
 
 def test_finished_runs_are_kept_and_begun_ones_go_on(tools):
     compare([ONE], [0], 'out', start_from=BASE)
     tools.fail_at = 'train.py'
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match=r'two, seed 0: train\.py ended with status 3.*train\.log'):
         compare([TWO], [0], 'out', start_from=BASE)
     Path('out/two/seed_0/epoch_1.pth').write_text('')
     tools.fail_at = None
     tools.calls.clear()
     compare([ONE, TWO], [0], 'out', start_from=BASE)
-    assert [(tool, who) for tool, who, _ in tools.calls] == [
-        ('train.py', 'two 0'),
-        ('test.py', 'two 0'),
-    ]
-    assert tools.calls[0][2]['--resume'] == 'auto' and '--cfg-options' not in tools.calls[0][2]
-
-
-def called(tools) -> list[str]:
-    """'TOOL RUN' of the calls since the last time."""
-    found = [f'{tool} {who}' for tool, who, _ in tools.calls]
-    tools.calls.clear()
-    return found
+    flags = tools.calls[0][2]
+    assert called(tools) == ['train.py two 0', 'test.py two 0']
+    assert flags['--resume'] == 'auto' and '--cfg-options' not in flags
 
 
 DATA = """test_dataloader = dict(dataset=dict(ann_file='data.json'))
@@ -119,48 +114,42 @@ custom_imports = dict(imports=['mine'])
 
 
 @pytest.mark.parametrize(
-    ('change', 'why', 'runs'),
+    ('path', 'text', 'why', 'runs'),
     [
         (
-            lambda _: Path(ONE).write_text('train_cfg = dict(max_epochs=2, lr=3)\n' + DATA),
+            ONE,
+            'train_cfg = dict(max_epochs=2, lr=3)\n' + DATA,
             'the config changed (train_cfg.lr: absent, now 3)',
             ['one 0'],
         ),
+        ('data.json', '{"images": []}', 'the annotations changed (data.json)', ['one 0']),
+        ('mine.py', 'y = 1', 'the code changed (', ['one 0']),
         (
-            lambda _: Path('data.json').write_text('{"images": []}'),
-            'the annotations changed (data.json)',
-            ['one 0'],
-        ),
-        (
-            lambda root: (root / 'mmdet/a.py').write_text('x = 2'),
+            'checkout/mmdet/a.py',
+            'x = 2',
             'the code changed (mmdet/a.py)',
             ['base_model 0', 'one 0'],
         ),
         (
-            lambda root: (root / 'mmdet/b/new.py').write_text(''),
+            'checkout/mmdet/b/new.py',
+            '',
             'the code changed (mmdet/b/new.py)',
             ['base_model 0', 'one 0'],
         ),
         (
-            lambda _: Path('mine.py').write_text('y = 1'),
-            'the code changed (',
-            ['one 0'],
-        ),
-        (
-            lambda _: Path(BASE).write_text('train_cfg = dict(max_epochs=2, by=1)\n'),
+            BASE,
+            'train_cfg = dict(max_epochs=2, by=1)\n',
             'the run that it starts from changed',
             ['base_model 0', 'one 0'],
         ),
     ],
-    ids=['config', 'data', 'code', 'new file', 'custom module', 'start'],
 )
 def test_a_run_made_from_something_else_is_done_again(
-    tools, tmp_path, monkeypatch, capsys, change, why, runs
+    tools, tmp_path, monkeypatch, capsys, path, text, why, runs
 ):
-    root = tmp_path / 'checkout'
-    (root / 'mmdet/b').mkdir(parents=True)
-    (root / 'mmdet/a.py').write_text('x = 1')
-    monkeypatch.setattr('mmdet.programs.compare.provenance.ROOT', root)
+    (tmp_path / 'checkout/mmdet/b').mkdir(parents=True)
+    Path('checkout/mmdet/a.py').write_text('x = 1')
+    monkeypatch.setattr('mmdet.programs.compare.provenance.ROOT', tmp_path / 'checkout')
     Path(ONE).write_text('train_cfg = dict(max_epochs=2)\n' + DATA)
     Path('mine.py').write_text('y = 0')
     Path('data.json').write_text('{}')
@@ -168,7 +157,7 @@ def test_a_run_made_from_something_else_is_done_again(
     called(tools)
     compare([ONE], [0], 'out', start_from=BASE)
     assert called(tools) == [] and 'done again' not in capsys.readouterr().out
-    change(root)
+    Path(path).write_text(text)
     Path('out/one/seed_0/mark').write_text('')
     compare([ONE], [0], 'out', start_from=BASE)
     assert called(tools) == [f'{tool} {run}' for run in runs for tool in ('train.py', 'test.py')]
@@ -201,47 +190,28 @@ def test_another_list_of_frames_is_scored_without_training(tools, capsys):
     assert called(tools) == []
 
 
-def test_a_failed_run_names_its_log_and_nothing_is_scored(tools):
-    tools.fail_at = 'test.py'
-    with pytest.raises(RunError, match=r'one, seed 0: test\.py ended with status 3.*test\.log'):
-        compare([ONE], [0], 'out')
-    assert not Path('out/table.md').exists()
-    tools.fail_at = None
-    tools.calls.clear()
-    compare([ONE], [0], 'out')
-    assert [tool for tool, *_ in tools.calls] == ['test.py']
-
-
-def test_cores_are_divided_among_jobs(tools, monkeypatch):
-    seen = []
-    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+@pytest.mark.parametrize(
+    ('jobs', 'given', 'threads', 'policy'),
+    [(4, None, '2', 'PASSIVE'), (2, 'ACTIVE', '4', 'ACTIVE'), (1, None, None, None)],
+)
+def test_cores_are_divided_among_jobs(tools, monkeypatch, jobs, given, threads, policy):
+    for name, value in (('OMP_WAIT_POLICY', given), ('OMP_NUM_THREADS', None)):
+        monkeypatch.delenv(name, raising=False)
+        if value:
+            monkeypatch.setenv(name, value)
     monkeypatch.setattr(module.os, 'cpu_count', lambda: 8)
-    monkeypatch.setattr(
-        module.subprocess, 'run', lambda *a, env, **k: seen.append(env) or tools(*a, env=env, **k)
-    )
-    compare([ONE, TWO], [0], 'out', jobs=4)
-    assert {env['OMP_NUM_THREADS'] for env in seen} == {'2'}
-    assert {env['OMP_WAIT_POLICY'] for env in seen} == {'PASSIVE'}
-    seen.clear()
-    monkeypatch.setenv('OMP_WAIT_POLICY', 'ACTIVE')
-    compare([ONE], [7], 'out', jobs=2)
-    assert {env['OMP_WAIT_POLICY'] for env in seen} == {'ACTIVE'}
-    seen.clear()
-    monkeypatch.delenv('OMP_WAIT_POLICY')
-    compare([TWO], [7], 'out')
-    assert seen and not any('OMP_WAIT_POLICY' in env for env in seen)
+    compare([ONE, TWO], [0], 'out', jobs=jobs)
+    seen = {(e.get('OMP_NUM_THREADS'), e.get('OMP_WAIT_POLICY')) for e in tools.environments}
+    assert seen == {(threads, policy)}
 
 
-def test_same_file_names_are_refused(tools):
+def test_mistakes_are_told_before_anything_runs(tools, capsys):
     with pytest.raises(ConfigError, match='different file names'):
         compare([ONE, f'./{ONE}'], [0], 'out')
     with pytest.raises(FileNotFoundError, match='absent'):
         compare(['absent.py'], [0], 'out')
-    assert not Path('out').exists()
-
-
-def test_command_refuses_what_it_cannot_do(repo):
     for flags in (['--jobs', '0'], ['--seeds', '1', '1']):
-        command = [sys.executable, str(repo / 'tools/compare.py'), 'x.py', *flags]
-        run = subprocess.run(command, capture_output=True, text=True)
-        assert run.returncode == 2 and flags[0] in run.stderr
+        with pytest.raises(SystemExit):
+            parse_args(['x.py', *flags])
+        assert flags[0] in capsys.readouterr().err
+    assert not Path('out').exists()
