@@ -46,7 +46,8 @@ def test_flags_of_training(monkeypatch):
     monkeypatch.delenv('LOCAL_RANK', raising=False)
     args = train_module.parse_args(
         'c.py --local-rank 1 --work-dir d --resume-from f.pth --no-validate --amp bf16 '
-        '--auto-scale-lr --seed 3 --deterministic --launcher slurm --cfg-options a.b=1 c=(1,2) d=[x,y]'.split()
+        '--auto-scale-lr --seed 3 --deterministic --launcher slurm '
+        '--cfg-options a.b=1 c=(1,2) d=[x,y]'.split()
     )
     assert args.cfg_options == {'a.b': 1, 'c': (1, 2), 'd': ['x', 'y']}
     assert args.resume_from == 'f.pth' and args.launcher == 'slurm' and args.seed == 3
