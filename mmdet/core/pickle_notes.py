@@ -14,7 +14,7 @@ import numpy as np
 MAX_DIMS = 32
 NUMERIC = {'b1', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'f2', 'f4', 'f8'}
 FLAT = (None, None, None, -1, -1, 0)  # the state of a dtype without fields and flags
-ARRAY_VERSION = 1  # of the state that numpy writes
+ARRAY_VERSION, DTYPE_VERSIONS = 1, (3, 4)  # of the states that numpy writes
 PLAIN = (type(None), bool, int, float, str, bytes)
 
 
@@ -102,6 +102,7 @@ class DtypeNote(Note):
 
     def __setstate__(self, state: Any) -> None:
         plain = isinstance(state, tuple) and len(state) >= 5 and state[1] in ('<', '>', '|', '=')
+        plain = plain and state[0] in DTYPE_VERSIONS
         if not plain or state[2:8] not in (FLAT, FLAT[:3]):
             raise BlockedGlobals('a structured numpy.dtype')
         self.order, self._built = state[1], None

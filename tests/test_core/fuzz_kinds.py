@@ -225,7 +225,7 @@ def _read_log(path: Path) -> list:
 
 
 def _log_says(data: bytes) -> list:
-    rows = [json.loads(line) for line in _lines(data)]
+    rows = [json.loads(line, parse_int=float) for line in _lines(data)]
     return [[row for row in rows if 'loss' in row], [row for row in rows if 'loss' not in row]]
 
 
@@ -301,7 +301,8 @@ def _voc_says(data: bytes) -> list:
     for node in minidom.parseString(data).getElementsByTagName('object'):
         x1, y1, x2, y2 = (float(text(node, side)) for side in ('xmin', 'ymin', 'xmax', 'ymax'))
         box = _rounded([x1, y1, x2 - x1, y2 - y1])
-        found.append([text(node, 'name'), box, not node.getElementsByTagName('track_id')])
+        tracks = node.getElementsByTagName('track_id')
+        found.append([text(node, 'name'), box, not tracks or not text(node, 'track_id')])
     return sorted(found)
 
 

@@ -60,7 +60,9 @@ def equal(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(equal, one, other))
-    if type(one) is not type(other) and {type(one), type(other)} != {int, float}:
+    if {type(one), type(other)} == {int, float}:  # 3 and 3.0 are one number
+        return abs(one) < 2**1000 > abs(other) and float(one) == float(other)
+    if type(one) is not type(other):
         return False
     return one == other or (one != one and other != other)
 
