@@ -21,7 +21,7 @@ from mmdet.core.pickle_notes import BlockedGlobals, DamagedPickle
 from mmdet.core.safe_pickle import load_notes, load_pickle, resolve
 from mmdet.core.torch_names import CHECKPOINT_NAMES, StorageNote, Storages
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 DIGEST = '.vfe/sha256'  # a record of ours, over all others
 LOCAL_HEADER = struct.Struct('<4s5H3I2H')
 
@@ -211,7 +211,8 @@ def _read_legacy(file: IO[bytes], path: Path) -> Any:
         raise _truncated(path, 'it does not begin like one') from error
     if magic != LEGACY_MAGIC:
         raise CheckpointError(f'{path} is not a PyTorch checkpoint.')
-    load_pickle(file, size)  # the version of the protocol
+    if load_pickle(file, size) != LEGACY_PROTOCOL:
+        raise CheckpointError(f'{path} is damaged, or of a version of torch that is not known.')
     if load_pickle(file, size).get('little_endian') is not True:
         raise CheckpointError(f'{path} was written by a big-endian machine.')
     memory = _LegacyMemory(file)
