@@ -89,7 +89,7 @@ def test_a_path_in_a_queue_call_is_not_a_video(app, tmp_path):
             {'path': given},
             {'path': given, 'meta': {'_type': 'gradio.FileData'}},
         ):
-            for function in range(4):
+            for function in range(5):  # all that the page has
                 session = uuid.uuid4().hex
                 call = {
                     'data': [None, value, 0.3, 'offline'], 'fn_index': function,

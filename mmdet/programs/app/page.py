@@ -142,8 +142,10 @@ class Page:
             self.live: gr.update(value=PARTS.empty('Waiting for its turn …'), visible=True),
         }
 
-    def detect(self, session: Session) -> Iterator[Updates]:
+    def detect(self, session: Session | None) -> Iterator[Updates]:
         """Run; yields the page as it changes. A closed tab ends the run."""
+        if session is None or session.run.started:  # a script calls what no button does
+            return
         run = session.run
         run.start()
         try:

@@ -81,6 +81,10 @@ class Run:
         """A finished run left both files: some frame was done, and the disk took it."""
         return self.video.exists() and self.lines.exists()
 
+    @property
+    def started(self) -> bool:
+        return self._thread.ident is not None
+
     def start(self) -> None:
         self._thread.start()
 
@@ -96,7 +100,7 @@ class Run:
     def remove(self) -> None:
         """Stop, wait for the end, and remove the files."""
         self.stop()
-        if self._thread.ident is not None:
+        if self.started:
             self.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
