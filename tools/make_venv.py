@@ -34,14 +34,10 @@ def find_python():
     return '3.12' if sys.version_info < OLDEST else sys.executable  # uv downloads 3.12
 
 
-def run(*command):
-    temporary = VENV / 'tmp'  # /tmp is often too small for torch
-    temporary.mkdir(parents=True, exist_ok=True)
-    environment = dict(os.environ, TMPDIR=str(temporary))
-    code = subprocess.call(list(map(str, command)), cwd=str(REPO), env=environment)
-    shutil.rmtree(temporary, ignore_errors=True)
-    if code:
-        sys.exit(f'make: {" ".join(map(str, command))} failed; the lines above say why.')
+def run(*command, **environment):
+    command = list(map(str, command))
+    if subprocess.call(command, cwd=str(REPO), env=dict(os.environ, **environment)):
+        sys.exit(f'make: {" ".join(command)} failed; the lines above say why.')
 
 
 def main():
@@ -61,7 +57,12 @@ def main():
             raise
     STAMP.write_text('')
     pip = [uv, 'pip', 'install', '-p', PYTHON] if uv else [PYTHON, '-m', 'pip', 'install']
-    run(*pip, '-r', 'requirements.txt', '-e', '.')
+    temporary = VENV / 'tmp'  # /tmp is often too small for torch
+    temporary.mkdir(exist_ok=True)
+    try:
+        run(*pip, '-r', 'requirements.txt', '-e', '.', TMPDIR=str(temporary))
+    finally:
+        shutil.rmtree(str(temporary), ignore_errors=True)
     STAMP.unlink()  # whatever comes now, the packages are whole
     run(PYTHON, 'tools/doctor.py')
     STAMP.write_text(wanted)
