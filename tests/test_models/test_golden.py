@@ -118,8 +118,10 @@ def golden_model(request, shared) -> tuple[Golden, nn.Module]:
     return GOLDEN[request.param], built(request.param, shared)
 
 
-def test_names_and_shapes_of_weights(golden_model, shared):
-    golden, model = golden_model
+@pytest.mark.parametrize('golden', GOLDEN.values(), ids=GOLDEN)
+def test_names_and_shapes_of_weights(golden, shared):
+    with torch.device('meta'):
+        model = unlimited(CONFIGS / golden.config, golden.options)
     keys = load_json(shared / f'golden/{golden.detections}.keys.json')
     assert {there(k): list(v.shape) for k, v in model.state_dict().items()} == keys
 
@@ -170,6 +172,7 @@ def test_training_step(golden_model, shared):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('variant', ['overlap', 'empty'])
 def test_losses_with_other_ground_truth(shared, variant):
     """Overlapping boxes show low-quality matching; no boxes, the divisor of 257's kind."""
