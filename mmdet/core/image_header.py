@@ -2,6 +2,7 @@
 
 JPEG, PNG, WebP, TIFF and BMP, by their first bytes and not by their name. Nothing is decoded and
 there is no limit of the size, so that an aerial picture of 15000 x 15000 is as good as any other.
+(Pillow refuses large pictures, decodes a whole PNG to find its EXIF, and knows no half floats.)
 
 Sources: ITU-T T.81 B.1 (JPEG), PNG 3rd edition 11.3, RFC 9649 (WebP), TIFF 6.0, CIPA DC-008 (EXIF).
 """
