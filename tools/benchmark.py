@@ -1,38 +1,6 @@
-"""Measure a part of the toolbox: python tools/benchmark.py {data,eval,infer,train} [flags]."""
+"""Measure a part of the toolbox: python tools/benchmark.py {data,eval,gpu,infer,train} [flags]."""
 
-import argparse
-import importlib
-import sys
-from pathlib import Path
-
-SUBJECTS = {
-    'data': 'opening an annotation file of the size of ImageNet VID train; loading clips',
-    'eval': 'scoring the results of a validation set',
-    'gpu': 'all methods in all precisions on the GPU of this machine, in one run',
-    'infer': 'running a model over video frames',
-    'train': 'training iterations',
-}
-
-
-def main(argv: list[str] | None = None) -> None:
-    argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(
-        description='Measure a part of the toolbox, after warm-up; medians.',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='\n'.join(f'{name:6} {what}' for name, what in SUBJECTS.items()),
-    )
-    parser.add_argument('subject', choices=SUBJECTS, help='what to measure; then its own flags')
-    subject = parser.parse_args(argv[:1]).subject
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
-    module = importlib.import_module(f'benchmarks.{subject}')
-    own = argparse.ArgumentParser(
-        prog=f'{Path(sys.argv[0]).name} {subject}',
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(own)
-    module.run(own.parse_args(argv[1:]))
-
+from mmdet.programs.commands.benchmark import main
 
 if __name__ == '__main__':
     main()

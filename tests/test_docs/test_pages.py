@@ -25,7 +25,6 @@ COMMANDS = [
     for folder in ('tools', 'demo')
     for path in (REPO / folder).rglob('*.py')
     if re.search(r'ArgumentParser\(|programs.commands', path.read_text())
-    and path.parent.name != 'benchmarks'
 ]
 EXPLAINED = ['docs/troubleshooting.md', 'docs/own_data.md', 'docs/inference.md']
 PLACEHOLDER = '\0'  # stands for what an f-string fills in

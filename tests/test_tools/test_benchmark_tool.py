@@ -1,23 +1,18 @@
-import importlib.util
 import re
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 
-
-@pytest.fixture
-def benchmark(repo, monkeypatch):
-    spec = importlib.util.spec_from_file_location('benchmark_tool', repo / 'tools/benchmark.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, 'path', [*sys.path])
-    return module
+from mmdet.evaluation.vid_ap import vid_ap
+from mmdet.programs.benchmark import infer
+from mmdet.programs.benchmark.commands import steady_rate
+from mmdet.programs.benchmark.literal_vid import literal_vid_ap
+from mmdet.programs.benchmark.scoring import made_up_results
+from mmdet.programs.commands import benchmark
 
 
-def test_eval_says_what_on_what_and_how_fast(benchmark, capsys):
+def test_eval_says_what_on_what_and_how_fast(capsys):
     benchmark.main(['eval', '--frames', '40', '--boxes', '12', '--repeats', '2'])
     printed = capsys.readouterr().out
     for text in ('torch', 'numpy', 'cores usable', '40 frames with 12 detections', 'median of 2'):
@@ -27,75 +22,61 @@ def test_eval_says_what_on_what_and_how_fast(benchmark, capsys):
     assert float(ratio[2]) < 1e-9
 
 
-def test_the_made_up_results_can_be_scored(benchmark, repo):
-    sys.path.insert(0, str(repo / 'tools'))
-    made = importlib.import_module('benchmarks.eval').made_up_results
-    detections, truth = made(300, 30)
+def test_the_made_up_results_can_be_scored():
+    detections, truth = made_up_results(300, 30)
     assert np.bincount(detections.image, minlength=300).tolist() == [30] * 300
     assert set(np.unique(truth.image)) == set(range(300))
-    from mmdet.evaluation.vid_ap import vid_ap
-
     found = vid_ap(detections, truth)
     assert (found.mean > 0.02).all() and (found.mean < 0.98).all()
 
 
-def test_the_literal_evaluator_finds_the_same(benchmark, repo):
+def test_the_literal_evaluator_finds_the_same():
     """Also where a class or a range is empty, and on frames without objects."""
-    sys.path.insert(0, str(repo / 'tools'))
-    made = importlib.import_module('benchmarks.eval').made_up_results
-    literal_vid_ap = importlib.import_module('benchmarks.literal_vid').literal_vid_ap
-    from mmdet.evaluation.vid_ap import vid_ap
-
     for seed in range(3):
-        detections, truth = made(60, 20, seed)
+        detections, truth = made_up_results(60, 20, seed)
         truth = truth.select((truth.label != 4) & (truth.image % 7 != 0))
         ours, literal = vid_ap(detections, truth).ap, literal_vid_ap(detections, truth)
         np.testing.assert_allclose(literal, ours, atol=1e-9)
         assert np.isnan(literal[:, 4]).all() and np.nanmax(literal) > 0.1
 
 
-def test_an_unknown_subject(benchmark, capsys):
+def test_an_unknown_subject(capsys):
     with pytest.raises(SystemExit):
         benchmark.main(['evaluation'])
     said = capsys.readouterr().err.replace("'", '')  # quotes depend on Python's version
     assert 'choose from data, eval, gpu, infer, train' in said
 
 
-@pytest.mark.parametrize('method', ['faster_rcnn', 'mamba'])
-def test_infer_shows_every_stage(benchmark, repo, capsys, method):
+@pytest.mark.parametrize('method', ['mamba', 'eovod_fcos'])
+def test_infer_shows_every_stage(repo, capsys, method):
     config = f'{repo}/configs/sample/{method}_r18.py'
-    benchmark.main(['infer', config, '--frames', '2', '--warmup', '1', '--device', 'cpu'])
+    benchmark.main(['infer', config, '--frames', '2', '--device', 'cpu'])
     printed = capsys.readouterr().out
-    for text in ('decode', 'resize', 'transfer', 'backbone', 'neck', 'RPN', 'RoI', 'post', 'total'):
-        assert text in printed
-    assert 'batch 1' in printed and 'unit = plain fp32 backbone' in printed
-    assert re.search(r'\d frames/s end to end', printed)
+    stages = ['proposals', 'RoI features'] if method == 'mamba' else ['head and suppression']
+    for stage in ('upload', 'backbone', 'neck', *stages, 'rest'):
+        assert re.search(rf'{stage} +│ +\d+\.\d\d', printed), stage
+    assert re.search(r'reading, one process: \d+\.\d frames/s', printed)
+    assert re.search(r'\d frames/s; .* the first frame, with its references, \d+ ms', printed)
 
 
-def test_infer_accounts_for_all_of_the_time(benchmark, repo):
-    sys.path.insert(0, str(repo / 'tools'))
-    infer = importlib.import_module('benchmarks.infer')
-    timer = infer.StageTimer(torch.device('cpu'))
-    with timer.frame() as seconds:
-        timer.wrap('neck', time.sleep)(0.02)
-        time.sleep(0.03)
-    assert seconds['neck'] >= 0.02 and seconds['RoI'] >= 0.03
-    stages = sum(seconds[stage] for stage in infer.STAGES)
-    assert stages == pytest.approx(seconds['total'])
+def test_stages_do_not_overlap():
+    marks = infer.Marks(torch.device('cpu'))
+    inner = marks.wrap('inner', lambda: torch.ones(300, 300) @ torch.ones(300, 300))
+    marks.wrap('rest', lambda: (inner(), inner()))()
+    total = marks.milliseconds()
+    assert 0 < total['inner'] < total['rest']
 
 
-@pytest.mark.parametrize('amp', [[], ['--amp', 'bf16']])
-def test_train_takes_real_steps(benchmark, repo, capsys, amp):
+@pytest.mark.parametrize('flags', [[], ['--amp', 'bf16']])
+def test_train_takes_real_steps(repo, capsys, flags):
     config = f'{repo}/configs/sample/mamba_r18.py'
-    benchmark.main(['train', config, '--batch', '2', '--steps', '2', '--device', 'cpu', *amp])
+    benchmark.main(['train', config, '--batch', '2', '--steps', '2', '--device', 'cpu', *flags])
     printed = capsys.readouterr().out
-    assert ('bf16' if amp else 'fp32') in printed
-    assert '2 clip(s) of 3 frame(s) (108, 192)' in printed
-    assert re.search(r'median \d+\.\d+ s per step, peak \d+ MB resident', printed)
+    assert f'MAMBA, {"bf16" if flags else "fp32"}, 2 clip(s) (108, 192)' in printed
+    assert re.search(r': \d+\.\d+ s per step, peak \d+ MB resident', printed)
 
 
-@pytest.mark.parametrize('subject', ['infer', 'train'])
-def test_backbone_and_neck_can_be_compiled(benchmark, repo, capsys, monkeypatch, subject):
+def test_backbone_and_neck_can_be_compiled(repo, monkeypatch):
     """What is compiled is recorded here: compiling takes half a minute."""
     called = []
 
@@ -104,7 +85,19 @@ def test_backbone_and_neck_can_be_compiled(benchmark, repo, capsys, monkeypatch,
 
     monkeypatch.setattr(torch, 'compile', record)
     config = f'{repo}/configs/sample/selsa_r18.py'
-    count = '--frames' if subject == 'infer' else '--steps'
-    benchmark.main([subject, config, count, '1', '--warmup', '0', '--device', 'cpu', '--compile'])
-    assert 'backbone and neck compiled' in capsys.readouterr().out
+    benchmark.main(['train', config, '--steps', '1', '--device', 'cpu', '--compile'])
     assert set(called) == {'ResNet', 'ChannelMapper'}
+
+
+def test_the_rate_of_a_command_is_that_between_its_lines():
+    lines = 'a: 100/900 frames, 50.0 frames/s, eta 1\na: 900 frames in 0:00:06 (150.0 frames/s)'
+    assert steady_rate(lines) == pytest.approx(800 / (6 - 2))
+    assert steady_rate('a: 900 frames in 0:00:06 (150.0 frames/s)') == 150
+    assert steady_rate('nothing') is None
+
+
+def test_gpu_measures_every_method_also_without_a_gpu(tmp_path, capsys):
+    flags = ['--methods', 'MAMBA', 'EOVOD', '--no-commands', '--no-train', '--out', str(tmp_path)]
+    benchmark.main(['gpu', *flags])
+    assert 'the figures mean nothing' in capsys.readouterr().out
+    assert (tmp_path / 'gpu.json').is_file()

@@ -11,6 +11,7 @@ VERBS = {
     'eval': 'score a results file',
     'detect': 'detect on a video, a folder, a camera or a stream',
     'compare': 'train and test several configs with several seeds',
+    'benchmark': 'measure a part of the toolbox',
     'print_config': 'print a config, or what differs between two',
     'convert_checkpoint': 'use weights of another code base',
 }

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .literal_vid import literal_vid_ap
-from .machine import describe_machine
+from mmdet.programs.benchmark.literal_vid import literal_vid_ap
+from mmdet.programs.benchmark.machine import describe_machine
 
 CLASSES = 30
 WIDTH, HEIGHT = 1280, 720

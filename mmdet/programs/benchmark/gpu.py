@@ -16,10 +16,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from .frames import MODES, agreement, measure, random_weights
-from .machine import describe_machine
+from mmdet.programs.benchmark.frames import MODES, agreement, measure, random_weights
+from mmdet.programs.benchmark.machine import describe_machine
 
-BASE = Path(__file__).resolve().parents[2] / 'configs/_base_/models'
+BASE = Path(__file__).resolve().parents[3] / 'configs/_base_/models'
 # name -> (model config, changes)
 METHODS = {
     'Faster R-CNN R-101 DC5': ('faster_rcnn_r50_dc5', {'backbone.depth': 101}),
@@ -82,12 +82,12 @@ def run(args: argparse.Namespace) -> None:
     show_frames(measure_frames(methods, args, size, device, results['frames'], failures), size)
     write(args.out, results)
     if not args.no_train:
-        from .steps import measure_training, show_training
+        from mmdet.programs.benchmark.steps import measure_training, show_training
 
         show_training(measure_training(methods, args, size, device, results['train'], failures))
         write(args.out, results)
     if not args.no_commands:
-        from .commands import measure_commands
+        from mmdet.programs.benchmark.commands import measure_commands
 
         results['commands'] = measure_commands(on_gpu)
     write(args.out, results)

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmdet.core.errors import ConfigError
 from mmdet.plans import make_clip
+from mmdet.programs.benchmark.synthetic import made_up_video
 from mmdet.structures import Clip, Detections, Frame
 
 MODES = {
@@ -20,6 +21,7 @@ MODES = {
     'bf16': (torch.bfloat16, True),
     'fp16': (torch.float16, True),
 }
+SAMPLER = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
 # what the host does for a GPU, by the names that the profiler shows
 LAUNCHES = ('cudaLaunchKernel', 'cuLaunchKernel', 'cudaLaunchKernelExC', 'cudaGraphLaunch')
 WAITS = ('cudaStreamSynchronize', 'cudaDeviceSynchronize', 'cudaEventSynchronize')
@@ -84,25 +86,14 @@ def precision(tf32: bool, benchmark: bool = True) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def made_up_video(size: tuple[int, int], length: int, seed: int = 0) -> Tensor:
-    """Frames [length, H, W, 3] uint8 of a scene that moves, in pinned memory where there is any."""
-    rng = np.random.default_rng(seed)
-    height, width = size
-    coarse = rng.integers(0, 200, (9, 16, 3)).astype(np.uint8)
-    scene = np.kron(coarse, np.ones((-(-height // 9), -(-width // 16), 1), np.uint8))
-    scene = scene[:height, :width] + rng.integers(0, 50, (height, width, 3), dtype=np.uint8)
-    frames = torch.from_numpy(np.stack([np.roll(scene, 7 * i, axis=1) for i in range(length)]))
-    return frames.pin_memory() if torch.cuda.is_available() else frames
-
-
 class PlannedVideo:
     """A made-up video and the clips that a method's offline plan makes of it."""
 
-    SAMPLER = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
-
-    def __init__(self, model: nn.Module, number: int, size: tuple[int, int], length: int) -> None:
+    def __init__(
+        self, model: nn.Module, number: int, size: tuple[int, int], length: int, sampler: dict
+    ) -> None:
         try:
-            self.plan = model.plan('offline', self.SAMPLER)
+            self.plan = model.plan('offline', sampler)
         except ConfigError:  # the method chooses its frames itself
             self.plan = model.plan('offline', None)
         ahead = self.plan.lookahead if self.plan is not None else 0
@@ -145,43 +136,70 @@ class Measured:
 
 
 def measure(
-    model: nn.Module, mode: str, batch: int, size: tuple[int, int], steps: int, device: torch.device
+    model: nn.Module,
+    mode: str,
+    batch: int,
+    size: tuple[int, int],
+    steps: int,
+    device: torch.device,
+    sampler: dict = SAMPLER,
 ) -> Measured:
     """Speed of `batch` videos at once.
 
     Args:
         model: with weights, on the CPU; it is not changed.
         size: of the resized frames, (height, width).
+        steps: frames of each video that are timed.
+        sampler: of the references, for a method that takes one.
     """
-    dtype, tf32 = MODES[mode]
-    with precision(tf32):
-        model = copy.deepcopy(model).to(device)
-        model.prepare(dtype)
-        # so many frames that every part is recorded, also those of a size prior's partial frames
-        warm_up = 27 if device.type == 'cuda' else 11
-        videos = [PlannedVideo(model, i, size, warm_up + 1 + steps) for i in range(batch)]
-        states = [model.init_state(video_id=i) for i in range(batch)]
-
-        def clips(t: int) -> list[Clip]:
-            return [video.clip(t) for video in videos]
-
+    with prepared_video(model, mode, batch, size, steps, device, sampler) as (model, clips, states):
         start = time.perf_counter()
         model.step_batch(clips(0), states)
         first_ms = (time.perf_counter() - start) * 1e3
         found = [d for t in range(1, 7) for d in model.step_batch(clips(t), states)]
         fill_memories(states)
-        for t in range(7, warm_up):
+        first = warm_up(device)
+        for t in range(7, first):
             model.step_batch(clips(t), states)
         if device.type == 'cuda':
             torch.cuda.reset_peak_memory_stats()
-        timed = [clips(t) for t in range(warm_up, warm_up + steps)]
+        timed = [clips(t) for t in range(first, first + steps)]
         ms = _ms_per_frame(model, timed, states, device)
-        last = clips(warm_up + steps)
+        last = clips(first + steps)
         launches, waits = _host_work(model, last, states, device)
         peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == 'cuda' else 0.0
         limit = static_limit(model, last, device) / batch
-        model._forget_graphs()
     return Measured(ms / batch, first_ms, launches / batch, waits / batch, peak, limit, found)
+
+
+def warm_up(device: torch.device) -> int:
+    """Frames before the timed ones: on a GPU so many that every part is recorded, also those of a
+    size prior's partial frames."""
+    return 27 if device.type == 'cuda' else 9
+
+
+@contextmanager
+def prepared_video(
+    model: nn.Module,
+    mode: str,
+    batch: int,
+    size: tuple[int, int],
+    steps: int,
+    device: torch.device,
+    sampler: dict,
+    graphs: bool = True,
+) -> Iterator[tuple[nn.Module, Callable[[int], list[Clip]], list]]:
+    """A copy of the model, ready for testing in that precision; what gives the clips of a frame of
+    all videos; and their states."""
+    dtype, tf32 = MODES[mode]
+    with precision(tf32):
+        model = copy.deepcopy(model).to(device)
+        model.prepare(dtype, graphs=graphs)
+        length = warm_up(device) + 1 + steps
+        videos = [PlannedVideo(model, i, size, length, sampler) for i in range(batch)]
+        states = [model.init_state(video_id=i) for i in range(batch)]
+        yield model, lambda t: [video.clip(t) for video in videos], states
+        model._forget_graphs()
 
 
 @torch.inference_mode()

@@ -1,26 +1,52 @@
-"""Training steps of all methods on fixed clips in memory: milliseconds, host waits, memory."""
+"""Training steps on fixed clips in memory, with random weights: time, host waits, memory."""
 
+import argparse
 import copy
+import resource
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from mmdet.engine.compile import compile_static_parts
 from mmdet.plans import make_clip
+from mmdet.programs.benchmark.frames import MODES, WAITS, Clock, packed, precision
+from mmdet.programs.benchmark.infer import add_model_arguments, model_of
+from mmdet.programs.benchmark.machine import describe_machine
+from mmdet.programs.benchmark.synthetic import made_up_video
 from mmdet.structures import Frame
-
-from .frames import MODES, WAITS, Clock, made_up_video, packed, precision
 
 TRAIN_MODES = ('tf32', 'bf16', 'bf16 graphs')
 BOXES = np.array([[0.1, 0.2, 0.4, 0.7], [0.5, 0.1, 0.9, 0.9], [0.3, 0.5, 0.5, 0.8]], np.float32)
 SGD = dict(type='SGD', lr=1e-4, momentum=0.9, weight_decay=1e-4)
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_arguments(parser)
+    parser.add_argument('--steps', type=int, default=3, help='timed; default: %(default)s')
+    parser.add_argument('--graphs', action='store_true', help='backbone and neck as CUDA graphs')
+    parser.add_argument('--compile', action='store_true', help='torch.compile backbone and neck')
+
+
+def run(args: argparse.Namespace) -> None:
+    model, cfg, size, device = model_of(args)
+    mode = args.amp or 'fp32'
+    print(describe_machine())
+    mode += ' graphs' * args.graphs + ' compiled' * args.compile
+    row = measure_step(model, mode, args.batch, size, device, args.steps)
+    peak = row['peak_mb'] or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    where = 'on the GPU' if device.type == 'cuda' else 'resident'
+    print(
+        f'{args.config}: {cfg.model.type}, {mode}, {args.batch} clip(s) {size}: '
+        f'{row["ms"] / 1e3:.3f} s per step, peak {peak:.0f} MB {where}'
+    )
+
+
 def measure_training(
     methods, args, size, device, rows: list[dict], failures: list[str]
 ) -> list[dict]:
-    from .gpu import MAIN, METHODS, TOY_METHODS, build
+    from mmdet.programs.benchmark.gpu import MAIN, METHODS, TOY_METHODS, build
 
     on_gpu = device.type == 'cuda'
     trained = list(METHODS if on_gpu else TOY_METHODS)[:MAIN]
@@ -52,10 +78,12 @@ def measure_step(model, mode: str, batch: int, size, device, steps: int) -> dict
     from mmdet.registry import OPTIM_WRAPPERS, OPTIMIZERS
 
     init_default_scope('mmdet')
-    mode, _, graphs = mode.partition(' ')
+    mode, *parts = mode.split()
     with precision(MODES[mode][1], benchmark=False):
         model = copy.deepcopy(model).to(device).train()
-        model.lay_out(mode in ('bf16', 'fp16'), graphs=bool(graphs))
+        model.lay_out(mode in ('bf16', 'fp16'), graphs='graphs' in parts)
+        if 'compiled' in parts:
+            compile_static_parts(model)
         fused = dict(fused=True) if device.type == 'cuda' else {}
         weights = [p for p in model.parameters() if p.requires_grad]
         optimizer = OPTIMIZERS.build(dict(SGD, params=weights, **fused))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 MAMBA = 'configs/vid/mamba/mamba_r101_dc5_6x.py'
 TOY = 'configs/sample/mamba_r18.py'
 PROGRESS = re.compile(r'(\d+)(?:/\d+)? frames.*?([\d.]+) frames/s')
@@ -89,9 +89,8 @@ def _checkpoint(config: str, path: Path, size: tuple[int, int]) -> Path:
     from mmengine import Config
 
     import mmdet.models  # noqa: F401
+    from mmdet.programs.benchmark.frames import random_weights
     from mmdet.registry import MODELS
-
-    from .frames import random_weights
 
     model = random_weights(MODELS.build(Config.fromfile(REPO / config).model).eval(), size)
     torch.save({'meta': {}, 'state_dict': model.state_dict()}, path)
@@ -100,9 +99,8 @@ def _checkpoint(config: str, path: Path, size: tuple[int, int]) -> Path:
 
 def _video_demo(work: Path, on_gpu: bool, results: dict[str, float]) -> None:
     """On an H.264 file of 1280x720."""
+    from mmdet.programs.benchmark.synthetic import write_frames
     from mmdet.video.writer import VideoWriter
-
-    from .synthetic import write_frames
 
     size, length = ((1280, 720), 3000) if on_gpu else ((160, 96), 12)
     config = MAMBA if on_gpu else TOY
@@ -125,7 +123,7 @@ def _test_frames(work: Path, on_gpu: bool, results: dict[str, float]) -> None:
     """tools/test.py on JPEG frames of 1280x720, without scoring."""
     import json
 
-    from .synthetic import write_frames
+    from mmdet.programs.benchmark.synthetic import write_frames
 
     size, length, videos = ((1280, 720), 150, 4) if on_gpu else ((160, 96), 4, 2)
     (work / 'val/v').mkdir(parents=True)

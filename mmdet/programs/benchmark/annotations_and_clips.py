@@ -21,11 +21,10 @@ from rich.progress import track
 
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES
 from mmdet.datasets.transforms import LoadFrames, Resize
+from mmdet.programs.benchmark.machine import describe_machine
 from mmdet.structures import Clip, Frame
 
-from .machine import describe_machine
-
-SHARED = Path(__file__).resolve().parents[3] / 'shared' / 'data'
+SHARED = Path(__file__).resolve().parents[4] / 'shared' / 'data'
 FRAMES, VIDEOS, BOXES = 1_122_397, 3_862, 1_700_000
 SCALE = (1000, 600)
 

@@ -1,0 +1,1 @@
+"""How fast the parts of the toolbox are on this machine."""
