@@ -33,7 +33,7 @@ def box_relation(query_boxes: Tensor, key_boxes: Tensor, weight: Tensor, bias: T
     half = BOX_CHANNELS // 2
     out = torch.einsum('hc,bnmc->bhnm', weight[:, :half], waves)
     ratios = _of_ratios(_angles(side.log()), _angles(key_side.log()), weight[:, half:])
-    return out + ratios + bias[:, None, None]
+    return out.add_(ratios).add_(bias[:, None, None])  # in place: these are the largest tensors
 
 
 def _of_ratios(query: Tensor, key: Tensor, weight: Tensor) -> Tensor:

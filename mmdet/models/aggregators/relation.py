@@ -102,14 +102,14 @@ class Relation(nn.Module):
         a fused kernel may turn a block of infinite ones into NaN."""
         bias = None if bias is None else bias.to(q.dtype)
         if absent is not None:
-            bias = bias.masked_fill(absent, torch.finfo(q.dtype).min / 2)
+            bias = bias.masked_fill_(absent, torch.finfo(q.dtype).min / 2)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
     def _bias(self, query_boxes: Tensor, key_boxes: Tensor) -> Tensor:
         """[B, H, n, M], at least float32."""
         with torch.autocast(query_boxes.device.type, enabled=False):
-            gate = box_relation(query_boxes, key_boxes, self.pos.weight, self.pos.bias).relu()
-            return torch.log(gate + 1e-6)
+            gate = box_relation(query_boxes, key_boxes, self.pos.weight, self.pos.bias)
+            return gate.clamp_(min=0).add_(1e-6).log_()  # in place, as far as training allows
 
     def _split(self, x: Tensor) -> Tensor:
         """[B, L, C] -> [B, H, L, D]."""
