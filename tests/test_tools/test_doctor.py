@@ -216,28 +216,27 @@ def test_operations_that_do_not_fit_are_faults(monkeypatch, fault):
     assert found.status == 'FAULT' and words in found.value and 'torchvision' in found.advice
 
 
-def test_gpus(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+@pytest.mark.parametrize(
+    ('cards', 'driver', 'expected'),
+    [
+        (0, None, [('GPU', 'off', 'none')]),
+        (0, '470.1', [('GPU', 'note', 'driver 470.1')]),
+        (2, '580.1', [('GPU 0', 'ok', 'bf16 or fp16'), ('GPU 1', 'ok', 'no units for bf16')]),
+    ],
+)
+def test_gpus(monkeypatch, cards, driver, expected):
+    from torch.utils import collect_env
+
+    monkeypatch.setattr(collect_env, 'get_nvidia_driver_version', lambda run: driver)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: cards > 0)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: cards)
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda i: (10_000_000_000, 80_000_000_000))
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda i: (9 - 2 * i, 0))
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda i: f'Card {i}')
     found = list(trials.check_gpus())
-    assert [f.name for f in found] == ['GPU 0', 'GPU 1']
-    assert found[1].value.startswith('Card 1, 10.0 of 80.0 GB free')
-    assert 'bf16 or fp16' in found[0].value and 'no units for bf16' in found[1].value
-
-
-@pytest.mark.parametrize(('driver', 'status'), [(None, 'off'), ('470.1', 'note')])
-def test_a_gpu_that_torch_cannot_use(monkeypatch, driver, status):
-    from torch.utils import collect_env
-
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
-    monkeypatch.setattr(collect_env, 'get_nvidia_driver_version', lambda run: driver)
-    (found,) = trials.check_gpus()
-    assert found.status == status
-    assert ('driver 470.1' in found.value) == ('pytorch.org' in found.advice) == bool(driver)
+    for finding, (name, status, words) in zip(found, expected, strict=True):
+        assert (finding.name, finding.status) == (name, status) and words in finding.value
+    assert ('pytorch.org' in found[0].advice) == (cards == 0 and driver is not None)
 
 
 def test_little_shared_memory_is_a_note(monkeypatch):
@@ -248,22 +247,25 @@ def test_little_shared_memory_is_a_note(monkeypatch):
     assert found.status == 'note' and '64 MB' in found.value and '--shm-size' in found.advice
 
 
-def test_video_without_h264_is_a_note(monkeypatch):
+@pytest.mark.parametrize(
+    ('fault', 'words'), [('no H.264', 'mpeg4'), ('darker', 'changed by'), ('raises', 'no room')]
+)
+def test_video_that_does_not_work_is_a_note(monkeypatch, fault, words):
     from mmdet.video import writer
 
-    monkeypatch.setattr(writer, '_CODECS', ('mpeg4',))
-    monkeypatch.setattr(writer, 'find_codec', lambda: 'mpeg4')
+    right = writer.VideoWriter.write
+
+    def write(self, image):
+        if fault == 'raises':
+            raise OSError('no room')
+        right(self, image // 2 if fault == 'darker' else image)
+
+    monkeypatch.setattr(writer.VideoWriter, 'write', write)
+    if fault == 'no H.264':
+        monkeypatch.setattr(writer, '_CODECS', ('mpeg4',))
+        monkeypatch.setattr(writer, 'find_codec', lambda: 'mpeg4')
     (found,) = trials.check_video()
-    assert found.status == 'note' and 'mpeg4' in found.value
-
-
-def test_frames_that_come_back_changed_are_a_note(monkeypatch):
-    from mmdet.video.writer import VideoWriter
-
-    right = VideoWriter.write
-    monkeypatch.setattr(VideoWriter, 'write', lambda self, image: right(self, image // 2))
-    (found,) = trials.check_video()
-    assert found.status == 'note' and 'changed by' in found.value
+    assert found.status == 'note' and words in found.value
 
 
 def test_parts_that_do_not_import(monkeypatch):
