@@ -36,7 +36,6 @@ def run_doctor(repo, *argv, site=None):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
     )
 
 
