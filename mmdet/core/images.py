@@ -49,7 +49,7 @@ def natural_key(path: Path | str) -> list[tuple[int, int | str]]:
 def read_image(path: str) -> np.ndarray:
     """[H, W, 3] uint8 BGR of an image file, turned upright by its EXIF orientation.
 
-    Transparency is left away, palettes and grey become colours, more than 8 bits are scaled by the
+    Transparency is omitted, palettes and grey become colours, more than 8 bits are scaled by the
     bits in use (see `to_eight_bits`).
 
     Raises:

@@ -37,7 +37,7 @@ def compile_static_parts(model: nn.Module, options: Mapping[str, Any] | bool = T
     if not parts:
         raise ConfigError(
             f'`compile` (--compile) compiles {" and ".join(PARTS)}, and a '
-            f'{type(detector).__name__} has neither: leave it away.'
+            f'{type(detector).__name__} has neither: omit it.'
         )
     for part in parts:
         part.forward = torch.compile(part.forward, **options)

@@ -39,7 +39,7 @@ def choose_device(name: str | None = None, launcher: str = 'none') -> torch.devi
         if device.index is not None:
             raise ConfigError(
                 f'--device {name} with --launcher {launcher} would put all processes on one GPU. '
-                f'Leave it away: each takes the GPU of its number on the node. '
+                f'Omit it: each takes the GPU of its number on the node. '
                 f'CUDA_VISIBLE_DEVICES={device.index} says which GPUs there are.'
             )
         return torch.device('cuda', local_rank())

@@ -123,7 +123,7 @@ class VideoRunner(Runner):
         return ', '.join(type(hook).__name__ for hook in self.hooks)
 
     def build_visualizer(self, visualizer: dict | None = None) -> object:
-        """As mmengine's; without TensorBoard its backend is left away with one sentence."""
+        """As mmengine's; without TensorBoard its backend is omitted with one sentence."""
         backends = (visualizer or {}).get('vis_backends') or []
         wanted = [b for b in backends if b.get('type') == 'TensorboardVisBackend']
         if wanted and not _has_tensorboard():

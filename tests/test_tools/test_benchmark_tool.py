@@ -1,5 +1,6 @@
 import re
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_an_unknown_subject(capsys):
     with pytest.raises(SystemExit):
         benchmark.main(['evaluation'])
     said = capsys.readouterr().err.replace("'", '')  # quotes depend on Python's version
-    assert 'choose from data, eval, gpu, infer, train' in said
+    assert 'choose from data, eval, gpu, infer, levels, train' in said
 
 
 @pytest.mark.parametrize('method', ['mamba', 'eovod_fcos'])
@@ -101,3 +102,19 @@ def test_gpu_measures_every_method_also_without_a_gpu(tmp_path, capsys):
     benchmark.main(['gpu', *flags])
     assert 'the figures mean nothing' in capsys.readouterr().out
     assert (tmp_path / 'gpu.json').is_file()
+
+
+def test_levels_of_a_size_prior(repo, tmp_path, capsys):
+    """Random weights find nothing, so that all levels run; a detector alone has no prior."""
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        image = rng.integers(0, 256, (96, 160, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f'{i}.png'), image)
+    sample = repo / 'configs/sample'
+    options = [str(tmp_path), '--frames', '3', '--device', 'cpu']
+    benchmark.main(['levels', str(sample / 'eovod_fcos_r18.py'), *options])
+    printed = capsys.readouterr().out
+    assert [f'stride {s}' in printed for s in (8, 16, 32)] == [True] * 3
+    assert printed.count('100%') == 3 and 'whole frame' in printed
+    with pytest.raises(SystemExit, match='size_prior'):
+        benchmark.main(['levels', str(sample / 'fcos_r18.py'), *options])

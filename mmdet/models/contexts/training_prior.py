@@ -19,7 +19,7 @@ SMALLEST, LARGEST = 0.05, 0.5  # sides of a distractor, in sides of the image
 
 @dataclass(frozen=True)
 class TrainingPrior:
-    """How ground truth is spoilt.
+    """How ground truth is degraded.
 
     plain_prob: a frame has no prior at all. drop_prob: a box is left out. jitter: each side moves
     by up to this part of the box's size. distractors: at most so many random boxes are added.

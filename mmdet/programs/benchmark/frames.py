@@ -71,6 +71,7 @@ def _settle_norms(model: nn.Module, size: tuple[int, int]) -> None:
     look(feats, batch.img_shapes)
     for norm, settings in zip(norms, before, strict=True):
         norm.momentum, norm.eps = settings
+        norm.running_var.clamp_(min=1e-5)
         norm.eval()
 
 

@@ -1,4 +1,4 @@
-"""Measure a part of the toolbox: python tools/benchmark.py {data,eval,gpu,infer,train} [flags]."""
+"""Measure a part of the toolbox: python tools/benchmark.py SUBJECT [flags]."""
 
 import argparse
 import importlib
@@ -10,6 +10,7 @@ SUBJECTS = {
     'eval': 'scoring the results of a validation set',
     'gpu': 'all methods in all precisions on the GPU of this machine, in one run',
     'infer': 'frames of the model of a config, and their stages',
+    'levels': 'the head of an EOVOD per pyramid level, with its size prior and without it',
     'train': 'training steps of the model of a config',
 }
 MODULES = {'data': 'annotations_and_clips', 'eval': 'scoring', 'train': 'steps'}
