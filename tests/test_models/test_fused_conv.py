@@ -2,21 +2,17 @@
 interpreter, and on a GPU."""
 
 import copy
-import importlib.util
 import itertools
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from interpreted import assert_equal_in_the_interpreter, needs_triton
 from torch import nn
 
 from mmdet.models import fused_conv
 from mmdet.models.fold import fuse_conv_bn
 from mmdet.models.task_modules import nms_kernel
 
-HAS_TRITON = importlib.util.find_spec('triton') is not None
 PLAIN = {None: lambda x: x, 'relu': torch.relu, 'silu': nn.functional.silu}
 
 
@@ -88,15 +84,9 @@ def check_models(device: str) -> None:
             torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(not HAS_TRITON, reason='triton is not installed')
+@needs_triton
 def test_the_pass_equals_plain_operations_in_the_interpreter(repo):
-    """In a process of its own: Triton looks at the variable when it is imported."""
-    environment = {**os.environ, 'TRITON_INTERPRET': '1', 'OMP_NUM_THREADS': '1'}
-    environment['PYTHONPATH'] = os.pathsep.join([str(repo), environment.get('PYTHONPATH', '')])
-    run = subprocess.run(
-        [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert run.returncode == 0 and run.stdout.strip() == 'equal', run.stdout + run.stderr
+    assert_equal_in_the_interpreter(__file__, repo)
 
 
 @pytest.mark.gpu

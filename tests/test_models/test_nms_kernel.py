@@ -1,17 +1,11 @@
 """The Triton kernel against torchvision's operator: in Triton's interpreter, and on a GPU."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 import torchvision
+from interpreted import assert_equal_in_the_interpreter, needs_triton
 
 from mmdet.models.task_modules import nms, nms_kernel
-
-HAS_TRITON = importlib.util.find_spec('triton') is not None
 
 
 def quarter_pixel_boxes(images: int, count: int, seed: int) -> torch.Tensor:
@@ -38,15 +32,9 @@ def check(device: str) -> None:
                 assert used[i].tolist() == [n < len(expected) for n in range(max_keep)]
 
 
-@pytest.mark.skipif(not HAS_TRITON, reason='triton is not installed')
+@needs_triton
 def test_the_kernel_equals_torchvision_in_the_interpreter(repo):
-    """In a process of its own: Triton looks at the variable when it is imported."""
-    environment = {**os.environ, 'TRITON_INTERPRET': '1', 'OMP_NUM_THREADS': '1'}
-    environment['PYTHONPATH'] = os.pathsep.join([str(repo), environment.get('PYTHONPATH', '')])
-    run = subprocess.run(
-        [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert run.returncode == 0 and run.stdout.strip() == 'equal', run.stdout + run.stderr
+    assert_equal_in_the_interpreter(__file__, repo)
 
 
 @pytest.mark.gpu
