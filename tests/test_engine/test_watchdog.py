@@ -101,7 +101,12 @@ def pair(tmp_path, monkeypatch):
 def test_the_missing_rank_is_named(pair, stage, victim, what):
     missing, other, said = pair(stage, victim, what)
     assert other.exitcode == 1, said
-    reason = f'was silent for {SILENCE_S} s' if what == 'stop' else 'has ended'
+    # one that fails may take longer than that to end on a busy machine
+    reason = (
+        f'was silent for {SILENCE_S} s'
+        if what == 'stop'
+        else f'(has ended|was silent for {SILENCE_S} s)'
+    )
     host = re.escape(socket.gethostname())
     name = rf'rank {victim} on {host} \(process {missing.pid}\)'
     assert re.search(f'error: {name} {reason}', said), said
