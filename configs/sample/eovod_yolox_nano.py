@@ -1,5 +1,5 @@
-# EOVOD with both priors on the trained yolox_nano of the sample videos; train that first. Not
-# measured yet.
+# EOVOD with both priors on the trained yolox_nano of the sample videos; train that first.
+# Results: configs/sample/README.md.
 _base_ = [
     '../_base_/models/eovod_yolox_nano.py',
     '../_base_/datasets/sample_vid_multi_frame.py',

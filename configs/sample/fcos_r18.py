@@ -1,4 +1,5 @@
-# Narrow FCOS, from scratch on the sample videos. Not measured yet.
+# Narrow FCOS, from scratch on the sample videos. Results:
+# configs/sample/README.md.
 _base_ = [
     '../_base_/models/fcos_r18_narrow.py',
     '../_base_/datasets/sample_vid_single_frame.py',

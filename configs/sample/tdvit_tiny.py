@@ -1,5 +1,6 @@
 # TDViT, joint attention, on the trained faster_rcnn_swin_tiny of the sample videos; train that
-# first. Its control is faster_rcnn_swin_tiny_2x.py. Not measured yet.
+# first. Its control is faster_rcnn_swin_tiny_2x.py. Results:
+# configs/sample/README.md.
 _base_ = [
     '../_base_/models/tdvit_tiny_narrow.py',
     '../_base_/datasets/sample_vid_multi_frame.py',
