@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from mmdet.models.backbones.resnet import DilatedBasicBlock, ResNet
 from mmdet.models.task_modules import nms_kernel
 
 try:
@@ -19,6 +20,8 @@ except ImportError:  # builds of PyTorch without CUDA
     triton = None
 
 TILE = 2048  # numbers per program
+# whose forward is known; a class that inherits one may do something else
+BLOCKS = (BasicBlock, DilatedBasicBlock, Bottleneck)
 ACTIVATIONS = {nn.ReLU: 'relu', nn.SiLU: 'silu'}
 ONEDNN_NAMES = {None: None, 'relu': 'relu', 'silu': 'swish'}
 
@@ -152,28 +155,34 @@ def fuse_epilogues(model: nn.Module) -> int:
     fused = 0
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, (BasicBlock, Bottleneck)) and _is_folded(child):
+            if type(child) in BLOCKS and all(map(_is_fusible, _convs(child))):
                 setattr(module, name, FusedBlock(child))
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, FusedConv2d):
                 fused += 1
-            elif type(child) is nn.Conv2d and child.bias is not None:
+            elif _is_fusible(child):
                 setattr(module, name, FusedConv2d(child, _take_activation(module, name)))
                 fused += 1
     return fused
 
 
-def _is_folded(block: BasicBlock | Bottleneck) -> bool:
-    return all(c.bias is not None for c in block.children() if isinstance(c, nn.Conv2d))
+def _convs(block: nn.Module) -> list[nn.Module]:
+    return [child for child in block.children() if isinstance(child, nn.Conv2d)]
+
+
+def _is_fusible(module: nn.Module) -> bool:
+    """A plain convolution with a bias and zeros around the map."""
+    plain = type(module) is nn.Conv2d and module.bias is not None
+    return plain and module.padding_mode == 'zeros' and not isinstance(module.padding, str)
 
 
 def _take_activation(module: nn.Module, conv: str) -> str | None:
     """The activation behind a convolution, which becomes an identity."""
-    names = list(dict(module.named_children()))
-    if isinstance(module, nn.Sequential):
+    if type(module) is nn.Sequential:
+        names = list(dict(module.named_children()))
         following = names[names.index(conv) + 1 :]
-    elif (conv, names[:3]) == ('conv1', ['conv1', 'bn1', 'relu']):  # the stem of a ResNet
+    elif type(module) is ResNet and conv == 'conv1':  # the stem; elsewhere a ReLU may serve twice
         following = ['bn1', 'relu']
     else:
         return None

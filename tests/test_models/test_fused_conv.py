@@ -8,6 +8,7 @@ import pytest
 import torch
 from interpreted import assert_equal_in_the_interpreter, needs_triton
 from torch import nn
+from torchvision.models.resnet import BasicBlock
 
 from mmdet.models import fused_conv
 from mmdet.models.fold import fuse_conv_bn
@@ -101,6 +102,42 @@ def test_the_pass_equals_plain_operations_on_a_gpu():
 def test_fused_models_equal_plain_ones_on_a_cpu():
     assert fused_conv.usable(torch.device('cpu'), torch.float32)
     check_models('cpu')
+
+
+class ReluTwice(nn.Module):
+    """Named as a ResNet's stem, with an activation that serves twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.relu = nn.Conv2d(3, 3, 1), nn.Identity(), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.relu(self.relu(self.bn1(self.conv1(x))) - 1)
+
+
+class Halved(BasicBlock):
+    """Does something else than the block that it inherits."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) / 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'model',
+    [
+        ReluTwice(),
+        nn.Sequential(Halved(3, 3)),
+        nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, padding_mode='reflect'), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(3, 3, 3, padding='same'), nn.ReLU()),
+    ],
+    ids=['relu twice', 'inherited block', 'reflected border', 'named padding'],
+)
+def test_what_is_not_known_computes_the_same(model):
+    plain = prepared(model)
+    fused, x = copy.deepcopy(plain), torch.randn(2, 3, 9, 11)
+    fused_conv.fuse_epilogues(fused)
+    torch.testing.assert_close(fused(x), plain(x), rtol=1e-5, atol=1e-6)
 
 
 def test_a_dtype_that_is_unknown_to_the_cpu_is_not_fused():
