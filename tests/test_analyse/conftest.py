@@ -1,6 +1,6 @@
 """The small annotation files and literal loops of tests/test_evaluation are used here, too."""
 
-import importlib.util
+import runpy
 import sys
 from pathlib import Path
 
@@ -14,11 +14,7 @@ def run_tool(repo, monkeypatch):
     """Runs a command of tools/analysis_tools in this process."""
 
     def run(name: str, *arguments: str) -> None:
-        path = repo / 'tools' / 'analysis_tools' / name
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
         monkeypatch.setattr(sys, 'argv', [name, *arguments])
-        module.main()
+        runpy.run_path(str(repo / 'tools/analysis_tools' / name), run_name='__main__')
 
     return run

@@ -13,6 +13,7 @@ from mmdet.programs.analyse.mistakes import KINDS, confusion_matrix, find_mistak
 from mmdet.programs.analyse.worst import spread
 
 CLASSES, IMAGES, THR = 3, 12, 0.3
+BOX = [10, 10, 40, 40]
 
 
 def random_set(seed):
@@ -34,8 +35,14 @@ def random_set(seed):
                 said = label if rng.random() < 0.7 else int(rng.integers(CLASSES))
                 per_class[said].append([*shifted, next(scores)])
         per_class[rng.integers(CLASSES)].append([*box(), next(scores)])
-        results.append([np.array(rows, np.float32).reshape(-1, 5) for rows in per_class])
+        results.append(of_classes(*per_class))
     return results, gt
+
+
+def of_classes(*rows):
+    """The results of an image: rows (box, score) of the first classes."""
+    rows = [*rows, *[[]] * (CLASSES - len(rows))]
+    return [np.array(of_class, np.float32).reshape(-1, 5) for of_class in rows]
 
 
 def matched(results, gt):
@@ -45,8 +52,8 @@ def matched(results, gt):
 
 
 def greedy(rows, boxes, free):
-    """Literal match of one image: rows [(row, ...)] best score first; yields (row, object)."""
-    for row in rows:
+    """Literal match of one image: yields (row, object or None), best score first."""
+    for row in sorted(rows, key=lambda r: -r[4]):
         overlaps = [(iou(row[:4], boxes[k]), -k) for k in free]
         best = max(overlaps, default=(0, 0))
         hit = -best[1] if best[0] >= 0.5 else None
@@ -58,13 +65,15 @@ def greedy(rows, boxes, free):
 @pytest.mark.parametrize('seed', range(4))
 def test_curves_against_every_threshold(seed):
     results, gt = random_set(seed)
-    _, _, matches = matched(results, gt)
-    curves = precision_recall(matches)
+    curves = precision_recall(matched(results, gt)[2])
     for c in range(CLASSES):
         points = list(literal_points(results, gt, c))
         for recall, precision in zip(RECALL[::37], curves[c][::37], strict=True):
             reached = [p for r, p in points if r >= recall - 1e-12]
             assert precision == pytest.approx(max(reached, default=0), abs=1e-12)
+    motion = [[1.0] * len(per_image) for per_image in gt]
+    wanted = literal_vid_ap(results, gt, motion, CLASSES)
+    np.testing.assert_allclose(curves[:, 1:].mean(axis=1), wanted, atol=2e-3)  # the area below
 
 
 def literal_points(results, gt, c):
@@ -73,29 +82,18 @@ def literal_points(results, gt, c):
     for thr in sorted({float(row[4]) for image in results for row in image[c]}):
         hits = count = 0
         for image, objects in zip(results, gt, strict=True):
-            rows = sorted((r for r in image[c] if r[4] >= thr), key=lambda r: -r[4])
             boxes = [box for label, box in objects if label == c]
+            rows = [r for r in image[c] if r[4] >= thr]
             pairs = list(greedy(rows, boxes, list(range(len(boxes)))))
             count, hits = count + len(pairs), hits + sum(h is not None for _, h in pairs)
         yield hits / positives, hits / count
 
 
-def test_area_below_the_curve_is_the_ap():
-    for seed in range(4):
-        results, gt = random_set(seed)
-        curves = precision_recall(matched(results, gt)[2])
-        motion = [[1.0] * len(per_image) for per_image in gt]
-        wanted = literal_vid_ap(results, gt, motion, CLASSES)
-        np.testing.assert_allclose(curves[:, 1:].mean(axis=1), wanted, atol=2e-3)
-
-
 def test_a_class_without_objects_has_no_curve_and_no_part_in_the_mean():
-    box, nothing = [10, 10, 40, 40], [[np.zeros((0, 5), np.float32)] * CLASSES]
-    results = [[np.array([[*box, 0.9]], np.float32)] * CLASSES]
-    curves = precision_recall(matched(results, [[(0, box)]])[2])
+    curves = precision_recall(matched([of_classes(*[[[*BOX, 0.9]]] * 3)], [[(0, BOX)]])[2])
     np.testing.assert_allclose(curves[0], 1)
     assert np.isnan(curves[1:]).all()
-    truth, detections, matches = matched(nothing, [[]])
+    truth, detections, matches = matched([of_classes()], [[]])
     assert np.isnan(precision_recall(matches)).all()
     assert confusion_matrix(detections, truth, THR).sum() == 0
     run = Analysis(truth, detections, None, curves, None, None)
@@ -111,7 +109,6 @@ def test_confusion_against_a_loop(seed):
     wanted = np.zeros((CLASSES + 1, CLASSES + 1), int)
     for image, objects in zip(results, gt, strict=True):
         rows = [(*r, c) for c, per_class in enumerate(image) for r in per_class if r[4] >= THR]
-        rows.sort(key=lambda r: -r[4])
         free = list(range(len(objects)))
         for row, hit in greedy(rows, [box for _, box in objects], free):
             wanted[CLASSES if hit is None else objects[hit][0], row[5]] += 1
@@ -128,17 +125,14 @@ def literal_mistakes(results, gt):
         for c, per_class in enumerate(image):
             mine = [box for label, box in objects if label == c]
             others = [box for label, box in objects if label != c]
-            free = list(range(len(mine)))
             got = {}
-            rows = sorted(per_class, key=lambda r: -r[4])
-            for row, hit in greedy(rows, mine, free):
+            for row, hit in greedy(per_class, mine, list(range(len(mine)))):
                 if hit is not None:
                     got[hit] = row[4]
                 elif row[4] >= THR:
                     false.append((row[4], literal_kind(row, mine, others)))
-            below = [(k, got.get(k)) for k in range(len(mine)) if got.get(k, 0) < THR]
-            missed += [(i, tuple(mine[k]), score) for k, score in below]
-    return sorted(false, reverse=True), missed
+            missed += [(i, *mine[k], got.get(k, 0)) for k in range(len(mine))]
+    return sorted(false, reverse=True), sorted(m for m in missed if m[-1] < THR)
 
 
 def literal_kind(row, mine, others):
@@ -162,14 +156,9 @@ def test_mistakes_against_a_loop(block, monkeypatch):
         scores = detections.score[found.false]
         assert [(s, KINDS[k]) for s, k in zip(scores, found.kind, strict=True)] == false
         rows = found.missed
-        got = [
-            (image, tuple(box), None if np.isnan(score) else score)
-            for image, box, score in zip(
-                truth.image[rows], truth.boxes[rows].tolist(), found.found[rows], strict=True
-            )
-        ]
-        key = lambda entry: (entry[0], entry[1], entry[2] or 0)  # noqa: E731
-        assert sorted(got, key=key) == sorted(missed, key=key)
+        got = np.nan_to_num(found.found[rows])
+        got = np.column_stack([truth.image[rows], truth.boxes[rows], got]).tolist()
+        assert sorted(got) == [list(map(float, entry)) for entry in missed]
         assert (np.diff(truth.area[rows]) <= 0).all()  # all images have one size
         seen |= {kind for _, kind in false}
     assert seen == set(KINDS)
@@ -177,15 +166,9 @@ def test_mistakes_against_a_loop(block, monkeypatch):
 
 def test_the_object_a_false_positive_is_about():
     gt = [[(0, [0, 0, 20, 20]), (1, [50, 0, 70, 20])]]
-    ours = [
-        [0, 0, 20, 20, 0.9],
-        [1, 0, 21, 20, 0.8],
-        [51, 0, 71, 20, 0.7],
-        [0, 12, 20, 32, 0.6],
-        [90, 90, 95, 95, 0.5],
-    ]
-    nothing = np.zeros((0, 5), np.float32)
-    results = [[np.array(ours, np.float32), nothing, nothing]]
+    duplicate, other = [1, 0, 21, 20, 0.8], [51, 0, 71, 20, 0.7]
+    beside, nowhere = [0, 12, 20, 32, 0.6], [90, 90, 95, 95, 0.5]
+    results = [of_classes([[0, 0, 20, 20, 0.9], duplicate, other, beside, nowhere])]
     truth, detections, matches = matched(results, gt)
     found = find_mistakes(matches, detections, truth, THR, np.array([1e4]))
     kinds = ['duplicate', 'wrong class', 'poor localisation', 'background']
@@ -199,16 +182,13 @@ def test_the_object_a_false_positive_is_about():
 
 def test_missed_objects_by_their_part_of_the_frame():
     gt = [[(0, [0, 0, 20, 20])], [(0, [0, 0, 20, 20]), (1, [0, 0, 30, 30])]]
-    nothing = [[np.zeros((0, 5), np.float32)] * CLASSES] * 2
-    truth, detections, matches = matched(nothing, gt)
+    truth, detections, matches = matched([of_classes()] * 2, gt)
     found = find_mistakes(matches, detections, truth, THR, np.array([1e3, 1e5]))
     assert found.missed.tolist() == [0, 2, 1]
 
 
 def test_a_score_at_the_threshold_counts():
-    box = [10, 10, 40, 40]
-    results = [[np.array([[*box, 0.7]], np.float32)] + [np.zeros((0, 5), np.float32)] * 2]
-    truth, detections, matches = matched(results, [[(0, box)]])
+    truth, detections, matches = matched([of_classes([[*BOX, 0.7]])], [[(0, BOX)]])
     found = find_mistakes(matches, detections, truth, 0.7, np.array([1e4]))
     assert len(found.missed) == 0 and confusion_matrix(detections, truth, 0.7)[0, 0] == 1
 

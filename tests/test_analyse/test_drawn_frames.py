@@ -10,38 +10,29 @@ from mmdet.evaluation.evaluate import ScoredSet
 from mmdet.programs.analyse.drawn_frames import DrawnFrames
 from mmdet.visualization import class_color
 
-LENGTHS = (3, 5)
 SIZE = (64, 100)  # height, width
 FACTOR = 8  # to a short side of at least 480
 
 
-def annotation_file(folder):
-    """Two videos; image ids descend over the file, so that position and row differ."""
-    images, annotations, number = [], [], sum(LENGTHS)
-    for video, length in enumerate(LENGTHS, 1):
-        for frame in range(length):
-            name = f'val/v{video}/{frame:06d}.png'
-            path = folder / 'frames' / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), np.full((*SIZE, 3), 10 * number, np.uint8))
-            size = dict(height=SIZE[0], width=SIZE[1])
-            images.append(dict(id=number, file_name=name, frame_id=frame, video_id=video, **size))
-            box = dict(bbox=[10, 10, 20, 30], area=600, iscrowd=False, instance_id=video)
-            annotations.append(dict(id=number, image_id=number, category_id=2, **box))
-            annotations[-1]['video_id'] = video
-            number -= 1
-    path = folder / 'ann.json'
-    videos = [dict(id=i, name=f'val/v{i}') for i in (1, 2)]
-    categories = [dict(id=i, name=n) for i, n in ((1, 'bear'), (2, 'fox'))]
-    lists = dict(videos=videos, images=images, annotations=annotations, categories=categories)
-    path.write_text(json.dumps(lists))
-    return path
-
-
 @pytest.fixture
 def frames(tmp_path):
-    scored = ScoredSet.open(annotation_file(tmp_path), with_motion=False)
-    return DrawnFrames(scored, tmp_path / 'frames', 0.5)
+    """Videos of 3 and 5 frames; image ids descend from 8, so that position and row differ."""
+    images, annotations = [], []
+    places = [(1, frame) for frame in range(3)] + [(2, frame) for frame in range(5)]
+    for number, (video, frame) in zip(range(8, 0, -1), places, strict=True):
+        name = f'val/v{video}/{frame:06d}.png'
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full((*SIZE, 3), 10 * number, np.uint8))
+        place = dict(frame_id=frame, video_id=video, height=SIZE[0], width=SIZE[1])
+        images.append(dict(id=number, file_name=name, **place))
+        box = dict(bbox=[10, 10, 20, 30], area=600, iscrowd=False, instance_id=video)
+        annotations.append(dict(id=number, image_id=number, category_id=2, video_id=video, **box))
+    lists = dict(images=images, annotations=annotations)
+    lists['videos'] = [dict(id=i, name=f'val/v{i}') for i in (1, 2)]
+    lists['categories'] = [dict(id=1, name='bear'), dict(id=2, name='fox')]
+    (tmp_path / 'ann.json').write_text(json.dumps(lists))
+    scored = ScoredSet.open(tmp_path / 'ann.json', with_motion=False)
+    return DrawnFrames(scored, tmp_path, 0.5)
 
 
 @pytest.fixture
@@ -67,12 +58,11 @@ def test_videos_and_spread_frames(frames, found):
     assert frames.busiest_video() == 1
     pictures = list(frames.video(found, 1))
     assert [int(p[5, 5, 0]) for p in pictures] == [50, 40, 30, 20, 10]
-    chosen = frames.spread(2)
-    assert [frames.caption(image) for image in chosen] == ['v1/000002', 'v2/000002']
+    assert [frames.caption(i) for i in frames.spread(2)] == ['v1/000002', 'v2/000002']
     assert sorted(frames.spread(100)) == list(range(8))
 
 
 def test_a_missing_frame_is_named(frames, found, tmp_path):
-    (tmp_path / 'frames' / 'val' / 'v1' / '000001.png').unlink()
+    (tmp_path / 'val/v1/000001.png').unlink()
     with pytest.raises(OSError, match=r'v1/000001\.png is missing or cannot be decoded'):
         frames.draw(found, 6)

@@ -21,56 +21,57 @@ def train(step, loss, **more):
     return {'loss': loss, 'lr': 0.1, 'time': 0.5, 'memory': 100, 'iter': step, 'step': step} | more
 
 
-def write(folder, time, rows):
-    path = folder / time / 'vis_data' / 'scalars.json'
+def write(folder, day, rows, rest=''):
+    path = folder / f'2026010{day}_000000/vis_data/scalars.json'
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    path.write_text(''.join(json.dumps(row) + '\n' for row in rows) + rest)
     return path
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs(tmp_path, monkeypatch):
     """Run `a` was resumed at iteration 20 after epoch 1, then tested; `b` runs, or was killed."""
     first = [train(10, 4.0), train(20, 3.0), {'vid/AP50': 0.2, 'step': 1}, train(30, 9.0)]
     again = [train(20, 2.5), train(35, 2.0, memory=300), {'vid/AP50': 0.6, 'step': 2}]
     again += [train(45, 2.25, time=2.0), {'vid/AP50': 0.5, 'step': 3}]
-    write(tmp_path / 'a', '20260102_000000', again)
-    write(tmp_path / 'a', '20260101_000000', first)
-    write(tmp_path / 'a', '20260103_000000', [])  # a test
-    path = write(tmp_path / 'b', '20260101_000000', [train(10, 5.0, loss_cls=1.5), train(20, 4.5)])
-    path.write_text(path.read_text() + '{"loss": 0.')
+    write(tmp_path / 'a', 2, again)
+    write(tmp_path / 'a', 1, first)
+    write(tmp_path / 'a', 3, [])  # a test
+    write(tmp_path / 'b', 1, [train(10, 5.0, loss_cls=1.5), train(20, 4.5)], '{"loss": 0.')
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
-def tool(run_tool, runs, monkeypatch):
-    monkeypatch.chdir(runs)
+def tool(run_tool, runs):
     return partial(run_tool, 'analyze_logs.py')
 
 
 def test_a_resumed_run_replaces_what_it_repeats(runs):
     log = load_training(runs / 'a')
-    assert log.curve('loss')[0].tolist() == [10, 20, 35, 45]
-    assert log.curve('loss')[1].tolist() == [4.0, 2.5, 2.0, 2.25]
+    assert [values.tolist() for values in log.curve('loss')] == [
+        [10, 20, 35, 45],
+        [4, 2.5, 2, 2.25],
+    ]
     assert log.curve('vid/AP50')[0].tolist() == [1, 2, 3]
     assert log.best('loss') == (2.0, 35) and log.best('vid/AP50') == (0.6, 2)
     nan = train(1, float('nan'))
     assert TrainingLog([nan, train(2, 3.0)]).best('loss') == (3.0, 2)
     assert TrainingLog([nan]).best('loss') is None
     assert log.best('lr') is None and load_training(runs / 'b').best('vid/AP50') is None
-    one = load_training(runs / 'a' / '20260101_000000' / 'vis_data' / 'scalars.json')
+    one = load_training(runs / 'a/20260101_000000/vis_data/scalars.json')
     assert one.curve('loss')[0].tolist() == [10, 20, 30]
-    assert load_training(runs / 'b' / '20260101_000000').curve('loss')[0].tolist() == [10, 20]
+    assert load_training(runs / 'b/20260101_000000').curve('loss')[0].tolist() == [10, 20]
 
 
 def test_runs_are_named_by_their_folders(runs):
-    log = runs / 'a' / '20260101_000000' / 'vis_data' / 'scalars.json'
+    log = runs / 'a/20260101_000000/vis_data/scalars.json'
     assert name_runs([log, runs / 'b']) == ['a', 'b']
-    assert name_runs([runs / 'x' / 'a', runs / 'y' / 'a']) == ['x/a', 'y/a']
+    assert name_runs([runs / 'x/a', runs / 'y/a']) == ['x/a', 'y/a']
     assert name_runs([log, runs / 'a']) == ['a (1)', 'a (2)']
 
 
-def test_table_and_points(tool, runs, capsys):
+def test_table_and_points(tool, capsys):
     tool('a', 'b', '--keys', 'loss', 'vid/AP50', 'loss_cls', '--csv', 'points.csv')
     lines = [line.split('  ') for line in capsys.readouterr().out.splitlines()]
     cells = {
@@ -90,14 +91,13 @@ def test_table_and_points(tool, runs, capsys):
     assert ['a', 'vid/AP50', 'epoch', '2', '0.6'] in points
 
 
-def test_curves_have_one_panel_per_key_and_a_colour_per_run(tool, runs):
+def test_curves_have_one_panel_per_key_and_a_colour_per_run(tool):
     tool('a', 'b', '--out', 'two.png', '--smooth', '3')  # loss and vid/AP50
     tool('a', 'b', '--out', 'one.png', '--keys', 'loss')
     two, one = (cv2.imread(name).astype(int) for name in ('two.png', 'one.png'))
     assert two.shape[0] > 1.7 * one.shape[0]
     for image in (one, two):
-        blue = image[..., 0] - image[..., 2] > 100
-        orange = image[..., 2] - image[..., 0] > 150
+        blue, orange = image[..., 0] - image[..., 2] > 100, image[..., 2] - image[..., 0] > 150
         assert blue.sum() > 300 and orange.sum() > 300
 
 
@@ -108,15 +108,15 @@ def test_smoothing_is_the_mean_of_the_neighbours_and_keeps_the_raw_values(tmp_pa
         slow = [values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))]
         np.testing.assert_allclose(smooth(values, window), slow, atol=1e-12)
     log = TrainingLog([train(i, float(value)) for i, value in enumerate(values)])
-    for name, window in (('raw', 0), ('smooth', 15)):
-        plot_logs({'a': log}, ['loss'], tmp_path / f'{name}.png', window)
-    raw, smoothed = (cv2.imread(str(tmp_path / f'{n}.png')).astype(int) for n in ('raw', 'smooth'))
 
-    def blue(image, from_):
-        return (image[..., 0] - image[..., 2] > from_).sum()
+    def blueness(window):
+        plot_logs({'a': log}, ['loss'], tmp_path / 'plot.png', window)
+        image = cv2.imread(str(tmp_path / 'plot.png')).astype(int)
+        return image[..., 0] - image[..., 2]
 
-    assert 0 < blue(smoothed, 120) < 0.7 * blue(raw, 120)
-    assert blue(smoothed, 20) > 1.5 * blue(smoothed, 120)
+    raw, smoothed = blueness(0), blueness(15)
+    assert 0 < (smoothed > 120).sum() < 0.7 * (raw > 120).sum()
+    assert (smoothed > 20).sum() > 1.5 * (smoothed > 120).sum()
 
 
 @pytest.mark.parametrize(

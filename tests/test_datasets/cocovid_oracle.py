@@ -12,47 +12,41 @@ def make_dataset(lengths=(4, 1, 3), seed=0) -> dict:
     """A CocoVID file whose lists are shuffled, with gaps in the ids and frames without boxes."""
     rng = np.random.default_rng(seed)
     videos = [{'id': 7 * v + 3, 'name': f'val/video_{v}'} for v in range(len(lengths))]
+    places = [
+        (video, frame) for video, n in zip(videos, lengths, strict=True) for frame in range(n)
+    ]
     images, annotations = [], []
-    for video, length in zip(videos, lengths, strict=True):
-        for frame in range(length):
-            images.append(
-                {
-                    'id': 1000 - 3 * len(images),
-                    'file_name': f'{video["name"]}/{frame:06d}.JPEG',
-                    'height': 720,
-                    'width': 1280 + frame,
-                    'frame_id': frame,
-                    'video_id': video['id'],
-                    'is_vid_train_frame': bool(frame % 2),
-                }
-            )
-            for _ in range(rng.integers(3)):
-                x, y, w, h = rng.uniform(0, 500, 4).tolist()
-                annotations.append(
-                    {
-                        'id': 5000 - len(annotations),
-                        'image_id': images[-1]['id'],
-                        'video_id': video['id'],
-                        'category_id': int(rng.integers(2)) * 10 + 5,
-                        'instance_id': int(rng.integers(4)),
-                        'bbox': [x, y, w, h],
-                        'area': w * h,
-                        'iscrowd': bool(rng.integers(2)),
-                        'ignore': bool(rng.integers(2)),
-                    }
-                )
+    for i, (video, frame) in enumerate(places):
+        image = dict(id=1000 - 3 * i, file_name=f'{video["name"]}/{frame:06d}.JPEG', height=720)
+        image |= dict(width=1280 + frame, frame_id=frame, video_id=video['id'])
+        images.append(image | dict(is_vid_train_frame=bool(frame % 2)))
+        for _ in range(rng.integers(3)):
+            box = rng.uniform(0, 500, 4).tolist()
+            entry = dict(id=5000 - len(annotations), image_id=image['id'], video_id=video['id'])
+            entry |= dict(category_id=int(rng.integers(2)) * 10 + 5, bbox=box, area=box[2] * box[3])
+            entry |= dict(instance_id=int(rng.integers(4)), iscrowd=bool(rng.integers(2)))
+            annotations.append(entry | dict(ignore=bool(rng.integers(2))))
     rng.shuffle(images)
     rng.shuffle(annotations)
     categories = [{'id': 5, 'name': 'cat', 'encode_name': 'n1'}, {'id': 15, 'name': 'dog'}]
-    return {
-        'categories': categories,
-        'videos': videos,
-        'images': images,
-        'annotations': annotations,
-    }
+    return dict(categories=categories, videos=videos, images=images, annotations=annotations)
+
+
+def ordered(lengths=(4, 1, 3)) -> dict:
+    """Ids from 1 in the order of the videos, annotations grouped by image."""
+    dataset = make_dataset(lengths, seed=1)
+    dataset['images'].sort(key=lambda image: -image['id'])
+    new_id = {image['id']: i for i, image in enumerate(dataset['images'], 1)}
+    for image in dataset['images']:
+        image['id'] = new_id[image['id']]
+    dataset['annotations'].sort(key=lambda annotation: new_id[annotation['image_id']])
+    for i, annotation in enumerate(dataset['annotations'], 1):
+        annotation |= {'id': i, 'image_id': new_id[annotation['image_id']]}
+    return dataset
 
 
 def write(folder: Path, dataset: dict, **options) -> Path:
+    folder.mkdir(exist_ok=True)
     path = folder / 'ann.json'
     path.write_text(json.dumps(dataset, **options), encoding='utf-8')
     return path
@@ -79,10 +73,9 @@ def check_against(index: CocoVideoIndex, dataset: dict) -> None:
         rows = index.annotations_of(i)
         assert index.ann_ids[rows].tolist() == [a['id'] for a in own]
         assert index.ann_boxes[rows].tolist() == [[float(x) for x in a['bbox']] for a in own]
+        areas = [a.get('area', a['bbox'][2] * a['bbox'][3]) for a in own]
+        assert index.ann_areas[rows].tolist() == areas
         assert index.ann_categories[rows].tolist() == [a['category_id'] for a in own]
-        assert index.ann_areas[rows].tolist() == [
-            a.get('area', a['bbox'][2] * a['bbox'][3]) for a in own
-        ]
         assert index.ann_instance_ids[rows].tolist() == [a.get('instance_id', -1) for a in own]
         assert index.ann_iscrowd[rows].tolist() == [bool(a.get('iscrowd', 0)) for a in own]
         assert index.ann_ignore[rows].tolist() == [bool(a.get('ignore', 0)) for a in own]

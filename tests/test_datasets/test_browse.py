@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 import torch
 from mmengine import Config
-from tiny_cocovid import ANNOTATIONS, LENGTHS, LOAD, PACK, write_image_set, write_video_set
+from tiny_cocovid import (
+    ANNOTATIONS,
+    BILATERAL,
+    COPIES,
+    LENGTHS,
+    LOAD,
+    PACK,
+    write_image_set,
+    write_video_set,
+)
 
 from mmdet.apis.common import checked_config
 from mmdet.core.errors import ConfigError
@@ -19,66 +28,42 @@ from mmdet.engine.data_loading import build_loader
 from mmdet.programs.browse import browse_dataset, clip_sheet
 from mmdet.programs.browse.browse import SplitClips
 
-REFS = dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')
-COPIES = dict(num_ref_imgs=2, frame_range=0, filter_key_img=False, method='bilateral_uniform')
 RESIZE = dict(type='Resize', scale=(128, 96))
+FLIP = dict(type='RandomFlip', prob=0.5)
+LOADER = dict(num_workers=0, collate_fn=dict(type='collate_clips'))
 
 
 @pytest.fixture(scope='module')
-def files(tmp_path_factory):
+def config_file(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('browse')
-    writers = dict(train=False, test=True)
-    sets = {name: write_video_set(folder / name, test) for name, test in writers.items()}
-    return sets | dict(images=write_image_set(folder / 'images'))
-
-
-@pytest.fixture(scope='module')
-def config_file(files, tmp_path_factory) -> Path:
-    steps = [LOAD, ANNOTATIONS, RESIZE, dict(type='RandomFlip', prob=0.5), PACK]
-    train = dict(type='ImagenetVIDDataset', pipeline=steps)
-    videos = dict(train, ref_img_sampler=REFS, **files['train'])
-    images = dict(train, ref_img_sampler=COPIES, load_as_video=False, **files['images'])
-    loader = dict(num_workers=0, collate_fn=dict(type='collate_clips'))
-    val = dict(type='ImagenetVIDDataset', pipeline=[LOAD, RESIZE, PACK], **files['test'])
+    train = dict(type='ImagenetVIDDataset', pipeline=[LOAD, ANNOTATIONS, RESIZE, FLIP, PACK])
+    videos = dict(train, ref_img_sampler=BILATERAL, **write_video_set(folder / 'train', False))
+    images = dict(train, ref_img_sampler=COPIES, **write_image_set(folder / 'images'))
+    val = dict(train, pipeline=[LOAD, RESIZE, PACK], **write_video_set(folder / 'val', True))
     cfg = dict(
         train_dataloader=dict(
             batch_size=2,
             sampler=dict(type='ClipSampler'),
             batch_sampler=dict(type='AspectRatioBatchSampler'),
-            dataset=dict(type='ConcatDataset', datasets=[videos, images]),
-            **loader,
+            dataset=dict(
+                type='ConcatDataset', datasets=[videos, dict(images, load_as_video=False)]
+            ),
+            **LOADER,
         ),
         val_dataloader=dict(
             batch_size=1,
             sampler=dict(type='VideoSampler'),
             dataset=dict(val, test_mode=True),
-            **loader,
+            **LOADER,
         ),
     )
-    path = tmp_path_factory.mktemp('config') / 'tiny.py'
-    Config(cfg).dump(path)
-    return path
+    Config(cfg).dump(folder / 'tiny.py')
+    return folder / 'tiny.py'
 
 
 @pytest.fixture
 def config(config_file, tmp_path) -> Config:
     return checked_config(config_file, work_dir=str(tmp_path / 'work'))
-
-
-@pytest.fixture
-def drawn(monkeypatch) -> list[tuple[list, list]]:
-    """(boxes, texts) of every call that draws boxes."""
-    calls = []
-
-    def note(image, boxes, texts, colors, dashed=False):
-        calls.append((np.asarray(boxes).tolist(), list(texts)))
-        return image
-
-    monkeypatch.setattr(clip_sheet, 'draw_boxes', note)
-    return calls
-
-
-# --- which clips ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
@@ -110,13 +95,12 @@ def test_test_frames_are_spread_from_the_first_to_the_last(config):
 def test_one_video_by_the_end_of_its_name(config, split, frames, name):
     clips = SplitClips(config, split)
     keys = [clips.load(key).clip.key for key in clips.keys(100, name)]
-    assert {key.video_id for key in keys} == {3}
-    assert {key.frame_id for key in keys} == frames
+    assert {(key.video_id, key.frame_id) for key in keys} == {(3, frame) for frame in frames}
 
 
-def test_one_video_leaves_out_images_of_the_same_file(config, files):
+def test_one_video_leaves_out_images_of_the_same_file(config):
     sets = config.train_dataloader.dataset.datasets
-    sets[1].update(files['train'])
+    sets[1].update({name: sets[0][name] for name in ('ann_file', 'img_prefix')})
     clips = SplitClips(config, 'train')
     found = [clips.load(key) for key in clips.keys(100, 'video_3')]
     assert found and all(shown.tracks for shown in found)
@@ -132,19 +116,27 @@ def test_raw_frames_are_those_of_the_disk(config):
         assert np.array_equal(image, cv2.imread(frame.path))
 
 
-# --- what is drawn -------------------------------------------------------------------------------
+@pytest.fixture
+def drawn(monkeypatch) -> list[tuple[list, list]]:
+    """(boxes, texts) of every call that draws boxes."""
+    calls = []
+
+    def note(image, boxes, texts, colors, dashed=False):
+        calls.append((np.asarray(boxes).tolist(), list(texts)))
+        return image
+
+    monkeypatch.setattr(clip_sheet, 'draw_boxes', note)
+    return calls
 
 
-def test_boxes_classes_and_tracks_stay_together_through_the_transforms(config, files, drawn):
+def test_boxes_classes_and_tracks_stay_together_through_the_transforms(config, drawn):
     """A mirrored and resized frame: boxes by hand from the annotation file."""
-    steps = [LOAD, ANNOTATIONS, dict(type='RandomFlip', prob=1.0), RESIZE, PACK]
-    config.val_dataloader.dataset.pipeline = steps
+    dataset = config.val_dataloader.dataset
+    dataset.pipeline = [LOAD, ANNOTATIONS, dict(type='RandomFlip', prob=1.0), RESIZE, PACK]
     clips = SplitClips(config, 'val')
-    shown = next(clips.load(key) for key in clips.keys(100) if key[0] == 9)  # video 1, frame 9
-    clip_sheet.video_picture(shown, clips.dataset.classes)
-    lists = json.loads(Path(files['test']['ann_file']).read_text())
+    clip_sheet.video_picture(clips.load((9, 9)), clips.dataset.classes)  # video 1, frame 9
+    lists, expected = json.loads(Path(dataset.ann_file).read_text()), []
     names = {category['id']: category['name'] for category in lists['categories']}
-    expected = []
     for entry in (e for e in lists['annotations'] if e['image_id'] == 10):
         x, y, w, h = entry['bbox']
         left, right = np.clip([64 - (x + w), 64 - x], 0, 64)
@@ -152,17 +144,17 @@ def test_boxes_classes_and_tracks_stay_together_through_the_transforms(config, f
         # 64x48 to 128x96 by the pipeline, five times that by the picture: at least 480 pixels high
         box = [10 * left, 10 * top, 10 * right, 10 * bottom]
         expected.append((box, f'{names[entry["category_id"]]} #{entry["instance_id"]}'))
-    (found,) = drawn
     assert len(expected) == 2 and expected[1][1].endswith('#50')
-    assert found[1] == [text for _, text in expected]
-    assert np.allclose(found[0], [box for box, _ in expected], atol=1e-3)
+    ((boxes, texts),) = drawn
+    assert texts == [text for _, text in expected]
+    assert np.allclose(boxes, [box for box, _ in expected], atol=1e-3)
 
 
 def test_captions_say_frame_distance_and_objects(config, drawn, monkeypatch):
     pages = []
 
     def note(images, captions, *args, row_titles=(), **kwargs):
-        pages.append((images, list(captions), list(row_titles)))
+        pages.append(([image is None for image in images], list(captions), list(row_titles)))
         return np.zeros((1, 1, 3), np.uint8)
 
     monkeypatch.setattr(clip_sheet, 'contact_sheet', note)
@@ -184,13 +176,10 @@ def test_captions_say_frame_distance_and_objects(config, drawn, monkeypatch):
     frames = [single.load((3, 3)), single.load((4, 4))]
     for chosen in (frames, [*frames, shown[0]]):
         clip_sheet.clip_sheet(chosen, clips.dataset.classes, '')
-    alone, rows = pages
+    alone, (empty, captions, _) = pages
     assert alone[1:] == (['video_1, frame 3, no objects', 'video_1, frame 4, 1 object'], [])
-    assert rows[1][:4:3] == ['key: frame 3, no objects', 'key: frame 4, 1 object']
-    assert [image is None for image in rows[0]] == [False, True, True] * 2 + [False] * 3
-
-
-# --- files ---------------------------------------------------------------------------------------
+    assert captions[:4:3] == ['key: frame 3, no objects', 'key: frame 4, 1 object']
+    assert empty == [False, True, True] * 2 + [False] * 3
 
 
 def test_a_whole_video(config, tmp_path):
@@ -207,50 +196,42 @@ def test_all_frames_of_a_training_video_are_flipped_alike(config):
     flips = set()
     for seed in range(6):
         number, frames = SplitClips(config, 'train', seed=seed).video('video_1')
-        drawn = {shown.clip.key.flip for shown in frames}
-        assert number == LENGTHS[0] and len(drawn) == 1
-        flips |= drawn
+        of_one = {shown.clip.key.flip for shown in frames}
+        assert number == LENGTHS[0] and len(of_one) == 1
+        flips |= of_one
     assert flips == {True, False}
 
 
 def test_the_command(config, repo, tmp_path, monkeypatch, capsys):
-    command = runpy.run_path(str(repo / 'tools/browse_dataset.py'))
     argv = [config.filename, '--out', str(tmp_path / 'pages'), '--num', '2', '--split', 'val']
     monkeypatch.setattr(sys, 'argv', ['browse_dataset.py', *argv])
-    command['main']()
-    path = tmp_path / 'pages' / 'browse_tiny_val.png'
+    runpy.run_path(str(repo / 'tools/browse_dataset.py'))['main']()
+    path = tmp_path / 'pages/browse_tiny_val.png'
     assert str(path) in capsys.readouterr().out
     assert cv2.imread(str(path)).shape[1] > 400
     page = browse_dataset(config, num=1)
     assert page.parent == tmp_path / 'work'
-    again, other = (
-        browse_dataset(config, out=tmp_path / f'{i}.png', num=1, seed=i) for i in (0, 1)
-    )
-    assert again.read_bytes() == page.read_bytes() != other.read_bytes()
+    pages = [browse_dataset(config, out=tmp_path / f'{i}.png', num=1, seed=i) for i in (0, 1)]
+    again, other = (page.read_bytes() for page in pages)
+    assert again == page.read_bytes() != other
     assert browse_dataset(config, out=tmp_path / 'a.jpg', num=1).read_bytes()[:2] == b'\xff\xd8'
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'words'),
-    [
+def test_mistakes(config, tmp_path):
+    for arguments, words in (
         (dict(split='test'), 'no test_dataloader'),
-        (dict(out='v.avi'), 'one of .png, .jpg, .jpeg, .mp4, not'),
+        (dict(out=tmp_path / 'v.avi'), 'one of .png, .jpg, .jpeg, .mp4, not'),
         (dict(video='video_4'), "No video is called 'video_4'. The closest of 3 names: tiny/video"),
-        (dict(cfg_options={'val_dataloader.dataset.classes': ['cow']}), "has no category 'cow'"),
-    ],
-)
-def test_mistakes(config, tmp_path, arguments, words):
-    out = tmp_path / arguments.pop('out', 'page.png')
-    with pytest.raises(ConfigError, match=words):
-        browse_dataset(config, **{'split': 'val', 'out': out, **arguments})
-    assert not out.exists()
-
-
-def test_videos_that_cannot_be_drawn(config, tmp_path):
+    ):
+        with pytest.raises(ConfigError, match=words):
+            browse_dataset(config, **{'split': 'val', 'out': tmp_path / 'page.png', **arguments})
     del config.train_dataloader.dataset.datasets[0]
     with pytest.raises(ConfigError, match='images only'):
         browse_dataset(config, out=tmp_path / 'v.mp4')
     config.val_dataloader.dataset.img_prefix = str(tmp_path)
     with pytest.raises(FileNotFoundError, match=r'tiny/video_1/000000.JPEG does not exist'):
         browse_dataset(config, 'val', tmp_path / 'v.mp4')
-    assert not (tmp_path / 'v.mp4').exists()
+    options = {'val_dataloader.dataset.classes': ['cow']}
+    with pytest.raises(ConfigError, match="has no category 'cow'"):
+        browse_dataset(config, 'val', tmp_path / 'page.png', cfg_options=options)
+    assert not list(tmp_path.iterdir())

@@ -2,46 +2,52 @@
 
 import json
 import shutil
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
-from cocovid_oracle import make_dataset
+from cocovid_oracle import make_dataset, ordered
 from cocovid_oracle import write as write_json
 from own_data import (
     annotation,
     changed,
-    check,
     coco,
-    faultless_set,
-    faults,
     image,
-    run_tool,
+    one_video,
     write,
     write_frames,
     write_images,
 )
 from rich.console import Console
-from test_coco_video_parser import ordered
 from tiny_cocovid import picture, write_video_set
 
 from mmdet.datasets.motion import motion_from_tracks
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.datasets.selection import annotate
-from mmdet.programs.check import print_report
+from mmdet.programs.check import CheckOptions, check_dataset, print_report
 from mmdet.programs.check.faults import KEPT, FaultLog
 from mmdet.programs.check.statistics import count
 from mmdet.structures import Frame
 
 
+def check(ann_file, img_root, decode='none', **options):
+    return check_dataset(ann_file, CheckOptions(img_root, decode, **options))
+
+
+def faults(report, *kinds) -> list[str]:
+    return [str(fault) for fault in report.log.kept if not kinds or fault.check in kinds]
+
+
 @pytest.fixture
-def mine(tmp_path):
-    return faultless_set(tmp_path)
+def mine(yolo, convert, tmp_path):
+    """A faultless dataset; (annotation file, image root)."""
+    convert('yolo', yolo)
+    return tmp_path / 'out.json', yolo
 
 
 def test_a_faultless_dataset(mine):
-    ann_file, root = mine
-    report = check(ann_file, root, decode='all')
+    report = check(*mine, decode='all')
     assert faults(report) == [] and report.log.total == 0
     statistics = report.statistics
     assert (statistics.videos, statistics.frames, statistics.key_frames) == (2, 4, 4)
@@ -53,9 +59,6 @@ def test_a_faultless_dataset(mine):
     assert dog.sizes == {'small': 3, 'medium': 0, 'large': 0}
     # the dog's two boxes share 384 of 768 pixels: IoU 1/2; a track of one box has motion IoU 1
     assert dog.motion == {'fast': 2, 'medium': 0, 'slow': 1}
-
-
-# --- structure -----------------------------------------------------------------------------------
 
 
 def test_all_faults_at_once_and_no_blame_for_their_consequences(tmp_path):
@@ -70,52 +73,44 @@ def test_all_faults_at_once_and_no_blame_for_their_consequences(tmp_path):
     annotations[4]['id'] = annotations[3]['id']
     dataset['categories'].append({'id': 16, 'name': 'dog'})
     dataset['videos'].append({'id': 4, 'name': 'val/video_0'})
-    report = check(write_json(tmp_path, dataset), tmp_path, decode='none')
-    kinds = ('structure', 'frame numbering', 'names')
-    structural = [str(fault) for fault in report.log.kept if fault.check in kinds]
-    ids = [a['id'] for a in dataset['annotations']]
+    report = check(write_json(tmp_path, dataset), tmp_path)
+    found = faults(report, 'structure', 'frame numbering', 'names')
     expected = [
         'image id 2: has no `width`',
-        f'annotation id {ids[0]}: `bbox` must be four finite numbers',
-        f'annotation id {ids[0]}: `area` must be a finite number',
-        f'annotation id {ids[1]}: category_id 77 is not in `categories`',
-        f'annotation id {ids[2]}: image_id 1234 is not in `images`',
-        f'annotation id {ids[3]}: the id must be unique',
+        'annotation id 1: `bbox` must be four finite numbers',
+        'annotation id 1: `area` must be a finite number',
+        'annotation id 2: category_id 77 is not in `categories`',
+        'annotation id 3: image_id 1234 is not in `images`',
+        'annotation id 4: the id must be unique',
         'image id 3: video id 99 is not in `videos`',
         'image id 7: frame_id 1 follows, but frame_id 0 of video id 17 is missing',
         'category id 16 (dog): the name is that of category id 15 too',
         'video id 4 (val/video_0): the name is that of video id 3 too',
         'video id 4 (val/video_0): has no frames',
     ]
-    for text in expected:
-        assert sum(text in fault for fault in structural) == 1, text
-    assert len(structural) == len(expected)
+    assert [sum(text in fault for fault in found) for text in expected] == [1] * len(found)
 
 
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
         ('', 'not an annotation file: it is empty'),
-        ('{"images": [], "annotations": [{"id"', 'where it ends (is it cut short?)'),
         ('{"images": [], "annotations": []}', '`categories`: the list is missing'),
+        (None, 'cannot be read: No such file'),
     ],
 )
 def test_files_that_cannot_be_read_at_all(tmp_path, content, message):
-    write(tmp_path, {'ann.json': content})
+    write(tmp_path, {} if content is None else {'ann.json': content})
     report = check(tmp_path / 'ann.json', tmp_path)
     assert report.log.total == 1 and message in faults(report)[0]
     assert report.statistics is None
 
 
 def test_frames_of_a_video_have_one_size(mine):
-    ann_file, root = mine
-    changed(ann_file, lambda d: d['images'][1].update(width=65))
-    (text,) = faults(check(ann_file, root, decode='none'))
+    changed(mine[0], lambda d: d['images'][1].update(width=65))
+    (text,) = faults(check(*mine))
     assert text.startswith('image id 2 (images/cam1/f_2.jpg): is 65x48')
     assert 'first frame of its video is 64x48 (1 of 3 frames differ)' in text
-
-
-# --- boxes and tracks ----------------------------------------------------------------------------
 
 
 def test_boxes_and_tracks_by_hand(tmp_path):
@@ -123,7 +118,6 @@ def test_boxes_and_tracks_by_hand(tmp_path):
     arguments = write_video_set(tmp_path, test=False)
     report = check(tmp_path / 'ann.json', arguments['img_prefix'])
     assert dict(report.log.counts) == {'boxes': 5, 'tracks': 6}
-    boxes = [str(fault) for fault in report.log.kept if fault.check == 'boxes']
     words = {
         6: 'bbox [8, 8, 0, 9] has a side below 1 pixel: it is left out',
         7: 'bbox [65, 4, 9, 9] lies outside of the image: it is left out',
@@ -131,10 +125,9 @@ def test_boxes_and_tracks_by_hand(tmp_path):
         14: 'bbox [1, 2, 0.9, 20] has a side below 1 pixel: it is left out',
         15: 'bbox [1, 2, 30, 20] has an `area` of at most 0: it is left out',
     }
-    for image_id, text in words.items():
-        name = f'tiny/video_1/{image_id - 1:06d}.JPEG'
-        assert sum(f'of image id {image_id} ({name}): {text}' in box for box in boxes) == 1
-    tracks = [str(fault) for fault in report.log.kept if fault.check == 'tracks']
+    boxes, tracks = '\n'.join(faults(report, 'boxes')), faults(report, 'tracks')
+    for i, text in words.items():
+        assert boxes.count(f'of image id {i} (tiny/video_1/{i - 1:06d}.JPEG): {text}') == 1
     frames = [6, 7, 8, 9, 14, 15]  # where the second box has the instance id of the first
     assert all(f'of image id {i} (' in text for i, text in zip(frames, tracks, strict=True))
     assert 'instance_id 1 is that of annotation id ' in tracks[0]
@@ -143,23 +136,21 @@ def test_boxes_and_tracks_by_hand(tmp_path):
 def test_counted_boxes_are_those_that_the_dataset_gives(tmp_path):
     rng = np.random.default_rng(5)
     boxes = rng.choice([-30, -1, 0, 0.5, 0.99, 1, 5, 40, 47, 48, 60, 64, 70], (400, 4)).tolist()
-    images = [image(i, f'v/{i}.jpg', video_id=1, frame_id=i) for i in range(400)]
     flags = [dict(iscrowd=bool(i % 7 == 0), ignore=bool(i % 5 == 0)) for i in range(400)]
     areas = [{} if i % 11 else dict(area=i % 2) for i in range(400)]
     objects = [annotation(i, i, boxes[i], **flags[i], **areas[i]) for i in range(400)]
-    write(tmp_path, {'ann.json': coco(images, objects, videos=[{'id': 1, 'name': 'v'}])})
+    write(tmp_path, {'ann.json': one_video(400, objects)})
     index = CocoVideoIndex.open(tmp_path / 'ann.json')
-    report = check(tmp_path / 'ann.json', tmp_path, decode='none')
-    given = []
+    report, given = check(tmp_path / 'ann.json', tmp_path), 0
+    said = [text for text in faults(report) if 'left out' in text]
     for i in range(400):
         annotate(frame := Frame('', image_id=i), index, {9: 0}, tracks=True)
-        given.append(len(frame.boxes) == 1)
+        given += len(frame.boxes)
         # reported, unless it is used or does not matter
         used = len(frame.boxes) + len(frame.boxes_ignore)
-        left_out = [f for f in faults(report) if f'annotation id {i} of' in f and 'left' in f]
-        assert len(left_out) == (not used and not flags[i]['ignore'])
-    assert report.statistics.boxes == sum(given)
-    assert 20 < sum(given) < 380
+        reported = sum(f'annotation id {i} of' in text for text in said)
+        assert reported == (not used and not flags[i]['ignore'])
+    assert report.statistics.boxes == given and 20 < given < 380
 
 
 @pytest.mark.parametrize(
@@ -174,19 +165,16 @@ def test_counted_boxes_are_those_that_the_dataset_gives(tmp_path):
     ],
 )
 def test_a_pixel_over_the_border_is_rounding(mine, box, over):
-    ann_file, root = mine
-    changed(ann_file, lambda d: d['annotations'][0].update(bbox=box))
-    texts = faults(check(ann_file, root, decode='none'))
+    changed(mine[0], lambda d: d['annotations'][0].update(bbox=box))
+    texts = faults(check(*mine))
     assert len(texts) == over and all('reaches over 64x48' in text for text in texts)
 
 
-def test_what_is_no_fault_is_said(mine, capsys):
-    ann_file, root = mine
-    changed(ann_file, lambda d: d['annotations'][3].update(instance_id=1))
-    report = check(ann_file, root)
-    assert report.log.total == 0
+def test_what_is_no_fault_is_said(mine, tmp_path, capsys):
+    changed(mine[0], lambda d: d['annotations'][3].update(instance_id=1))
+    report = check(*mine)
+    assert report.log.total == 0 and report.statistics.tracks == 3  # still told apart by video
     assert '1 instance ids occur in several videos, such as 1' in report.log.notes[0]
-    assert report.statistics.tracks == 3  # still told apart by video
 
     def change(dataset):
         del dataset['annotations'][3]['instance_id']
@@ -194,16 +182,18 @@ def test_what_is_no_fault_is_said(mine, capsys):
         for entry in dataset['images']:
             entry['is_vid_train_frame'] = False
 
-    changed(ann_file, change)
-    report = check(ann_file, root)
+    changed(mine[0], change)
+    report = check(*mine)
     assert report.log.total == 0 and report.statistics.tracks is None
     print_report(report, Console())
     shown = capsys.readouterr().out
     for words in ('no AP by motion', 'Classes without a box: bird.', 'for testing only'):
         assert words in shown
-
-
-# --- counts --------------------------------------------------------------------------------------
+    write(tmp_path, {'set.json': coco([image(1, 'a.jpg'), image(2, 'b.jpg')], [])})
+    write_images(tmp_path, ['a.jpg', 'b.jpg'])
+    report = check(tmp_path / 'set.json', tmp_path, decode='all')
+    assert report.log.total == 0 and report.statistics.videos == 0
+    assert 'no videos' in ' '.join(report.log.notes)
 
 
 def test_counts_against_loops_over_the_dicts(tmp_path):
@@ -213,8 +203,7 @@ def test_counts_against_loops_over_the_dicts(tmp_path):
         entry['area'] = entry['bbox'][2] * entry['bbox'][3]
     dataset['annotations'][3].update(area=32**2, iscrowd=False, ignore=False)  # small, just so
     dataset['annotations'][5].update(area=96**2, iscrowd=False, ignore=False)  # medium
-    path = write_json(tmp_path, dataset)
-    statistics = count(CocoVideoIndex.open(path))
+    statistics = count(CocoVideoIndex.open(write_json(tmp_path, dataset)))
     video_of = {i['id']: i['video_id'] for i in dataset['images']}
     used = [a for a in dataset['annotations'] if not a['iscrowd'] and not a['ignore']]
     assert statistics.boxes == len(used) > 10
@@ -240,26 +229,15 @@ def test_counts_against_loops_over_the_dicts(tmp_path):
 
 def test_motion_is_that_of_scoring(tmp_path):
     """Where all boxes count, so that both see the same tracks."""
-    images = [image(i, f'v/{i}.jpg', video_id=1, frame_id=i) for i in range(12)]
-    objects = [
-        annotation(12 * t + i, i, [i * t * 1.5, 5, 20, 20], instance_id=t)
-        for t in range(3)
-        for i in range(12)
-    ]
-    write(tmp_path, {'ann.json': coco(images, objects, videos=[{'id': 1, 'name': 'v'}])})
+    places = [(t, i) for t in range(3) for i in range(12)]
+    boxes = [[i * t * 1.5, 5, 20, 20] for t, i in places]
+    objects = [annotation(12 * t + i, i, boxes[12 * t + i], instance_id=t) for t, i in places]
+    write(tmp_path, {'ann.json': one_video(12, objects)})
     index = CocoVideoIndex.open(tmp_path / 'ann.json')
     counts, motion = count(index).classes[1].motion, motion_from_tracks(index)
     expected = [(motion < 0.7).sum(), ((motion >= 0.7) & (motion < 0.9)).sum()]
     assert list(counts.values()) == [*expected, (motion >= 0.9).sum()]
     assert 0 < counts['slow'] < 36
-
-
-def test_an_image_set(tmp_path):
-    write_images(tmp_path, ['a.jpg', 'b.jpg'])
-    write(tmp_path, {'ann.json': coco([image(1, 'a.jpg'), image(2, 'b.jpg')], [])})
-    report = check(tmp_path / 'ann.json', tmp_path, decode='all')
-    assert report.log.total == 0 and report.statistics.videos == 0
-    assert 'no videos' in ' '.join(report.log.notes)
 
 
 def test_faults_are_counted_and_no_kind_hides_another():
@@ -273,48 +251,32 @@ def test_faults_are_counted_and_no_kind_hides_another():
     assert shown == [f'{kind} {i}' for kind, number in numbers.items() for i in range(number)]
 
 
-# --- files ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def long(tmp_path):
+@pytest.mark.parametrize(
+    ('decode', 'expected'), [('none', [4]), ('sample', [3, 4, 6]), ('all', [2, 3, 4, 6])]
+)
+def test_files(tmp_path, decode, expected):
     """A video of 7 frames; frame 2 is cut short, 3 of another size, 4 missing, 6 no image."""
     folder = write_frames(tmp_path / 'v', 7)
-    images = [image(i, f'v/{i:06d}.jpg', video_id=1, frame_id=i) for i in range(7)]
-    objects = [annotation(1, 0, [0, 0, 5, 5], instance_id=1)]
-    write(tmp_path, {'ann.json': coco(images, objects, videos=[{'id': 1, 'name': 'v'}])})
+    write(tmp_path, {'ann.json': one_video(7, [annotation(1, 0, [0, 0, 5, 5], instance_id=1)])})
     data = (folder / '000002.jpg').read_bytes()
     (folder / '000002.jpg').write_bytes(data[: len(data) // 2])
     cv2.imwrite(str(folder / '000003.jpg'), picture(0, 60, 48))
     (folder / '000004.jpg').unlink()
     (folder / '000006.jpg').write_text('text')
-    return tmp_path / 'ann.json'
-
-
-@pytest.mark.parametrize(
-    ('decode', 'expected'), [('none', [4]), ('sample', [3, 4, 6]), ('all', [2, 3, 4, 6])]
-)
-def test_files(long, decode, expected):
     words = {
         2: 'it is damaged or truncated',
         3: '000003.jpg is 60x48, but the annotation file says 64x48',
         4: '000004.jpg does not exist',
         6: 'Cannot decode ',
     }
-    report = check(long, long.parent, decode=decode)
+    report = check(tmp_path / 'ann.json', tmp_path, decode)
     assert dict(report.log.counts) == {'files': len(expected)}
     for number, text in zip(expected, faults(report), strict=True):
         assert text.startswith(f'image id {number} (v/{number:06d}.jpg): ')
         assert words[number] in text
-
-
-def test_a_wrong_image_root_is_guessed(mine, tmp_path):
-    report = check(mine[0], tmp_path / 'images')
-    assert report.log.counts['files'] == 4
+    report = check(tmp_path / 'ann.json', tmp_path / 'v')
+    assert report.log.counts['files'] == 7
     assert 'is --img-root right?' in ' '.join(report.log.notes)
-
-
-# --- split leakage -------------------------------------------------------------------------------
 
 
 def test_leakage(mine, tmp_path):
@@ -326,17 +288,14 @@ def test_leakage(mine, tmp_path):
     same_size[-20] ^= 255  # far from the piece in the middle
     (other / 'cam9/3.jpg').write_bytes(same_size)
     (other / 'cam9/4.jpg').unlink()
-    names = [f'cam9/{i}.jpg' for i in (1, 2, 3, 4)]
-    images = [image(i, name, video_id=5, frame_id=i) for i, name in enumerate(names)]
+    images = [image(i, f'cam9/{i}.jpg', video_id=5, frame_id=i - 1) for i in (1, 2, 3, 4)]
     videos = [{'id': 5, 'name': 'images/sub/cam2'}]
     write(other, {'val.json': coco(images, [], videos=videos)})
     report = check(ann_file, root, against=other / 'val.json', against_root=other)
-    texts = faults(report)
     assert dict(report.log.counts) == {'split leakage': 2}
-    assert texts[0].startswith('video id 2 (images/sub/cam2): the name is that of video id 5 of')
-    assert texts[1].startswith(
-        'image id 2 (images/cam1/f_2.jpg): is the same picture as image id 1 (cam9/2.jpg) of'
-    )
+    name, same = faults(report)
+    assert name.startswith('video id 2 (images/sub/cam2): the name is that of video id 5 of')
+    assert same.startswith('image id 2 (images/cam1/f_2.jpg): is the same picture as image id 2 (')
     itself = check(ann_file, root, against=ann_file)
     assert itself.log.counts['split leakage'] == 2 + 4
 
@@ -348,11 +307,11 @@ def test_large_files_that_differ_in_one_byte(tmp_path):
         (tmp_path / side / '2.jpg').write_bytes(b'y' * 20_000)
         images = [image(1, f'{side}/1.jpg'), image(2, f'{side}/2.jpg')]
         write(tmp_path, {f'{side}.json': coco(images, [])})
-    report = check(tmp_path / 'a.json', tmp_path, decode='none', against=tmp_path / 'b.json')
-    assert [str(fault).split(':')[0] for fault in report.log.kept] == ['image id 2 (a/2.jpg)']
+    report = check(tmp_path / 'a.json', tmp_path, against=tmp_path / 'b.json')
+    assert [text.split(':')[0] for text in faults(report)] == ['image id 2 (a/2.jpg)']
+    report = check(tmp_path / 'a.json', tmp_path, against=tmp_path / 'no.json')
+    assert 'no.json: cannot be read' in faults(report)[0]
 
-
-# --- config --------------------------------------------------------------------------------------
 
 CONFIG = """
 model = dict(type='FasterRCNN', roi_head=dict(bbox_head=dict(num_classes={count})))
@@ -360,6 +319,7 @@ data = dict(type='{kind}', ann_file='{ann}', img_prefix='x', classes={classes}, 
 train_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[data]))
 test_dataloader = dict(dataset=dict(data, ann_file='elsewhere.json'))
 """
+config_text = partial(CONFIG.format, count=2, kind='CocoVideoDataset', classes=None)
 
 
 @pytest.mark.parametrize(
@@ -370,69 +330,60 @@ test_dataloader = dict(dataset=dict(data, ann_file='elsewhere.json'))
         (dict(classes=('dog',), count=1), []),
         (dict(classes=('cat', 'bird')), ["has no category 'bird' (1 of the 2 classes"]),
         (dict(classes=('dog',)), ['is 2, but `train_dataloader` has 1 classes']),
-        (dict(classes=None, count=30), ['is 30, but `train_dataloader` has 2 classes']),
-        (dict(classes=None, kind='ImagenetVIDDataset'), ['(29 of the 30 classes']),
-        (dict(classes=None, kind='NoDataset'), ["Unknown dataset 'NoDataset'"]),
+        (dict(count=30), ['is 30, but `train_dataloader` has 2 classes']),
+        (dict(kind='ImagenetVIDDataset'), ['(29 of the 30 classes']),
+        (dict(kind='NoDataset'), ["Unknown dataset 'NoDataset'"]),
     ],
 )
 def test_config(mine, tmp_path, values, expected):
-    ann_file, root = mine
-    values = dict(count=2, kind='CocoVideoDataset', ann=ann_file) | values
-    write(tmp_path, {'config.py': CONFIG.format(**values)})
-    report = check(ann_file, root, config=tmp_path / 'config.py')
-    texts = faults(report)
+    write(tmp_path, {'config.py': config_text(ann=mine[0], **values)})
+    texts = faults(check(*mine, config=tmp_path / 'config.py'))
     assert len(texts) == len(expected)
     for text, words in zip(texts, expected, strict=True):
         assert words in text and text.startswith('train_dataloader of ')
 
 
 def test_config_of_another_file_or_none(mine, tmp_path):
-    ann_file, root = mine
-    values = dict(count=2, kind='CocoVideoDataset', ann='x.json', classes=('cat', 'bird'))
-    write(tmp_path, {'config.py': CONFIG.format(**values), 'bad.py': 'x = ('})
-    report = check(ann_file, root, config=tmp_path / 'config.py')
+    text = config_text(ann='x.json', classes=('cat', 'bird'))
+    write(tmp_path, {'config.py': text, 'bad.py': 'x = ('})
+    report = check(*mine, config=tmp_path / 'config.py')
     assert report.log.total == 1 and 'No dataset of' in report.log.notes[0]
-    report = check(ann_file, root, config=tmp_path / 'bad.py')
+    report = check(*mine, config=tmp_path / 'bad.py')
     assert report.log.total == 1 and 'Cannot read the config' in faults(report)[0]
 
 
-# --- the command ---------------------------------------------------------------------------------
+def test_the_command(run_tool, mine, tmp_path):
+    def run(*options):
+        done = run_tool('check_dataset.py', *options, '--json', tmp_path / 'report.json')
+        assert 'Traceback' not in done.stderr
+        return done
 
-
-def test_the_command_on_a_faultless_dataset(repo, mine, tmp_path):
-    (ann_file, root), report = mine, tmp_path / 'report.json'
-    done = run_tool(repo / 'tools/check_dataset.py', ann_file, '--img-root', root, '--json', report)
+    ann_file, root = mine
+    done = run(ann_file, '--img-root', root)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert 'no faults' in done.stdout
-    for words in ('videos', 'training key frames', 'dog', 'small', 'slow', 'track length'):
+    for words in ('no faults', 'training key frames', 'dog', 'small', 'slow', 'track length'):
         assert words in done.stdout
-    content = json.loads(report.read_text())
+    content = json.loads((tmp_path / 'report.json').read_text())
     assert content['faults'] == {'total': 0, 'by_check': {}}
     assert content['statistics']['classes'][1]['boxes'] == 3
 
-
-def test_the_command_shows_the_first_twenty_faults(repo, mine, tmp_path):
-    ann_file, root = mine
-
     def change(dataset):
-        first = dataset['annotations'][0]
-        for i in range(30):
-            dataset['annotations'].append(dict(first, id=100 + i, bbox=[1, 1, 0, 5], instance_id=9))
+        wrong = dict(dataset['annotations'][0], bbox=[1, 1, 0, 5], instance_id=9)
+        dataset['annotations'] += [dict(wrong, id=100 + i) for i in range(30)]
 
     changed(ann_file, change)
-    report = tmp_path / 'report.json'
-    done = run_tool(repo / 'tools/check_dataset.py', ann_file, '--img-root', root, '--json', report)
-    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    done = run(ann_file, '--img-root', root)  # shows the first twenty faults
+    assert done.returncode == 1
     assert '59 faults (boxes 30, tracks 29)' in done.stdout
     assert done.stdout.count('bbox [1, 1, 0, 5] has a side below 1 pixel') == 10
     assert done.stdout.count('in the same frame') == 10
     assert 'annotation id 100 of image id 1 (images/cam1/f_1.jpg): bbox' in done.stdout
     assert '... and 39 more' in done.stdout
-    content = json.loads(report.read_text())
+    content = json.loads((tmp_path / 'report.json').read_text())
     assert len(content['first_faults']) == content['faults']['total'] == 59
-    for arguments, message in [
+    for options, message in [
         ((tmp_path / 'no.json', '--img-root', root), f'there is no file {tmp_path / "no.json"}'),
         ((ann_file, '--img-root', tmp_path / 'no'), 'there is no folder'),
     ]:
-        done = run_tool(repo / 'tools/check_dataset.py', *arguments)
+        done = run(*options)
         assert done.returncode == 2 and message in done.stderr

@@ -12,7 +12,6 @@ from mmdet.core.errors import ConversionError
 from mmdet.core.folders import walk_files
 from mmdet.core.images import natural_key
 from mmdet.programs.convert.frame_folders import (
-    extract_frames,
     find_frames,
     frames_of_video,
     image_size,
@@ -29,27 +28,20 @@ def test_natural_order():
     assert sorted(reversed(names), key=natural_key) == names
 
 
-def test_frames_are_those_of_another_decoder(tmp_path):
-    video = write_video(tmp_path / 'in/cam.mp4', 7)
-    folder = tmp_path / 'out/sub/cam'
-    assert extract_frames(video, folder) == 7
-    files = images_in(folder)
-    assert [path.name for path in files] == [f'{i:06d}.jpg' for i in range(7)]
+def test_frames_are_extracted_once_and_are_those_of_another_decoder(tmp_path):
+    video = write_video(tmp_path / 'a/cam.mp4', 7)
+    extracted = frames_of_video(video, tmp_path)
+    assert extracted.name == 'a/cam' and extracted.fps == 10
+    assert extracted.files == [tmp_path / f'a/cam/{i:06d}.jpg' for i in range(7)]
     capture = cv2.VideoCapture(str(video))
-    for i, path in enumerate(files):
+    for i, path in enumerate(extracted.files):
         image, (_, expected) = cv2.imread(str(path)), capture.read()
         assert np.abs(image.astype(int) - expected).mean() < 2
         assert abs(image[40, 40].mean() - (20 + 10 * i)) < 6  # as it was written
-    assert [path.name for path in (tmp_path / 'out/sub').iterdir()] == ['cam']
-
-
-def test_extracted_frames_are_used_again(tmp_path):
-    video = write_video(tmp_path / 'a/cam.mp4', 3)
-    first = frames_of_video(video, tmp_path)
-    assert first.name == 'a/cam' and first.fps == 10
-    (tmp_path / 'a/cam/000002.jpg').write_bytes(b'touched')
-    assert frames_of_video(video, tmp_path).files == first.files
-    assert (tmp_path / 'a/cam/000002.jpg').read_bytes() == b'touched'
+    assert sorted(path.name for path in video.parent.iterdir()) == ['cam', 'cam.mp4']
+    extracted.files[2].write_bytes(b'touched')
+    assert frames_of_video(video, tmp_path).files == extracted.files
+    assert extracted.files[2].read_bytes() == b'touched'
     elsewhere = frames_of_video(video, tmp_path / 'frames')  # the video may lie outside
     assert elsewhere.name == 'cam' and elsewhere.files[0].parent == tmp_path / 'frames/cam'
 
@@ -90,16 +82,13 @@ def test_files_that_are_no_images(tmp_path):
 def test_the_first_place_that_has_frames(tmp_path):
     write_frames(tmp_path / 'b/cam', 1)
     write_video(tmp_path / 'b/other.MP4', 2)
-    found = find_frames([tmp_path / 'a', tmp_path / 'b'], ['cam', 'other'], tmp_path)
-    assert found.name == 'b/cam'
-    found = find_frames([tmp_path / 'a', tmp_path / 'b'], ['other'], tmp_path)
+    places = [tmp_path / 'a', tmp_path / 'b']
+    assert find_frames(places, ['cam', 'other'], tmp_path).name == 'b/cam'
+    found = find_frames(places, ['other'], tmp_path)
     assert found.name == 'b/other' and len(found.files) == 2
-    places = re.escape(f'{tmp_path / "a/x"}, {tmp_path / "b/x"}')
-    with pytest.raises(ConversionError, match=f'at any of: {places}'):
-        find_frames([tmp_path / 'a', tmp_path / 'b'], ['x'], tmp_path)
-
-
-# --- folders -------------------------------------------------------------------------------------
+    tried = re.escape(f'{tmp_path / "a/x"}, {tmp_path / "b/x"}')
+    with pytest.raises(ConversionError, match=f'at any of: {tried}'):
+        find_frames(places, ['x'], tmp_path)
 
 
 def names_of(root: Path) -> list[str]:
@@ -115,22 +104,22 @@ def test_hidden_files_are_no_frames(tmp_path):
     assert names_of(tmp_path) == ['v/000000.jpg', 'v/000001.jpg', 'v/Thumbs.db']
 
 
-def test_links_give_a_folder_no_second_name(tmp_path):
-    write_frames(tmp_path / 'd/v', 1)
-    (tmp_path / 'd/v/up').symlink_to('..')  # to a folder above
-    (tmp_path / 'd/v/self').symlink_to('.')
-    (tmp_path / 'd/a_link').symlink_to('v')  # beside, and earlier in natural order
-    (tmp_path / 'd/other').symlink_to(tmp_path / 'd')  # by its absolute path
-    assert names_of(tmp_path / 'd') == ['v/000000.jpg']
-    assert open_source(str(tmp_path / 'd/**/*.jpg')).count() == 1
-
-
-def test_links_that_lead_elsewhere_are_followed_once(tmp_path):
+def test_links_give_a_folder_no_second_name_and_are_followed_once(tmp_path):
+    root = tmp_path / 'd'
     write_frames(tmp_path / 'store/v', 1)
-    write_frames(tmp_path / 'd/w', 1)
-    (tmp_path / 'd/v2').symlink_to(tmp_path / 'store/v')
-    (tmp_path / 'd/v10').symlink_to(tmp_path / 'store/v')
-    (tmp_path / 'd/w/file.jpg').symlink_to(tmp_path / 'store/v/000000.jpg')  # a file: as named
-    (tmp_path / 'd/gone').symlink_to(tmp_path / 'nowhere')
-    (tmp_path / 'store/v/back').symlink_to(tmp_path / 'd')
-    assert names_of(tmp_path / 'd') == ['gone', 'v2/000000.jpg', 'w/000000.jpg', 'w/file.jpg']
+    write_frames(root / 'v', 1)
+    links = {
+        'v/up': '..',  # to a folder above
+        'v/self': '.',
+        'a_link': 'v',  # beside, and earlier in natural order
+        'other': root,  # by its absolute path
+        'w2': tmp_path / 'store/v',
+        'w10': tmp_path / 'store/v',
+        'v/file.jpg': tmp_path / 'store/v/000000.jpg',  # a file: as named
+        'gone': tmp_path / 'nowhere',
+    }
+    for link, target in links.items():
+        (root / link).symlink_to(target)
+    (tmp_path / 'store/v/back').symlink_to(root)
+    assert names_of(root) == ['gone', 'v/000000.jpg', 'v/file.jpg', 'w2/000000.jpg']
+    assert open_source(str(root / '**/*0.jpg')).count() == 2

@@ -1,15 +1,10 @@
 """MOT Challenge and GOT-10k sequences to CocoVID: by hand, real variants, bad inputs."""
 
 import pytest
-from own_data import boxes, convert, frames, names, write, write_frames, write_video
+from own_data import boxes, frames, names, write, write_frames, write_video
 
-from mmdet.core.errors import ConversionError
-
-# --- MOT Challenge -------------------------------------------------------------------------------
-
-
-def seqinfo(length):
-    return f'[Sequence]\nname=A\nimDir=img1\nframeRate=25\nseqLength={length}\nimExt=.jpg\n'
+SEQINFO = '[Sequence]\nname=A\nimDir=img1\nframeRate=25\nseqLength={}\nimExt=.jpg\n'
+FOX = '[METAINFO]\nurl: https://a.b/c\nanno_fps: 10Hz\nobject_class: arctic fox\nresolution: 64'
 
 
 @pytest.fixture
@@ -23,11 +18,12 @@ def mot(tmp_path):
         '1,9,0,0,5,5,0,7,1',  # static person, not to be counted
         '2,5,-4,30,10,30,0,1,1',  # pedestrian not to be counted; reaches over two borders
     ]
-    return write(root, {'train/A/gt/gt.txt': '\n'.join(rows), 'train/A/seqinfo.ini': seqinfo(3)})
+    files = {'train/A/gt/gt.txt': '\n'.join(rows), 'train/A/seqinfo.ini': SEQINFO.format(3)}
+    return write(root, files)
 
 
-def test_mot(mot, tmp_path, capsys):
-    content = convert('mot', mot, tmp_path / 'out.json')
+def test_mot(mot, convert, capsys):
+    content = convert('mot', mot)
     assert names(content) == ['pedestrian']
     assert frames(content) == [('train/A', i, f'train/A/img1/{i + 1:06d}.jpg') for i in range(3)]
     assert boxes(content) == [
@@ -40,22 +36,21 @@ def test_mot(mot, tmp_path, capsys):
     assert flags == [(False, False), (False, False), (True, False), (False, True)]
     shown = capsys.readouterr().out
     assert 'static_person (1)' in shown and '1 boxes reached over the border' in shown
-    classes = ['static_person', 'pedestrian']
-    assert len(boxes(convert('mot', mot, tmp_path / 'out.json', classes=classes))) == 5
+    assert len(boxes(convert('mot', mot, classes=['static_person', 'pedestrian']))) == 5
     for fps, keys in ((12.5, [0, 2]), (100, [0, 1, 2])):
-        content = convert('mot', mot / 'train/A', tmp_path / 'out.json', fps=fps)
-        assert content['videos'] == [{'id': 1, 'name': 'A', 'vid_train_frames': keys}]
+        (video,) = convert('mot', mot / 'train/A', fps=fps)['videos']
+        assert video == {'id': 1, 'name': 'A', 'vid_train_frames': keys}
 
 
 @pytest.mark.parametrize(('mark', 'end'), [('', '\n'), ('\ufeff', '\r\n'), ('\ufeff', '\r')])
-def test_mot_of_cvat_and_of_2015(tmp_path, mark, end):
+def test_mot_of_cvat_and_of_2015(tmp_path, convert, mark, end):
     """No seqinfo.ini, class names in gt/labels.txt; rows of 6 or 10 columns with class -1; with the
     marks of Windows editors, too."""
     root = tmp_path / 'seq'
     write_frames(root / 'img1', 2)
     rows = ['1,1,1,1,9,9,1,2,1.0', '2 1 2 2 9 9', '2,-1,3,3,9,9,1,-1,-1,-1', '']
     write(root, {'gt/gt.txt': mark + end.join(rows), 'gt/labels.txt': f'{mark}car{end}bus{end}'})
-    content = convert('mot', root, tmp_path / 'out.json')
+    content = convert('mot', root)
     assert boxes(content) == [
         ('seq', 0, 'bus', 1, [1, 1, 9, 9]),
         ('seq', 1, 'car', 1, [2, 2, 9, 9]),
@@ -65,76 +60,60 @@ def test_mot_of_cvat_and_of_2015(tmp_path, mark, end):
     assert not any(a['occluded'] for a in content['annotations'])  # -1: nobody knows
 
 
-def test_mot_video_file(tmp_path):
+def test_mot_video_file(tmp_path, convert):
     root = tmp_path / 'mot'
     write_video(root / 'B/B.mp4', 3, fps=5)
     write(root, {'B/gt/gt.txt': '3,1,0,0,9,9,1,1,1'})
-    content = convert('mot', root, tmp_path / 'out.json', fps=2.5)
+    content = convert('mot', root, fps=2.5)
     assert frames(content) == [('B', i, f'B/B/{i:06d}.jpg') for i in range(3)]
     assert boxes(content) == [('B', 2, 'pedestrian', 1, [0, 0, 9, 9])]
     assert content['videos'][0]['vid_train_frames'] == [0, 2]
 
 
 @pytest.mark.parametrize(
-    ('files', 'message'),
+    ('name', 'text', 'message'),
     [
-        ({'seqinfo.ini': seqinfo(4)}, r'seqinfo\.ini says seqLength=4, but .*img1 has 3 frames'),
-        ({'seqinfo.ini': 'name=A'}, r'seqinfo\.ini is no seqinfo\.ini with a \[Sequence\]'),
-        ({'gt/gt.txt': '4,1,0,0,9,9'}, r'row 1 of .*gt\.txt: frame 4 is not in 1\.\.3'),
-        ({'gt/gt.txt': '0,1,0,0,9,9'}, r'frame 0 is not in 1\.\.3'),
-        ({'gt/gt.txt': '1,1,0,0,9'}, r'row 1 of .*gt\.txt: 5 columns'),
-        ({'gt/gt.txt': '\n1,1,0,0,9,x'}, r"row 2 of .*column 6 is 'x'"),
-        ({'gt/gt.txt': '1,1,0,0,9,9,1,15,1'}, r'class 15 is not in 1\.\.13 .*gt/labels\.txt'),
-        ({'gt/gt.txt': '1,1.5,0,0,9,9'}, r"the id \(column 2\) is '1\.5', not a whole"),
-        (
-            {'gt/gt.txt': '2,4,1,1,9,9\n2,4,5,5,9,9'},
-            r'row 2 of .*: the track 4 is already that of r',
-        ),
-        ({'gt/gt.txt': '1,1,0,0,9,9\0'}, r'gt\.txt cannot be read as text: line 1'),
-        ({'gt/labels.txt': 'car\nbus\ncar\n'}, r'labels\.txt: the numbers 1 and 3 have one name'),
+        ('seqinfo.ini', SEQINFO.format(4), r'seqinfo\.ini says seqLength=4, .*img1 has 3 frames'),
+        ('seqinfo.ini', 'name=A', r'seqinfo\.ini is no seqinfo\.ini with a \[Sequence\]'),
+        ('gt/gt.txt', '4,1,0,0,9,9', r'row 1 of .*gt\.txt: frame 4 is not in 1\.\.3'),
+        ('gt/gt.txt', '0,1,0,0,9,9', r'frame 0 is not in 1\.\.3'),
+        ('gt/gt.txt', '1,1,0,0,9', r'row 1 of .*gt\.txt: 5 columns'),
+        ('gt/gt.txt', '\n1,1,0,0,9,x', r"row 2 of .*column 6 is 'x'"),
+        ('gt/gt.txt', '1,1,0,0,9,9,1,15,1', r'class 15 is not in 1\.\.13 .*gt/labels\.txt'),
+        ('gt/gt.txt', '1,1.5,0,0,9,9', r"the id \(column 2\) is '1\.5', not a whole"),
+        ('gt/gt.txt', '2,4,1,1,9,9\n2,4,5,5,9,9', r'row 2 of .*: the track 4 is already'),
+        ('gt/gt.txt', '1,1,0,0,9,9\0', r'gt\.txt cannot be read as text: line 1'),
+        ('gt/labels.txt', 'car\nbus\ncar\n', r'labels\.txt: the numbers 1 and 3 have one name'),
     ],
 )
-def test_mot_bad_files(mot, tmp_path, files, message):
-    write(mot / 'train/A', files)
-    with pytest.raises(ConversionError, match=message):
-        convert('mot', mot, tmp_path / 'out.json')
+def test_mot_bad_files(mot, refused, name, text, message):
+    refused('mot', write(mot, {f'train/A/{name}': text}), message)
 
 
-def test_mot_missing_parts(mot, tmp_path):
+def test_mot_missing_parts(mot, refused, tmp_path):
     write(tmp_path / 'A', {'gt/gt.txt': '1,1,0,0,9,9'})
+    refused('mot', tmp_path / 'A', r'neither a folder of images nor a video file .*img1')
     (tmp_path / 'B').mkdir()
+    refused('mot', tmp_path / 'B', r'no gt/gt\.txt in or below .*B')
     write_frames(tmp_path / 'C/img1', 1)
     write(tmp_path / 'C', {'gt/gt.txt': '1,1,0,0,9,9', 'gt/labels.txt': 'car\n'})
-    for inputs, message in (
-        ([tmp_path / 'A'], r'neither a folder of images nor a video file .*img1'),
-        ([tmp_path / 'B'], r'no gt/gt\.txt in or below .*B'),
-        ([mot, tmp_path / 'C'], r'have different gt/labels\.txt'),
-    ):
-        with pytest.raises(ConversionError, match=message):
-            convert('mot', inputs, tmp_path / 'out.json')
+    refused('mot', [mot, tmp_path / 'C'], r'have different gt/labels\.txt')
 
 
-# --- GOT-10k -------------------------------------------------------------------------------------
-
-META = (
-    '[METAINFO]\nurl: https://a.b/c\nanno_fps: 10Hz\nobject_class: arctic fox\nresolution: (64, 48)'
-)
-
-
-def got10k(root, rows, absence='', cover='', meta=META):
+def got10k(root, rows, absence='', cover='', meta=FOX):
     write_frames(root, 3, first=1)
     files = {'groundtruth.txt': '\n'.join(rows) + '\n', 'meta_info.ini': meta}
-    files |= {'absence.label': absence} if absence else {}
-    return write(root, files | ({'cover.label': cover} if cover else {}))
+    labels = {'absence.label': absence, 'cover.label': cover}
+    return write(root, files | {name: text for name, text in labels.items() if text})
 
 
-def test_got10k(tmp_path):
+def test_got10k(tmp_path, convert):
     root = tmp_path / 'got'
     rows = ['1.0000,2.0000,10.5000,10.0000', '2,2,10,10', '3,2,10,10']
     got10k(root / 'train/T_1', rows, absence='0\n1\n0\n', cover='4\n0\n3\n')
-    got10k(root / 'train/T_2', ['5\t5\t9\t9'] * 3, meta=META.replace('arctic fox', 'bear'))
+    got10k(root / 'train/T_2', ['5\t5\t9\t9'] * 3, meta=FOX.replace('arctic fox', 'bear'))
     write(root, {'train/list.txt': 'T_1\nT_2\n'})
-    content = convert('got10k', root, tmp_path / 'out.json')
+    content = convert('got10k', root)
     assert names(content) == ['arctic fox', 'bear']
     assert boxes(content)[:3] == [
         ('train/T_1', 0, 'arctic fox', 1, [1, 2, 10.5, 10]),
@@ -143,8 +122,8 @@ def test_got10k(tmp_path):
     ]
     assert [a['occluded'] for a in content['annotations'][:3]] == [False, True, False]
     assert frames(content)[0] == ('train/T_1', 0, 'train/T_1/000001.jpg')
-    content = convert('got10k', root / 'train/T_1', tmp_path / 'out.json', fps=5)
-    assert content['videos'] == [{'id': 1, 'name': 'T_1', 'vid_train_frames': [0, 2]}]
+    (video,) = convert('got10k', root / 'train/T_1', fps=5)['videos']
+    assert video == {'id': 1, 'name': 'T_1', 'vid_train_frames': [0, 2]}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +139,6 @@ def test_got10k(tmp_path):
         (dict(meta='[METAINFO]\n'), r'meta_info\.ini does not give the class'),
     ],
 )
-def test_got10k_bad_files(tmp_path, change, message):
-    got10k(tmp_path / 'T', **(dict(rows=['1,2,3,4'] * 3) | change))
-    with pytest.raises(ConversionError, match=message):
-        convert('got10k', tmp_path / 'T', tmp_path / 'out.json')
+def test_got10k_bad_files(tmp_path, refused, change, message):
+    root = got10k(tmp_path / 'T', **(dict(rows=['1,2,3,4'] * 3) | change))
+    refused('got10k', root, message)

@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
-from own_data import run_tool
 
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_WNIDS
 from mmdet.programs.convert import convert_det, convert_vid
@@ -24,10 +23,8 @@ ONE_OF_EACH = SampleSpec(seed=0, train_videos=1, val_videos=1, det_images=1)
 
 
 def digest(root):
-    files = sorted(path for path in root.rglob('*') if path.is_file())
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
+    files = {str(path.relative_to(root)): path for path in root.rglob('*') if path.is_file()}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 
 @pytest.fixture(scope='module')
@@ -36,19 +33,8 @@ def sample(tmp_path_factory):
     return root, make_sample_vid(root, SPEC)
 
 
-@pytest.fixture(scope='module')
-def converted(sample, tmp_path_factory):
-    out = tmp_path_factory.mktemp('annotations')
-    convert_vid(sample[0], out, workers=1)
-    convert_det(sample[0], out, workers=1)
-    return {path.stem: json.loads(path.read_text()) for path in out.iterdir()}
-
-
 def rows(root, name):
     return [line.split() for line in (root / 'ImageSets' / name).read_text().splitlines()]
-
-
-# --- the files -----------------------------------------------------------------------------------
 
 
 def test_a_seed_decides_the_bytes_and_fewer_videos_are_a_prefix(sample, tmp_path):
@@ -62,22 +48,19 @@ def test_a_seed_decides_the_bytes_and_fewer_videos_are_a_prefix(sample, tmp_path
     other = digest(tmp_path / 'other')
     assert not any(other[name] == whole[name] for name in other if name.endswith('.JPEG'))
     # not only another cast in the same scenery
-    corners = [
-        cv2.imread(str(root / 'Data/VID/val/ILSVRC2015_val_00000000/000000.JPEG'))[:9, :9]
-        for root in (sample[0], tmp_path / 'other')
-    ]
+    frame = 'Data/VID/val/ILSVRC2015_val_00000000/000000.JPEG'
+    corners = [cv2.imread(str(root / frame))[:9, :9] for root in (sample[0], tmp_path / 'other')]
     assert cv2.absdiff(*corners).mean() > 5
 
 
 def test_layout_lists_and_files_agree(sample):
     root, reports = sample
     train, val = rows(root, 'VID_train_15frames.txt'), rows(root, 'VID_val_videos.txt')
-    assert Counter(row[0] for row in train).most_common()[-1][1] == 4
+    assert set(Counter(row[0] for row in train).values()) == {4}
     assert len({row[0] for row in train}) == 6 and len(val) == 4
     assert [row[0] for row in val] == sorted(row[0] for row in val)
     assert all(row[1:3] == ['1', '0'] for row in val)
-    for name, _, frame, length in train:
-        assert 1 <= int(frame) <= int(length) and name.startswith('train/')
+    assert all(1 <= int(frame) <= int(length) for _, _, frame, length in train)
     frames = {f'{name}/{i:06d}' for name, _, _, n in train + val for i in range(int(n))}
     images = {row[0] for row in rows(root, 'DET_train_30classes.txt')}
     for subset, names in (('VID', frames), ('DET', images)):
@@ -89,13 +72,12 @@ def test_layout_lists_and_files_agree(sample):
 
 
 def test_xml_fields_and_frames(sample):
-    root, _ = sample
     video = 'VID/val/ILSVRC2015_val_00000001'
-    for path in sorted((root / 'Annotations' / video).iterdir()):
+    for path in sorted((sample[0] / 'Annotations' / video).iterdir()):
         xml = ElementTree.parse(path).getroot()
         assert xml.findtext('filename') == path.stem
         assert xml.findtext('folder') == 'ILSVRC2015_val_00000001'
-        image = cv2.imread(str(root / 'Data' / video / f'{path.stem}.JPEG'))
+        image = cv2.imread(str(sample[0] / 'Data' / video / f'{path.stem}.JPEG'))
         width, height = int(xml.findtext('size/width')), int(xml.findtext('size/height'))
         assert image.shape == (height, width, 3) == (192, 320, 3)
         for node in xml.findall('object'):
@@ -112,8 +94,7 @@ def loop_motion(data):
     frame_of = {image['id']: image['frame_id'] for image in data['images']}
     tracks = defaultdict(dict)
     for annotation in data['annotations']:
-        track = tracks[annotation['instance_id']]
-        track[frame_of[annotation['image_id']]] = annotation['bbox']
+        tracks[annotation['instance_id']][frame_of[annotation['image_id']]] = annotation['bbox']
     values = []
     for track in tracks.values():
         for frame, (x, y, w, h) in track.items():
@@ -127,31 +108,30 @@ def loop_motion(data):
     return np.array(values)
 
 
-@pytest.mark.parametrize(
-    ('split', 'name'),
-    [
-        ('train', 'imagenet_vid_train'),
-        ('val', 'imagenet_vid_val'),
-        ('det', 'imagenet_det_30plus1cls'),
-    ],
-)
-def test_goes_through_the_converters_with_all_motion_bins(sample, converted, split, name):
-    data, report = converted[name], sample[1][split]
-    names = {category['id']: category['name'] for category in data['categories']}
-    assert len(data['images']) == report.frames
-    assert Counter(names[a['category_id']] for a in data['annotations']) == report.boxes
-    if split == 'det':
-        return
-    keys = [image for image in data['images'] if image['is_vid_train_frame']]
-    assert len(keys) == (6 * 4 if split == 'train' else 0)
-    motion = loop_motion(data)
-    counts = {
-        'slow': (motion >= 0.9).sum(),
-        'medium': ((motion >= 0.7) & (motion < 0.9)).sum(),
-        'fast': (motion < 0.7).sum(),
-    }
-    assert counts == dict(report.motion)
-    assert min(counts.values()) >= 0.15 * len(motion), counts
+def test_goes_through_the_converters_with_all_motion_bins(sample, tmp_path):
+    root, reports = sample
+    convert_vid(root, tmp_path, workers=1)
+    convert_det(root, tmp_path, workers=1)
+    names = dict(train='vid_train', val='vid_val', det='det_30plus1cls')
+    for split, name in names.items():
+        data = json.loads((tmp_path / f'imagenet_{name}.json').read_text())
+        classes = {category['id']: category['name'] for category in data['categories']}
+        assert len(data['images']) == reports[split].frames
+        found = Counter(classes[a['category_id']] for a in data['annotations'])
+        assert found == reports[split].boxes
+        if split == 'det':
+            continue
+        keys = [image for image in data['images'] if image['is_vid_train_frame']]
+        assert len(keys) == (6 * 4 if split == 'train' else 0)
+        motion = loop_motion(data)
+        slow, fast = (motion >= 0.9).sum(), (motion < 0.7).sum()
+        counts = dict(slow=slow, medium=len(motion) - slow - fast, fast=fast)
+        assert counts == dict(reports[split].motion)
+        assert min(counts.values()) >= 0.15 * len(motion), counts
+
+
+def sharpness(path):
+    return cv2.Laplacian(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), cv2.CV_64F).var()
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
@@ -166,10 +146,6 @@ def test_degraded_frames_are_listed_and_lie_between_clear_ones(sample, split):
     for name in listed:
         video, frame = name.rsplit('/', 1)
         by_video[video].append(int(frame))
-
-    def sharpness(path):
-        return cv2.Laplacian(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), cv2.CV_64F).var()
-
     for video, frames in by_video.items():
         cuts = [i + 1 for i, (a, b) in enumerate(pairwise(frames)) if b - a > 1]
         assert all(3 <= len(run) <= 6 for run in np.split(frames, cuts))
@@ -180,9 +156,6 @@ def test_degraded_frames_are_listed_and_lie_between_clear_ones(sample, split):
             kind, ratio = listed[f'{video}/{frame:06d}'], sharpness(files[frame]) / clear
             assert kind not in ('motion_blur', 'defocus') or ratio < 0.75, (video, frame)
             assert kind != 'noise' or ratio > 2, (video, frame)
-
-
-# --- what is drawn -------------------------------------------------------------------------------
 
 
 def test_cover_hides_most_of_the_box_and_little_else():
@@ -227,9 +200,6 @@ def test_visible_box():
     assert visible_box(np.array([330.0, 0.0, 390.0, 40.0]), size) is None
 
 
-# --- the command ---------------------------------------------------------------------------------
-
-
 def test_replaces_an_earlier_sample_but_nothing_else(tmp_path):
     old, fresh = tmp_path / 'old', tmp_path / 'fresh'
     make_sample_vid(old, SampleSpec(seed=0, train_videos=2, val_videos=1, det_images=2))
@@ -242,13 +212,11 @@ def test_replaces_an_earlier_sample_but_nothing_else(tmp_path):
     assert digest(fresh).keys() == digest(old).keys() - {'sample_vid.json'}
 
 
-def test_the_command(repo, tmp_path):
-    def run(*options):
-        return run_tool(repo / 'tools/make_sample_vid.py', '-o', tmp_path / 'out', *options)
-
-    done = run('--seed', '5', '--videos', '1', '1', '--images', '1')
+def test_the_command(run_tool, tmp_path):
+    arguments = ('make_sample_vid.py', '-o', tmp_path / 'out')
+    done = run_tool(*arguments, '--seed', '5', '--videos', '1', '1', '--images', '1')
     assert done.returncode == 0, done.stderr
     assert 'slow' in done.stdout and 'motion_blur' in done.stdout
     assert json.loads((tmp_path / 'out/sample_vid.json').read_text())['seed'] == 5
-    failed = run('--videos', '0', '1')
+    failed = run_tool(*arguments, '--videos', '0', '1')
     assert failed.returncode == 1 and failed.stderr.startswith('error: Needs at least one')

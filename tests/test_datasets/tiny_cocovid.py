@@ -23,29 +23,25 @@ LABELS = (26, 4)  # turtle, bird
 LOAD = dict(type='LoadFrames')
 ANNOTATIONS = dict(type='LoadAnnotations')
 PACK = dict(type='PackClip')
+BILATERAL = dict(num_ref_imgs=2, frame_range=9, method='bilateral_uniform')
+COPIES = dict(num_ref_imgs=2, frame_range=0, filter_key_img=False, method='bilateral_uniform')
 
 
 def write_video_set(folder: Path, test: bool) -> dict:
     """`ann.json` and `frames/`; returns dataset arguments."""
     videos, images, annotations = [], [], []
-    for video_id, (length, size) in enumerate(zip(LENGTHS, SIZES, strict=True), start=1):
+    for video_id, (length, (width, height)) in enumerate(zip(LENGTHS, SIZES, strict=True), start=1):
         name = f'tiny/video_{video_id}'
         videos.append(dict(id=video_id, name=name))
         for frame in range(length):
-            image = dict(
-                id=len(images) + 1,
-                file_name=f'{name}/{frame:06d}.JPEG',
-                width=size[0],
-                height=size[1],
-                frame_id=frame,
-                video_id=video_id,
-                is_vid_train_frame=not test and frame in TRAIN_FRAMES[video_id],
-            )
-            images.append(image)
-            for entry in _objects(video_id, frame, size):
+            image = dict(id=len(images) + 1, file_name=f'{name}/{frame:06d}.JPEG')
+            image |= dict(width=width, height=height, frame_id=frame, video_id=video_id)
+            flag = not test and frame in TRAIN_FRAMES[video_id]
+            images.append(image | dict(is_vid_train_frame=flag))
+            for entry in _objects(video_id, frame, width):
                 fields = dict(id=len(annotations) + 1, image_id=image['id'], video_id=video_id)
-                entry.setdefault('area', entry['bbox'][2] * entry['bbox'][3])
-                annotations.append(fields | entry)
+                area = entry['bbox'][2] * entry['bbox'][3]
+                annotations.append(dict(area=area) | fields | entry)
     return _write(folder, dict(videos=videos, images=images, annotations=annotations))
 
 
@@ -59,31 +55,28 @@ def write_image_set(folder: Path, number: int = 6) -> dict:
         image = dict(id=i + 1, file_name=f'{i}.JPEG', width=width, height=height)
         images.append(image | dict(is_vid_train_frame=i < number - 1))
         for k in range(2):
-            box = [2 + 5 * k, 3, 20, 30]
             category = 31 if i == 1 else 1 + LABELS[k]
             fields = dict(id=len(annotations) + 1, image_id=i + 1, category_id=category)
-            annotations.append(fields | dict(bbox=box, area=600, iscrowd=False))
+            annotations.append(fields | dict(bbox=[2 + 5 * k, 3, 20, 30], area=600, iscrowd=False))
     other = [dict(id=31, name='other_categeries', encode_name=None)]
     return _write(folder, dict(images=images, annotations=annotations), other)
 
 
-def _objects(video_id: int, frame: int, size: tuple[int, int]) -> list[dict]:
+def _objects(video_id: int, frame: int, width: int) -> list[dict]:
     category = 1 + LABELS[video_id % 2]
     plain = dict(category_id=category, instance_id=video_id, bbox=[4 + frame / 2, 6, 20, 16])
     odd = {
         5: plain | dict(bbox=[8, 8, 0, 9]),
-        6: plain | dict(bbox=[size[0] + 1, 4, 9, 9]),
+        6: plain | dict(bbox=[width + 1, 4, 9, 9]),
         7: plain | dict(bbox=[1, 2, 30, 20], iscrowd=True),
         8: plain | dict(bbox=[1, 2, 30, 20], ignore=True),
         9: plain | dict(bbox=[-7, 4, 20, 60], instance_id=50),
         13: plain | dict(bbox=[1, 2, 0.9, 20]),
         14: plain | dict(bbox=[1, 2, 30, 20], area=0),
     }
-    if video_id != 1:
-        return [plain]
-    if frame == 3 or 10 <= frame <= 12:
+    if video_id == 1 and (frame == 3 or 10 <= frame <= 12):
         return []
-    return [plain, odd[frame]] if frame in odd else [plain]
+    return [plain, odd[frame]] if video_id == 1 and frame in odd else [plain]
 
 
 def _write(folder: Path, lists: dict, more_categories: list[dict] | None = None) -> dict:
