@@ -70,7 +70,7 @@ class AnchorGenerator(nn.Module):
                 levels = zip(self.base_anchors, self.strides, sizes, strict=True)
                 anchors = [self._level(*level) for level in levels]
             cached = list(self._cache)  # a copy: another thread may be here, too
-            for old in cached[: len(cached) + 1 - MAX_CACHED_SIZES]:
+            for old in cached[: max(len(cached) + 1 - MAX_CACHED_SIZES, 0)]:
                 self._cache.pop(old, None)
             self._cache[key] = anchors
         return keep_alive(anchors)
