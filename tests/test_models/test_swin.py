@@ -1,6 +1,7 @@
 """Swin: against a literal loop, against torchvision's implementation, and its own promises."""
 
 import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,7 @@ TINY = dict(
     window_size=3,
     drop_path_rate=0.0,
 )
+TABLE = 'stages.0.blocks.1.attn.w_msa.relative_position_bias_table'
 
 
 def tiny(seed: int = 0, **settings) -> SwinTransformer:
@@ -41,6 +43,11 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def assert_close(found, expected, atol: float = 1e-5) -> None:
+    for x, y in zip(found, expected, strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=atol)
+
+
 def assert_same_function(
     function: Callable[[], torch.Tensor],
     expected: torch.Tensor,
@@ -58,9 +65,6 @@ def assert_same_function(
         torch.testing.assert_close(function(), expected, rtol=0, atol=1e-10)
 
 
-# ---- one block
-
-
 @pytest.mark.parametrize('hw', [(6, 9), (5, 7), (2, 2)])
 @pytest.mark.parametrize('index', [0, 1])
 def test_a_block_equals_the_loop_over_its_windows(hw, index):
@@ -68,12 +72,133 @@ def test_a_block_equals_the_loop_over_its_windows(hw, index):
     assert block.attn.shift == index  # window 3: odd blocks are shifted by 1
     x = images(2, hw[0] * hw[1], 8).double().requires_grad_()
     assert_same_function(lambda: block(x, hw), block_output(block, x, hw), [x], block)
-    with torch.no_grad():
-        expected = block(x, hw).float()
-        torch.testing.assert_close(block.float()(x.float(), hw), expected, rtol=0, atol=1e-5)
 
 
 # ---- the whole model
+
+
+@torch.no_grad()
+def test_any_size_is_padded_to_the_stride():
+    model = tiny(depths=(1,) * 4, num_heads=(1,) * 4, out_indices=range(4), embed_dims=2)
+    x = images(1, 3, 33, 31)
+    maps = model(x)
+    assert [m.shape[1:] for m in maps] == [(2, 9, 8), (4, 5, 4), (8, 3, 2), (16, 2, 1)]
+    assert_close(maps, model(nn.functional.pad(x, (0, 1, 0, 3))))
+
+
+def test_work_in_pieces_changes_nothing(monkeypatch):
+    model, x = tiny(), images(2, 3, 50, 70)
+    expected = [level.detach() for level in model(x)]
+    for piece in (1, 1000, 2**30):
+        monkeypatch.setattr(pieces, 'PIECE', piece)
+        with torch.inference_mode():
+            assert_close(model(x), expected)
+
+
+def test_recomputing_blocks_gives_the_same_gradients():
+    gradients = []
+    for with_cp in (False, True):
+        model = tiny(with_cp=with_cp)
+        sum(level.square().mean() for level in model(images(1, 3, 32, 32))).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert_close(*gradients)
+
+
+def test_bf16_is_near_float32_in_testing_and_training():
+    model, x = tiny(), images(2, 3, 48, 48)
+    expected = model(x)
+    with torch.autocast('cpu', torch.bfloat16):
+        with torch.inference_mode():
+            tested = model(x)
+        trained = model(x)
+    for a, b in zip((*tested, *trained), (*expected, *expected), strict=True):
+        assert (a.float() - b).norm() < 0.03 * b.norm()
+    sum(level.float().mean() for level in trained).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    'way', ['load_state_dict', 'in place', 'data, then eval()', 'data, then train()']
+)
+@torch.no_grad()
+def test_a_kept_bias_follows_its_table_and_the_size(way):
+    model, x = tiny(), images(1, 3, 48, 48)
+    table = model.get_parameter(TABLE)
+    before, change = model(x)[0], torch.linspace(0, 1, table.numel()).view_as(table)
+    if way == 'load_state_dict':
+        model.load_state_dict({**model.state_dict(), TABLE: table + change})
+    elif way == 'in place':
+        table.add_(change)
+    else:
+        table.data.add_(change)
+        model.train('train' in way)
+    assert (model(x)[0] - before).abs().max() > 0.01
+    plain = copy.deepcopy(model).train()  # in training mode nothing is kept
+    for size in ((48, 48), (36, 60)):
+        x = images(1, 3, *size)
+        assert_close(model(x), plain(x))
+
+
+def test_training_after_testing_works():
+    """What inference mode leaves in the caches must still be fit for a backward pass."""
+    windows.window_grid.cache_clear()
+    model, x = tiny(), images(1, 3, 40, 40)
+    with torch.inference_mode():
+        model(x)
+        assert not windows.window_grid(10, 10, 3, 1, 0, x.device).mask.is_inference()
+    model.train()(x)[-1].sum().backward()
+    assert model.patch_embed.projection.weight.grad.abs().sum() > 0
+
+
+def test_drop_path_grows_with_depth_and_drops_whole_images():
+    model = tiny(drop_path_rate=0.3)
+    rates = [block.drop_path.rate for stage in model.stages for block in stage.blocks]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.3])
+    drop, x = swin_layers.DropPath(0.3), torch.ones(4000, 3, 2)
+    assert torch.equal(drop.eval()(x), x)
+    torch.manual_seed(0)
+    out = drop.train()(x)
+    kept = out[:, 0, 0] > 0
+    assert torch.equal(out, kept[:, None, None].expand_as(x) / 0.7)
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ('frozen_stages', 'frozen'),
+    [(-1, ()), (0, ('patch_embed',)), (1, ('patch_embed', 'stages.0', 'norm0'))],
+)
+def test_frozen_parts_neither_learn_nor_train(frozen_stages, frozen):
+    model = tiny(frozen_stages=frozen_stages).train()
+    for name in ('patch_embed', 'stages.0', 'norm0', 'stages.1', 'norm1'):
+        module = model.get_submodule(name)
+        assert module.training == (name not in frozen)
+        assert all(p.requires_grad == (name not in frozen) for p in module.parameters())
+    model(images(1, 3, 32, 32))[-1].sum().backward()
+
+
+@pytest.mark.parametrize(
+    'settings, words',
+    [
+        (dict(num_heads=(3, 4)), 'Stage 0 has 8 channels, which 3 heads'),
+        (dict(num_heads=(2,)), 'has 2 stages'),
+        (dict(out_indices=(0, 2)), r'expected ascending stages, 0\.\.1'),
+        (dict(frozen_stages=5), 'expected -1'),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        SwinTransformer(**{**TINY, **settings})
+
+
+# ---- weights of other sources
+
+
+def loaded(tmp_path, file: dict, **settings) -> SwinTransformer:
+    torch.save(file, tmp_path / 'file.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'file.pth'))
+    model = tiny(seed=9, init_cfg=init_cfg, **settings)
+    model.init_weights()
+    return model
 
 
 def from_torchvision(model: tv.SwinTransformer) -> dict:
@@ -96,160 +221,61 @@ def from_torchvision(model: tv.SwinTransformer) -> dict:
 
 
 @pytest.mark.parametrize('size', [(80, 112), (76, 60)])
-def test_the_maps_are_torchvisions(tmp_path, size):
+@pytest.mark.parametrize('of_a_detector', [False, True])
+def test_the_maps_are_torchvisions(tmp_path, size, of_a_detector):
     """76x60 is padded in every block and in merging (19x15 tokens)."""
     oracle = tv.SwinTransformer([4, 4], 8, [2, 2], [2, 4], [3, 3], stochastic_depth_prob=0.0)
     randomise(oracle, 3).eval()
-    torch.save({'model': from_torchvision(oracle)}, tmp_path / 'official.pth')
-    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'official.pth'))
-    model = MODELS.build(dict(type='SwinTransformer', **TINY, init_cfg=init_cfg)).eval()
-    model.init_weights()
-    model.norm1.load_state_dict(oracle.norm.state_dict())
-
+    weights = from_torchvision(oracle)
+    file = {'model': weights}
+    if of_a_detector:
+        others = {'neck.lateral_convs.0.conv.weight': torch.zeros(3), 'backbone.norm7.bias': 1}
+        file = {'meta': {}, 'state_dict': {f'backbone.{k}': v for k, v in weights.items()}}
+        file['state_dict'].update(others)
+    model = loaded(tmp_path, file)
+    model.norm1.load_state_dict(oracle.norm.state_dict())  # the norms of maps are not in the file
     x = images(2, 3, *size)
     with torch.no_grad():
-        first = oracle.features[:2](x)
-        last = oracle.norm(oracle.features(x))
+        first, last = oracle.features[:2](x), oracle.norm(oracle.features(x))
         maps = model(x)
-    plain = nn.functional.layer_norm(first, (8,))  # norm0 is not in the file: it stays 1 and 0
-    torch.testing.assert_close(maps[0], plain.permute(0, 3, 1, 2), rtol=0, atol=2e-5)
-    torch.testing.assert_close(maps[1], last.permute(0, 3, 1, 2), rtol=0, atol=2e-5)
-    with torch.enable_grad():
-        torch.testing.assert_close(model(x)[1], maps[1], rtol=0, atol=2e-5)
+        assert_close(maps, [model.norm0(first).movedim(3, 1), last.movedim(3, 1)], atol=2e-5)
+    assert_close(model(x), maps, atol=2e-5)
 
 
-@torch.no_grad()
-def test_any_size_is_padded_to_the_stride():
-    model = SwinTransformer(embed_dims=2, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), mlp_ratio=1)
-    maps = model(images(1, 3, 33, 31))
-    assert [m.shape[1:] for m in maps] == [(2, 9, 8), (4, 5, 4), (8, 3, 2), (16, 2, 1)]
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'detector.backbone.'])
+def test_files_of_ours_are_taken_as_they_are(tmp_path, prefix):
+    source = tiny().state_dict()
+    file = {prefix + name: value for name, value in source.items()}
+    if prefix:
+        file['prompt_predictor.query'] = torch.zeros(5, 8)
+    assert_close(loaded(tmp_path, {'state_dict': file}).state_dict().values(), source.values(), 0)
 
 
-def test_work_in_pieces_changes_nothing(monkeypatch):
-    model, x = tiny(), images(2, 3, 50, 70)
-    expected = [level.detach() for level in model(x)]
-    for piece in (1, 1000, 2**30):
-        monkeypatch.setattr(pieces, 'PIECE', piece)
-        with torch.inference_mode():
-            for got, want in zip(model(x), expected, strict=True):
-                torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
+def cubic(distance: float) -> float:
+    """The convolution kernel of bicubic resizing (Keys, 1981) with a = -0.75, PyTorch's choice."""
+    d = abs(distance)
+    if d <= 1:
+        return 1.25 * d**3 - 2.25 * d**2 + 1
+    return -0.75 * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
 
 
-def test_recomputing_blocks_gives_the_same_gradients():
-    x = images(1, 3, 32, 32)
-    gradients = []
-    for with_cp in (False, True):
-        model = tiny(with_cp=with_cp)
-        sum(level.square().mean() for level in model(x)).backward()
-        gradients.append([p.grad for p in model.parameters()])
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b)
+def test_tables_of_another_window_are_resampled(tmp_path):
+    """From half-pixel centres, border values repeated."""
+    source = tiny().state_dict()
+    found = loaded(tmp_path, source, window_size=5).state_dict()
+    resample = torch.zeros(9, 5)
+    for i in range(9):
+        centre = (i + 0.5) * 5 / 9 - 0.5
+        for k in range(math.floor(centre) - 1, math.floor(centre) + 3):
+            resample[i, min(max(k, 0), 4)] += cubic(centre - k)
+    expected = torch.einsum('ik,jl,klh->ijh', resample, resample, source[TABLE].view(5, 5, 2))
+    torch.testing.assert_close(found[TABLE].view(9, 9, 2), expected, rtol=0, atol=1e-5)
+    plain = [name for name in source if 'attn' not in name]
+    assert_close([found[name] for name in plain], [source[name] for name in plain], 0)
 
 
-def test_bf16_is_near_float32_in_testing_and_training():
-    model, x = tiny(), images(2, 3, 48, 48)
-    expected = model(x)
-    with torch.autocast('cpu', torch.bfloat16):
-        with torch.inference_mode():
-            tested = model(x)
-        trained = model(x)
-    for got in (tested, trained):
-        for a, b in zip(got, expected, strict=True):
-            assert (a.float() - b).norm() < 0.03 * b.norm()
-    sum(level.float().mean() for level in trained).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-
-
-# ---- what is kept between calls
-
-
-def test_a_kept_bias_follows_the_weights_and_the_size():
-    model = tiny()
-    with torch.inference_mode():
-        model(images(1, 3, 48, 48))
-    other = tiny(seed=1)
-    model.load_state_dict(other.state_dict())
-    for size in ((48, 48), (36, 60)):
-        x = images(1, 3, *size)
-        with torch.inference_mode():
-            for a, b in zip(model(x), copy.deepcopy(other)(x), strict=True):
-                assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize('way', ['in place', 'data, then eval()', 'data, then train()'])
-def test_a_kept_bias_is_dropped_when_its_table_is_written(way):
-    model, x = tiny(), images(1, 3, 48, 48)
-    table = model.stages[0].blocks[1].attn.w_msa.relative_position_bias_table
-    with torch.no_grad():
-        before = model(x)[0]
-        target = table if way == 'in place' else table.data
-        target.add_(torch.linspace(0, 1, table.numel()).view_as(table))
-        if way != 'in place':
-            model.train('train' in way)
-        after = model(x)[0]
-        expected = copy.deepcopy(model).train()(x)[0]  # in training mode nothing is kept
-    assert (after - before).abs().max() > 0.01
-    torch.testing.assert_close(after, expected)
-
-
-def test_training_after_testing_works():
-    """What inference mode leaves in the caches must still be fit for a backward pass."""
-    windows.window_grid.cache_clear()
-    model, x = tiny(), images(1, 3, 40, 40)
-    with torch.inference_mode():
-        model(x)
-        assert not windows.window_grid(10, 10, 3, 1, 0, x.device).mask.is_inference()
-    model.train()(x)[-1].sum().backward()
-    assert model.patch_embed.projection.weight.grad.abs().sum() > 0
-
-
-# ---- training
-
-
-def test_drop_path_grows_with_depth_and_drops_whole_images():
-    model = tiny(drop_path_rate=0.3)
-    rates = [block.drop_path.rate for stage in model.stages for block in stage.blocks]
-    assert rates == pytest.approx([0, 0.1, 0.2, 0.3])
-    drop = swin_layers.DropPath(0.3)
-    x = torch.ones(4000, 3, 2)
-    assert torch.equal(drop.eval()(x), x)
-    torch.manual_seed(0)
-    out = drop.train()(x)
-    kept = out[:, 0, 0] > 0
-    assert torch.equal(out, kept[:, None, None].expand_as(x) / 0.7)
-    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.03)
-
-
-@pytest.mark.parametrize('frozen_stages', [-1, 0, 1])
-def test_frozen_parts_neither_learn_nor_train(frozen_stages):
-    model = tiny(frozen_stages=frozen_stages)
-    assert model.train() is model
-    parts = {
-        'patch_embed': frozen_stages >= 0,
-        'stages.0': frozen_stages >= 1,
-        'norm0': frozen_stages >= 1,
-        'stages.1': False,
-        'norm1': False,
-    }
-    for name, frozen in parts.items():
-        module = model.get_submodule(name)
-        assert module.training is not frozen
-        assert all(p.requires_grad is not frozen for p in module.parameters())
-    model(images(1, 3, 32, 32))[-1].sum().backward()
-
-
-# ---- names, numbers, mistakes
-
-
-@pytest.mark.parametrize(
-    'settings, words',
-    [
-        (dict(num_heads=(3, 4)), 'Stage 0 has 8 channels, which 3 heads'),
-        (dict(num_heads=(2,)), 'has 2 stages'),
-        (dict(out_indices=(0, 2)), r'expected ascending stages, 0\.\.1'),
-        (dict(frozen_stages=5), 'expected -1'),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(settings, words):
-    with pytest.raises(ValueError, match=words):
-        SwinTransformer(**{**TINY, **settings})
+def test_a_file_of_another_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'does not fit SwinTransformer.*stages\.1\.blocks\.2'):
+        loaded(tmp_path, tiny(depths=(2, 4)).state_dict())
+    with pytest.raises(ValueError, match=r'missing .*patch_embed'):
+        loaded(tmp_path, {'conv1.weight': torch.zeros(3)})
