@@ -8,32 +8,29 @@ from pathlib import Path
 
 
 @contextmanager
-def small_disk(folder: Path, size: str = '256k', options: str = '') -> Iterator[Path | None]:
-    """A tmpfs of that size, or None where mounting is not allowed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = ['mount', '-t', 'tmpfs', '-o', f'size={size}{options}', 'tmpfs', str(folder)]
+def small_disk(folder: Path, options: str = 'size=256k') -> Iterator[Path | None]:
+    """A tmpfs with these options, or None where mounting is not allowed."""
+    folder.mkdir()
+    command = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, check=False)
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
-        done = None
-    if done is None or done.returncode:
-        yield None
-        return
+        mounted = False
     try:
-        yield folder
+        yield folder if mounted else None
     finally:
-        subprocess.run(['umount', '-l', str(folder)], check=False)
+        if mounted:
+            subprocess.run(['umount', '-l', str(folder)], check=False)
 
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[Path | None]:
     """The folder, which nobody can write to; None where even that does not stop us (root)."""
     if os.getuid() == 0:
-        with small_disk(folder, options=',ro') as mounted:
+        with small_disk(folder, 'ro') as mounted:
             yield mounted
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o500)
+    folder.mkdir(mode=0o500)
     try:
         yield folder
     finally:

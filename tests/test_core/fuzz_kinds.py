@@ -1,7 +1,7 @@
 """Every kind of file that a stranger may give, and how it is read.
 
-A kind writes a small whole set, reads it with the toolbox, and where it can says by other means
-what a damaged file holds (`says`): json and not our stream, pickle and not our unpickler.
+Where it can, a kind says by other means what a damaged file holds (`says`): json and not our
+stream, pickle and not our unpickler.
 """
 
 import contextlib
@@ -9,8 +9,10 @@ import io
 import json
 import os
 import pickle
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,30 +42,42 @@ from mmdet.programs.convert.ilsvrc import read_train_videos
 from mmdet.programs.convert.label_files import LayoutOptions
 from mmdet.video.video_file import VideoFile
 
+UNKNOWN = object()  # nobody can tell what the file holds
+
 
 @dataclass(frozen=True)
 class Kind:
     """One kind of input.
 
     Attributes:
-        file: which file of the set is damaged.
-        write: makes the set in a folder.
-        read: reads it.
-        value: what structural damage starts from, with `dump` to write it; None: text or bytes.
-        says: what the bytes of a damaged file hold, by other means; None: nobody can tell.
+        file: which file of a set is damaged.
+        content: of it: text, bytes, or with `dump` the value that structural damage starts from.
+        read: reads the set, given the path of that file.
+        says: what damaged bytes hold, by other means, or UNKNOWN.
         sums: the file holds check sums: it is read as it was written, or not at all.
-        text: words of it are exchanged, too.
+        beside: the other files of the set.
     """
 
     name: str
     file: str
-    write: Callable[[Path], Any]
+    content: Any
     read: Callable[[Path], Any]
-    value: Any = None
-    dump: Callable[[Any, Path], None] | None = None
-    says: Callable[[bytes], Any] | None = None
+    dump: Callable[[Any], bytes] | None = None
+    says: Callable[[bytes], Any] = lambda data: UNKNOWN
     sums: bool = False
-    text: bool = False
+    beside: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> bool:
+        """Whether words of it are exchanged, too."""
+        return isinstance(self.content, str) or self.dump in (as_json, as_yaml)
+
+    def write(self, folder: Path) -> None:
+        """Make the whole set."""
+        content = self.dump(self.content) if self.dump else self.content
+        for name, part in {**self.beside, self.file: content}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(part.encode() if isinstance(part, str) else part)
 
 
 # -- checkpoints and pickles -----------------------------------------------------------------------
@@ -71,29 +85,34 @@ class Kind:
 
 def checkpoint() -> dict:
     gen = torch.Generator().manual_seed(0)
+    weights = {'a.weight': torch.randn(20, 30, generator=gen), 'b': torch.arange(50)}
     return {
         'meta': {'epoch': 1, 'iter': 10, 'iters_per_epoch': 10, 'seed': 3, 'saved_at': 1.5},
-        'state_dict': {
-            'a.weight': torch.randn(20, 30, generator=gen),
-            'a.bias': torch.randn(20, generator=gen),
-            'b': torch.arange(50),
-        },
+        'state_dict': weights | {'a.bias': torch.randn(20, generator=gen)},
         'optimizer': {'state': {0: {'momentum_buffer': torch.ones(20, 30)}}, 'param_groups': [{}]},
         'message_hub': {'runtime_info': {'kept_checkpoints': ['epoch_1.pth'], 'best_score': 0.5}},
     }
 
 
-def _save_legacy(value: Any, path: Path) -> None:
-    torch.save(value, path, _use_new_zipfile_serialization=False)
+def saved(value: Any) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(value, Path(folder, 'c.pth'))
+        return Path(folder, 'c.pth').read_bytes()
 
 
-def _resumable(path: Path) -> dict:
+def saved_before_1_6(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+def resumable(path: Path) -> dict:
     value = load_checkpoint_file(path)
     check_resumable(value, path)
     return value
 
 
-def _torch_says(data: bytes) -> Any:
+def torch_says(data: bytes) -> Any:
     return torch.load(io.BytesIO(data), 'cpu', weights_only=True)
 
 
@@ -101,131 +120,139 @@ ROWS = np.arange(20, dtype=np.float32).reshape(4, 5)
 LISTS = [[ROWS[i : i + 1] if c == i % 3 else ROWS[:0] for c in range(3)] for i in range(4)]
 
 
-def _flat(lists: list) -> list:
+def pickle_says(data: bytes) -> list:
+    lists = pickle.loads(data)
     return [np.asarray(rows, np.float32).tolist() for per_class in lists for rows in per_class]
 
 
-def _read_pkl(path: Path) -> list:
+def from_pkl(path: Path) -> list:
     found = read_pkl(path, 4, 3)
     rows = np.concatenate([found.boxes, found.score[:, None]], axis=1)
-    at = found.image * 3 + found.label
-    return [rows[at == i].tolist() for i in range(12)]
+    return [rows[found.image * 3 + found.label == i].tolist() for i in range(12)]
+
+
+def spill() -> bytes:
+    ones = np.ones(4, np.int64)
+    with tempfile.TemporaryDirectory() as folder:
+        write_spill(RankDetections(np.arange(4), ones, ones.astype(np.int16), ROWS), folder, 0)
+        return Path(folder, 'detections/rank_0.npz').read_bytes()
+
+
+def from_spill(path: Path) -> list:
+    truth = SimpleNamespace(image_ids=np.arange(4), classes=('cat', 'dog'))
+    found = load_spills(path.parent, truth)
+    return [part.tolist() for part in (found.image, found.label, found.boxes, found.score)]
 
 
 # -- JSON, YAML and Python -------------------------------------------------------------------------
 
-ENTRIES = [
-    {'image_id': i, 'category_id': 1 + i % 2, 'bbox': [1.0, 2.0, 3.5, 4.0], 'score': 0.5}
-    for i in range(1, 5)
-]
-CONFIG = {
-    'model': {'type': 'SELSA', 'detector': {'type': 'FasterRCNN', 'width': 64}},
-    'a': [1, {'b': 'c'}, 2.5],
-    'work_dir': 'x',
-}
 CONFIG_PY = """model = dict(type='SELSA', detector=dict(type='FasterRCNN', width=64))
 a = [1, dict(b='c'), 2.5]
 work_dir = 'x'
 """
+ENTRIES = [
+    {'image_id': i, 'category_id': 1 + i % 2, 'bbox': [1.0, 2.0, 3.5, 4.0], 'score': 0.5}
+    for i in range(1, 5)
+]
 BOXES = [[1, 2, 10, 12], [3.5, 4, 9, 9], [0, 0, 20, 20], [5, 5, 6, 7]]
 ANNOTATIONS = {
     'videos': [{'id': 1, 'name': 'v'}],
     'categories': [{'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'dog'}],
     'images': [
-        {
-            'id': i, 'video_id': 1, 'frame_id': i - 1, 'file_name': f'v/{i}.jpg', 'width': 64,
-            'height': 48,
-        }
+        dict(id=i, video_id=1, frame_id=i - 1, file_name=f'v/{i}.jpg', width=64, height=48)
         for i in range(1, 5)
     ],
     'annotations': [
-        {'id': i, 'image_id': i, 'category_id': 1 + i % 2, 'bbox': box, 'instance_id': 7}
+        dict(id=i, image_id=i, category_id=1 + i % 2, bbox=box, instance_id=7)
         for i, box in enumerate(BOXES, 1)
     ],
-}  # fmt: skip
+}
 
 
-def _dump_json(value: Any, path: Path) -> None:
-    path.write_text(json.dumps(value))
+def as_json(value: Any) -> bytes:
+    return json.dumps(value).encode()
 
 
-def _read_results_json(path: Path) -> list:
+def as_yaml(value: Any) -> bytes:
+    return yaml.safe_dump(value).encode()
+
+
+def as_python(data: bytes) -> dict:
+    names: dict = {}
+    exec(compile(data, 'config', 'exec'), names)
+    return {k: v for k, v in names.items() if not k.startswith('__')} | {'work_dir': 'x'}
+
+
+def config(path: Path) -> dict:
+    return load_config(path, work_dir='x').to_dict()
+
+
+def config_says(parse: Callable[[str], dict]) -> Callable[[bytes], dict]:
+    return lambda data: {**parse(data.decode('utf-8-sig')), 'work_dir': 'x'}
+
+
+def rounded(numbers: list) -> list[float]:
+    return [float(f'{np.float32(number):.4g}') for number in numbers]
+
+
+def from_coco_json(path: Path) -> list:
     found = read_coco_json(path, np.arange(1, 5), (1, 2))
     sides = found.boxes.astype(float)
     sides[:, 2:] -= sides[:, :2]
     rows = zip(found.image + 1, found.label + 1, sides, found.score, strict=True)
-    return sorted([int(i), int(c), *_rounded([*box, score])] for i, c, box, score in rows)
+    return sorted([int(i), int(c), *rounded([*box, score])] for i, c, box, score in rows)
 
 
-def _rounded(numbers: list) -> list[float]:
-    return [float(f'{np.float32(number):.4g}') for number in numbers]
-
-
-def _results_say(data: bytes) -> list:
-    boxes = []
+def coco_json_says(data: bytes) -> list:
+    rows = []
     for entry in json.loads(data):
         x, y, w, h = map(float, entry['bbox'])
-        corner = np.float32(x), np.float32(y), np.float32(x + w), np.float32(y + h)
-        box = [corner[0], corner[1], float(corner[2]) - float(corner[0]),
-               float(corner[3]) - float(corner[1])]  # fmt: skip
-        numbers = _rounded([*box, entry['score']])
-        boxes.append([entry['image_id'], entry['category_id'], *numbers])
-    return sorted(boxes)
+        x1, y1, x2, y2 = np.float32([x, y, x + w, y + h])
+        sides = [float(x2) - float(x1), float(y2) - float(y1)]
+        numbers = rounded([x1, y1, *sides, entry['score']])
+        rows.append([entry['image_id'], entry['category_id'], *numbers])
+    return sorted(rows)
 
 
-def _read_config(path: Path) -> dict:
-    return load_config(path, work_dir='x').to_dict()
-
-
-def _python_says(data: bytes) -> dict:
-    names: dict = {}
-    exec(compile(data, 'config', 'exec'), names)
-    return {**{k: v for k, v in names.items() if not k.startswith('__')}, 'work_dir': 'x'}
-
-
-def _data_says(parse: Callable) -> Callable[[bytes], dict]:
-    return lambda data: {**parse(data.decode('utf-8-sig')), 'work_dir': 'x'}
-
-
-def _read_index(path: Path) -> list:
+def from_index(path: Path) -> list:
     index = CocoVideoIndex.open(path)
-    return [
-        sorted(
-            [
-                int(index.image_ids[i]), index.file_name(i), int(index.ann_categories[row]),
-                index.ann_boxes[row].tolist(),
-            ]
-            for i in range(len(index))
-            for row in range(*index.annotations_of(i).indices(10**6))
-        ),
-        [index.image_ids[index.frames_of(v)].tolist() for v in index.videos()],
-    ]  # fmt: skip
+    objects = []
+    for i in range(len(index)):
+        for row in range(*index.annotations_of(i).indices(10**6)):
+            box = index.ann_boxes[row].tolist()
+            category = int(index.ann_categories[row])
+            objects.append([int(index.image_ids[i]), index.file_name(i), category, box])
+    videos = [index.image_ids[index.frames_of(v)].tolist() for v in index.videos()]
+    return [sorted(objects), videos]
 
 
-def _annotations_say(data: bytes) -> list:
+def index_says(data: bytes) -> list:
     content = json.loads(data.decode('utf-8-sig'))
-    images = {image['id']: image for image in content['images']}
-    videos = [[image for image in content['images'] if image['video_id'] == v['id']]
-              for v in content['videos']]  # fmt: skip
-    return [
-        sorted(
-            [
-                a['image_id'], images[a['image_id']]['file_name'], a['category_id'],
-                [float(x) for x in a['bbox']],
-            ]
-            for a in content['annotations']
-        ),
-        [[i['id'] for i in sorted(video, key=lambda i: i['frame_id'])] for video in videos],
-    ]  # fmt: skip
+    names = {image['id']: image['file_name'] for image in content['images']}
+    objects = [
+        [a['image_id'], names[a['image_id']], a['category_id'], list(map(float, a['bbox']))]
+        for a in content['annotations']
+    ]
+    frames = sorted(content['images'], key=lambda image: image['frame_id'])
+    videos = [
+        [image['id'] for image in frames if image['video_id'] == video['id']]
+        for video in content['videos']
+    ]
+    return [sorted(objects), videos]
 
 
-def _read_log(path: Path) -> list:
+def from_log(path: Path) -> list:
     log = load_training(path)
     return [log.train, log.val]
 
 
-def _log_says(data: bytes) -> list:
-    rows = [json.loads(line, parse_int=float) for line in _lines(data)]
+def lines_of(data: bytes) -> list[str]:
+    text = data.decode('utf-8-sig').replace('\r\n', '\n').replace('\r', '\n')
+    return [line for line in text.split('\n') if line.strip()]
+
+
+def log_says(data: bytes) -> list:
+    rows = [json.loads(line, parse_int=float) for line in lines_of(data)]
     return [[row for row in rows if 'loss' in row], [row for row in rows if 'loss' not in row]]
 
 
@@ -258,116 +285,88 @@ YOLO = '0 0.5 0.5 0.25 0.5 7\n1 0.25 0.25 0.5 0.5 8\n'
 SEQINFO = '[Sequence]\nname=s\nframeRate=30\nseqLength=1\nimWidth=64\nimHeight=48\n'
 
 
-def _frame(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), _picture())
+def converted(kind: str, source: str = '', up: int = 0) -> Callable[[Path], list]:
+    """Reads `source` in the folder that is `up` folders above that of the damaged file."""
 
-
-def _picture(height: int = 48, width: int = 64) -> np.ndarray:
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([rows * 5, columns * 4, rows * columns], axis=2).astype(np.uint8)
-
-
-def _labels(image: str, **files: str) -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
-        _frame(folder / image)
-        for name, text in files.items():
-            path = folder / name.replace('__', '/').replace('_dot_', '.')
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-
-    return write
-
-
-def _converted(kind: str, file: str = '') -> Callable[[Path], list]:
-    def read(folder: Path) -> list:
-        source = READERS[kind]([folder / file], LayoutOptions(folder))
-        return sorted(
-            [o.name, _rounded(o.bbox), o.track is None]
-            for video in source.videos
-            for frame in video.read()
-            for o in frame.objects
-        )
+    def read(path: Path) -> list:
+        folder = path.parents[up]
+        found = READERS[kind]([folder / source], LayoutOptions(folder))
+        objects = [o for video in found.videos for frame in video.read() for o in frame.objects]
+        return sorted([o.name, rounded(o.bbox), o.track is None] for o in objects)
 
     return read
 
 
-def _voc_says(data: bytes) -> list:
+def voc_says(data: bytes) -> list:
     def text(node, tag: str) -> str:
         (found,) = node.getElementsByTagName(tag)
         return ''.join(child.data for child in found.childNodes).strip()
 
-    found = []
+    objects = []
     for node in minidom.parseString(data).getElementsByTagName('object'):
         x1, y1, x2, y2 = (float(text(node, side)) for side in ('xmin', 'ymin', 'xmax', 'ymax'))
-        box = _rounded([x1, y1, x2 - x1, y2 - y1])
-        tracks = node.getElementsByTagName('track_id')
-        found.append([text(node, 'name'), box, not tracks or not text(node, 'track_id')])
-    return sorted(found)
+        untracked = not node.getElementsByTagName('track_id') or not text(node, 'track_id')
+        objects.append([text(node, 'name'), rounded([x1, y1, x2 - x1, y2 - y1]), untracked])
+    return sorted(objects)
 
 
-def _lines(data: bytes) -> list[str]:
-    text = data.decode('utf-8-sig').replace('\r\n', '\n').replace('\r', '\n')
-    return [line for line in text.split('\n') if line.strip()]
-
-
-def _mot_says(data: bytes) -> list:
-    found = []
-    for line in _lines(data):
+def mot_says(data: bytes) -> list:
+    objects = []
+    for line in lines_of(data):
         fields = line.replace(',', ' ').split()
-        x, y, w, h = map(float, fields[2:6])
         number = int(float(fields[7])) if len(fields) > 7 else -1
-        box = _rounded([x, y, w, h])
-        found.append([MOT_CLASSES[max(number, 1) - 1], box, float(fields[1]) == -1])
-    return sorted(found)
+        box = rounded([float(side) for side in fields[2:6]])
+        objects.append([MOT_CLASSES[max(number, 1) - 1], box, float(fields[1]) == -1])
+    return sorted(objects)
 
 
-def _frame_list_says(data: bytes) -> list[int]:
-    return sorted({int(line.split()[1]) + 1 for line in _lines(data) if not line.startswith('#')})
-
-
-def _yolo_says(data: bytes) -> list:
-    found = []
-    for line in _lines(data):
+def yolo_says(data: bytes) -> list:
+    objects = []
+    for line in lines_of(data):
         number, x, y, w, h, *track = map(float, line.split())
         box = [64 * (x - w / 2), 48 * (y - h / 2), 64 * w, 48 * h]
-        found.append([('cat', 'dog')[int(number)], _rounded(box), track in ([], [-1])])
-    return sorted(found)
+        objects.append([('cat', 'dog')[int(number)], rounded(box), track in ([], [-1])])
+    return sorted(objects)
 
 
-def _ilsvrc_says(data: bytes) -> list:
+def from_ilsvrc(path: Path) -> list:
+    return [[v.name, v.num_frames, v.key_frames] for v in read_train_videos(path)]
+
+
+def ilsvrc_says(data: bytes) -> list:
     videos: dict = {}
-    for name, _, frame, length in map(str.split, _lines(data)):
+    for name, _, frame, length in map(str.split, lines_of(data)):
         videos.setdefault(name, (int(length), []))[1].append(int(frame) - 1)
     return [[name, *rest] for name, rest in videos.items()]
 
 
-def _ilsvrc_videos(path: Path) -> list:
-    return [[v.name, v.num_frames, v.key_frames] for v in read_train_videos(path)]
+def from_frame_list(path: Path) -> list[int]:
+    return read_frame_list(path, CocoVideoIndex.open(path.with_name('a.json'))).tolist()
 
 
-def _write_frame_list(folder: Path) -> None:
-    _dump_json(ANNOTATIONS, folder / 'a.json')
-    (folder / 'list.txt').write_text('v 0\nv 2\n')
-
-
-def _read_frame_list(folder: Path) -> list[int]:
-    return read_frame_list(folder / 'list.txt', CocoVideoIndex.open(folder / 'a.json')).tolist()
+def frame_list_says(data: bytes) -> list[int]:
+    return sorted({int(line.split()[1]) + 1 for line in lines_of(data) if not line.startswith('#')})
 
 
 # -- images, videos, evaluation --------------------------------------------------------------------
 
 
-def _image(ending: str, *options: int) -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
-        picture = cv2.GaussianBlur(_picture(120, 160), (0, 0), 1.5)
-        cv2.imwrite(str(folder / f'i{ending}'), picture, list(options))
-
-    return write
+def picture(height: int = 48, width: int = 64) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 5, columns * 4, rows * columns], axis=2).astype(np.uint8)
 
 
-def decoder_warnings(data: bytes) -> bytes:
-    """What the JPEG library of OpenCV complains of, which it writes to the standard error."""
+def image(ending: str, *options: int) -> bytes:
+    blurred = cv2.GaussianBlur(picture(120, 160), (0, 0), 1.5)
+    return cv2.imencode(ending, blurred, options)[1].tobytes()
+
+
+def pixels(path: Path) -> np.ndarray:
+    return read_image(str(path))
+
+
+def jpeg_says(data: bytes) -> Any:
+    """Whether the JPEG library of OpenCV complains, which it does on the standard error."""
     kept, file = os.dup(2), os.memfd_create('stderr')
     os.dup2(file, 2)
     try:
@@ -376,36 +375,24 @@ def decoder_warnings(data: bytes) -> bytes:
         os.dup2(kept, 2)
         os.close(kept)
     os.lseek(file, 0, os.SEEK_SET)
-    said = os.read(file, 10_000)
-    os.close(file)
-    return said
+    with os.fdopen(file, 'rb') as said:
+        return 'a warning' if b'orrupt JPEG' in said.read() else UNKNOWN
 
 
-class Unknown:
-    """Equal to everything: what the file holds is not to be known."""
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    __hash__ = None
-
-
-def _jpeg_says(data: bytes) -> Any:
-    return 'a warning' if b'orrupt JPEG' in decoder_warnings(data) else Unknown()
-
-
-def _write_video(folder: Path) -> None:
-    with av.open(str(folder / 'v.mp4'), 'w') as container:
+def film() -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, 'w', format='mp4') as container:
         container.metadata['title'] = 'a title to be damaged'
         stream = container.add_stream('mpeg4', rate=10)
         stream.width, stream.height, stream.pix_fmt = 160, 96, 'yuv420p'
         for i in range(12):
-            image = np.roll(_picture(96, 160), 4 * i, axis=1)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format='bgr24')))
+            moved = np.roll(picture(96, 160), 4 * i, axis=1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, format='bgr24')))
         container.mux(stream.encode())
+    return buffer.getvalue()
 
 
-def _read_video(path: Path) -> list:
+def from_film(path: Path) -> list:
     """Frames and, with damage, what is noted of it: a film goes on over a damaged frame."""
     video = VideoFile(path)
     with contextlib.closing(video):
@@ -415,147 +402,68 @@ def _read_video(path: Path) -> list:
         return [frames, video.broken]
 
 
-def _write_motion(folder: Path) -> None:
-    _dump_json(ANNOTATIONS, folder / 'a.json')
+def motion() -> bytes:
     cells = np.empty((4, 1), object)
     for i in range(4):
         cells[i, 0] = np.array([[0.1 + 0.2 * i]])
-    scipy.io.savemat(folder / 'm.mat', {'motion_iou': cells}, do_compression=True)
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {'motion_iou': cells}, do_compression=True)
+    return buffer.getvalue()
 
 
-def _read_motion(folder: Path) -> list:
-    return motion_from_mat(folder / 'm.mat', CocoVideoIndex.open(folder / 'a.json')).tolist()
+def from_motion(path: Path) -> list:
+    return motion_from_mat(path, CocoVideoIndex.open(path.with_name('a.json'))).tolist()
 
 
-def _write_spill(folder: Path) -> None:
-    ones = np.ones(4, np.int64)
-    write_spill(RankDetections(np.arange(4), ones, ones.astype(np.int16), ROWS), folder, 0)
-
-
-def _read_spill(folder: Path) -> list:
-    truth = SimpleNamespace(image_ids=np.arange(4), classes=('cat', 'dog'))
-    found = load_spills(folder / 'detections', truth)
-    return [part.tolist() for part in (found.image, found.label, found.boxes, found.score)]
-
-
-def _write_scored(folder: Path) -> None:
-    _dump_json(ANNOTATIONS, folder / 'a.json')
-    _dump_json(ENTRIES, folder / 'r.json')
-
-
-def _scores(folder: Path) -> bool:
-    """Whether all metrics are in 0..1 or undefined."""
-    found = evaluate_results(folder / 'r.json', folder / 'a.json')
+def scores(path: Path) -> bool:
+    """Whether all metrics are in 0..1 or undefined, which `legal` says."""
+    found = evaluate_results(path.with_name('r.json'), path.with_name('a.json'))
     return all(value is None or 0 <= value <= 1 for value in found.values())
 
 
+def legal(data: bytes) -> bool:
+    return True
+
+
 def kinds() -> list[Kind]:
-    def on(file: str, read: Callable[[Path], Any]) -> Callable[[Path], Any]:
-        return lambda folder: read(folder / file)
-
-    def one(name: str, file: str, value: Any, dump: Callable, read: Callable, **more) -> Kind:
-        def write(folder: Path) -> None:
-            dump(value, folder / file)
-
-        return Kind(name, file, write, on(file, read), value, dump, **more)
-
-    def text(file: str, content: str) -> Callable[[Path], None]:
-        return lambda folder: (folder / file).write_text(content) and None
-
+    frame = cv2.imencode('.png', picture())[1].tobytes()
+    rows, truth = {'r.json': as_json(ENTRIES)}, {'a.json': as_json(ANNOTATIONS)}
+    voc, cvat = {'v/0.png': frame}, {'c/0.png': frame}
+    mot = {'s/img1/1.png': frame, 's/gt/gt.txt': MOT}
+    yolo = {'images/1.png': frame, 'labels/1.txt': YOLO}
+    classes, names = {'classes.txt': 'cat\ndog\n'}, 'nc: 2\nnames: [cat, dog]\n'
+    frames, videos = 'v 0\nv 2\n', 'a/b 1 1 20\na/b 1 11 20\na/c 1 1 5\n'
+    progressive = image('.jpg', cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 5)
+    log, cfg = {'loss': 1.5, 'step': 3}, as_python(CONFIG_PY.encode())
+    as_pkl = partial(pickle.dumps, protocol=2)
+    json_says, yaml_says = config_says(json.loads), config_says(yaml.safe_load)
+    from_yolo = converted('yolo', up=1)
     return [
-        one('checkpoint (zip)', 'c.pth', checkpoint(), save_checkpoint, _resumable, sums=True),
-        one('checkpoint (old)', 'c.pth', checkpoint(), _save_legacy, _resumable, says=_torch_says),
-        one(
-            'results .pkl', 'r.pkl', LISTS, lambda v, p: p.write_bytes(pickle.dumps(v, 2)),
-            _read_pkl, says=lambda data: _flat(pickle.loads(data)),
-        ),
-        one(
-            'results .json', 'r.json', ENTRIES, _dump_json, _read_results_json,
-            says=_results_say, text=True,
-        ),
-        one(
-            'config .json', 'c.json', CONFIG, _dump_json, _read_config,
-            says=_data_says(json.loads), text=True,
-        ),
-        one(
-            'config .yaml', 'c.yaml', CONFIG, lambda v, p: p.write_text(yaml.safe_dump(v)),
-            _read_config, says=_data_says(yaml.safe_load), text=True,
-        ),
-        Kind(
-            'config .py', 'c.py', text('c.py', CONFIG_PY), on('c.py', _read_config),
-            says=_python_says, text=True,
-        ),
-        one(
-            'annotations .json', 'a.json', ANNOTATIONS, _dump_json, _read_index,
-            says=_annotations_say, text=True,
-        ),
-        one(
-            'training log', 'l.json', {'loss': 1.5, 'step': 3}, _dump_json, _read_log,
-            says=_log_says, text=True,
-        ),
-        Kind(
-            'VOC .xml', 'v/0.xml', _labels('v/0.png', v__0_dot_xml=VOC), _converted('voc'),
-            says=_voc_says, text=True,
-        ),
-        Kind(
-            'CVAT .xml', 'c.xml', _labels('c/0.png', c_dot_xml=CVAT), _converted('cvat', 'c.xml'),
-            text=True,
-        ),
-        one(
-            'COCO .json', 'a.json', ANNOTATIONS, _dump_json,
-            lambda path: _converted('coco', 'a.json')(path.parent), text=True,
-        ),
-        Kind(
-            'MOT gt.txt', 's/gt/gt.txt', _labels('s/img1/1.png', s__gt__gt_dot_txt=MOT),
-            _converted('mot', 's'), says=_mot_says, text=True,
-        ),
-        Kind(
-            'MOT seqinfo.ini', 's/seqinfo.ini',
-            _labels('s/img1/1.png', s__gt__gt_dot_txt=MOT, s__seqinfo_dot_ini=SEQINFO),
-            _converted('mot', 's'), text=True,
-        ),
-        Kind(
-            'YOLO label', 'labels/v/1.txt',
-            _labels('images/v/1.png', labels__v__1_dot_txt=YOLO, classes_dot_txt='cat\ndog\n'),
-            _converted('yolo'), says=_yolo_says, text=True,
-        ),
-        Kind(
-            'YOLO data.yaml', 'data.yaml',
-            _labels('images/v/1.png', labels__v__1_dot_txt=YOLO,
-                    data_dot_yaml='nc: 2\nnames: [cat, dog]\n'),
-            _converted('yolo'), text=True,
-        ),
-        Kind(
-            'ILSVRC list', 'l.txt', text('l.txt', 'a/b 1 1 20\na/b 1 11 20\na/c 1 1 5\n'),
-            on('l.txt', _ilsvrc_videos), says=_ilsvrc_says, text=True,
-        ),
-        Kind(
-            'frame list', 'list.txt', _write_frame_list, _read_frame_list,
-            says=_frame_list_says, text=True,
-        ),
-        Kind('image .jpg', 'i.jpg', _image('.jpg'), on('i.jpg', _pixels), says=_jpeg_says),
-        Kind(
-            'image .jpg (progressive)', 'i.jpg',
-            _image('.jpg', cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 5),
-            on('i.jpg', _pixels), says=_jpeg_says,
-        ),
-        Kind('image .png', 'i.png', _image('.png'), on('i.png', _pixels), sums=True),
-        Kind('image .webp', 'i.webp', _image('.webp'), on('i.webp', _pixels)),
-        Kind('image .tif', 'i.tif', _image('.tif'), on('i.tif', _pixels)),
-        Kind('image .bmp', 'i.bmp', _image('.bmp'), on('i.bmp', _pixels)),
-        Kind('video .mp4', 'v.mp4', _write_video, on('v.mp4', _read_video)),
-        Kind('motion .mat', 'm.mat', _write_motion, _read_motion, sums=False),
-        Kind('spilled detections', 'detections/rank_0.npz', _write_spill, _read_spill, sums=True),
-        Kind(
-            'evaluation: results', 'r.json', _write_scored, _scores, says=lambda _: True, text=True,
-            value=ENTRIES, dump=_dump_json,
-        ),
-        Kind(
-            'evaluation: annotations', 'a.json', _write_scored, _scores, says=lambda _: True,
-            text=True, value=ANNOTATIONS, dump=_dump_json,
-        ),
-    ]  # fmt: skip
-
-
-def _pixels(path: Path) -> np.ndarray:
-    return read_image(str(path))
+        Kind('checkpoint (zip)', 'c.pth', checkpoint(), resumable, saved, sums=True),
+        Kind('checkpoint (old)', 'c.pth', checkpoint(), resumable, saved_before_1_6, torch_says),
+        Kind('results .pkl', 'r.pkl', LISTS, from_pkl, as_pkl, pickle_says),
+        Kind('results .json', 'r.json', ENTRIES, from_coco_json, as_json, coco_json_says),
+        Kind('config .json', 'c.json', cfg, config, as_json, json_says),
+        Kind('config .yaml', 'c.yaml', cfg, config, as_yaml, yaml_says),
+        Kind('config .py', 'c.py', CONFIG_PY, config, says=as_python),
+        Kind('annotations .json', 'a.json', ANNOTATIONS, from_index, as_json, index_says),
+        Kind('training log', 'l.json', log, from_log, as_json, log_says),
+        Kind('VOC .xml', 'v/0.xml', VOC, converted('voc', up=1), says=voc_says, beside=voc),
+        Kind('CVAT .xml', 'c.xml', CVAT, converted('cvat', 'c.xml'), beside=cvat),
+        Kind('COCO .json', 'a.json', ANNOTATIONS, converted('coco', 'a.json'), as_json),
+        Kind('MOT gt.txt', 's/gt/gt.txt', MOT, converted('mot', 's', 2), says=mot_says, beside=mot),
+        Kind('MOT seqinfo.ini', 's/seqinfo.ini', SEQINFO, converted('mot', 's', 1), beside=mot),
+        Kind('YOLO label', 'labels/1.txt', YOLO, from_yolo, says=yolo_says, beside=yolo | classes),
+        Kind('YOLO data.yaml', 'data.yaml', names, converted('yolo'), beside=yolo),
+        Kind('ILSVRC list', 'l.txt', videos, from_ilsvrc, says=ilsvrc_says),
+        Kind('frame list', 'l.txt', frames, from_frame_list, says=frame_list_says, beside=truth),
+        Kind('image .jpg', 'i.jpg', image('.jpg'), pixels, says=jpeg_says),
+        Kind('image .jpg (progressive)', 'i.jpg', progressive, pixels, says=jpeg_says),
+        Kind('image .png', 'i.png', image('.png'), pixels, sums=True),
+        *(Kind(f'image {end}', f'i{end}', image(end), pixels) for end in ('.webp', '.tif', '.bmp')),
+        Kind('video .mp4', 'v.mp4', film(), from_film),
+        Kind('motion .mat', 'm.mat', motion(), from_motion, beside=truth),
+        Kind('spilled detections', 'detections/rank_0.npz', spill(), from_spill, sums=True),
+        Kind('evaluation: results', 'r.json', ENTRIES, scores, as_json, legal, beside=truth),
+        Kind('evaluation: annotations', 'a.json', ANNOTATIONS, scores, as_json, legal, beside=rows),
+    ]

@@ -13,6 +13,7 @@ import math
 import os
 import pickle
 import random
+import resource
 import select
 import shutil
 import signal
@@ -27,7 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from fuzz_kinds import Kind, kinds
+from fuzz_kinds import UNKNOWN, Kind, kinds
 
 from mmdet.core.errors import VFEError
 from mmdet.core.fileio import ADVICE
@@ -43,28 +44,28 @@ no sums: read, and nothing in or beside the file tells whether it is what was wr
 
 VALUES = [None, True, -1, 0, 10**9, 10**30, 1.7, math.nan, '', 'x', [], [None], {}, {'a': 1}]
 TOKENS = [
-    b'', b'-1', b'0', b'nan', b'1e999', b'1.7', b'x', b'null', b'true', b'[]', b'{}', b'"', b"'",
-    b'9' * 30, b'9' * 5000, b'\xff\xfe', b'\xe9t\xe9', b'\0', '\u2028'.encode(), '١'.encode(),
-    b'[' * 100_000, b'{"a":' * 50_000, b'&a;', b'<a>' * 50_000, b'../../x', b'\r', b'\x1a', b'&a',
-    b'*a', b'!!python/object/apply:os.getpid []', b'<!DOCTYPE a [<!ENTITY a "aa">]>', b'1_0',
-]  # fmt: skip
+    *(b'', b'-1', b'0', b'nan', b'1e999', b'1.7', b'x', b'null', b'true', b'[]', b'{}', b'"', b"'"),
+    *(b'9' * 30, b'9' * 5000, b'\xff\xfe', b'\xe9t\xe9', b'\0', '\u2028'.encode(), '١'.encode()),
+    *(b'[' * 100_000, b'{"a":' * 50_000, b'&a;', b'<a>' * 50_000, b'../../x', b'\r', b'\x1a'),
+    *(b'&a', b'*a', b'!!python/object/apply:os.getpid []', b'<!DOCTYPE a [<!ENTITY a "aa">]>'),
+    b'1_0',
+]
 
 
 def equal(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+    pair = one, other
+    if all(isinstance(part, torch.Tensor) for part in pair):
         same = one.dtype == other.dtype and one.shape == other.shape
         return same and one.numpy().tobytes() == other.numpy().tobytes()
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+    if all(isinstance(part, np.ndarray) for part in pair):
         return np.array_equal(one, other)
-    if isinstance(one, dict) and isinstance(other, dict):
+    if all(isinstance(part, dict) for part in pair):
         return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+    if all(isinstance(part, list | tuple) for part in pair):
         return len(one) == len(other) and all(map(equal, one, other))
     if {type(one), type(other)} == {int, float}:  # 3 and 3.0 are one number
         return abs(one) < 2**1000 > abs(other) and float(one) == float(other)
-    if type(one) is not type(other):
-        return False
-    return one == other or (one != one and other != other)
+    return type(one) is type(other) and (one == other or (one != one and other != other))
 
 
 # -- damage ----------------------------------------------------------------------------------------
@@ -72,20 +73,14 @@ def equal(one: Any, other: Any) -> bool:
 
 def damaged(kind: Kind, whole: bytes, target: Path, rng: random.Random) -> Any:
     """Write a damaged file; the value in it where that is known, else None."""
-    ways = [
-        'bytes',
-        'bytes',
-        *(['words', 'words'] if kind.text else []),
-        *(['value'] * bool(kind.dump)),
-    ]
-    way = rng.choice(ways)
+    way = rng.choice(['bytes'] * 2 + ['words'] * 2 * kind.text + ['value'] * bool(kind.dump))
     if way == 'value':
-        value = restructured(kind.value, rng)
+        value = restructured(kind.content, rng)
         try:
-            kind.dump(value, target)
+            target.write_bytes(kind.dump(value))
             return value
         except (TypeError, ValueError, AttributeError):
-            way = 'bytes'
+            pass
     target.write_bytes((with_other_words if way == 'words' else flipped)(whole, rng))
     return None
 
@@ -103,7 +98,7 @@ def flipped(data: bytes, rng: random.Random) -> bytes:
     elif kind == 4:
         del data[at : at + rng.randrange(1, 64)]
     elif kind == 5:
-        data[at:at] = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 64)))
+        data[at:at] = rng.randbytes(rng.randrange(1, 64))
     else:
         size = rng.randrange(1, 200)
         data[at : at + size] = data[rng.randrange(len(data)) :][:size]
@@ -114,13 +109,10 @@ def with_other_words(data: bytes, rng: random.Random) -> bytes:
     """A word is another one, or all is in another encoding."""
     if rng.random() < 0.05:
         return data.decode().encode(rng.choice(('utf-16', 'utf-16-le', 'utf-32', 'utf-8-sig')))
-    ends = [0]
-    for at in range(1, len(data)):
-        if data[at - 1 : at].isalnum() != data[at : at + 1].isalnum():
-            ends.append(at)
-    at = rng.randrange(len(ends))
-    end = ends[at + 1] if at + 1 < len(ends) else len(data)
-    return data[: ends[at]] + rng.choice(TOKENS) + data[end:]
+    letters = [data[at : at + 1].isalnum() for at in range(len(data))]
+    ends = [0, *(at for at in range(1, len(data)) if letters[at - 1] != letters[at]), len(data)]
+    at = rng.randrange(len(ends) - 1)
+    return data[: ends[at]] + rng.choice(TOKENS) + data[ends[at + 1] :]
 
 
 def restructured(value: Any, rng: random.Random) -> Any:
@@ -152,54 +144,36 @@ def read_damaged(kind: Kind, folder: Path, number: int, seed: int) -> tuple[str,
     known = damaged(kind, whole, target, rng)
     data = target.read_bytes()
     try:
-        found = kind.read(folder / 'damaged')
+        found = kind.read(target)
     except Exception as error:
-        said = f'{type(error).__name__}: {error}'
         told = isinstance(error, (VFEError, FileNotFoundError)) and target.stem in str(error)
         if isinstance(error, OSError):  # a path in the file, of which commands say what is wrong
             told = told or (error.errno in ADVICE and bool(error.filename))
-        return ('clear error' if told else 'raw'), said
-    return judge(kind, found, known, data, folder)
+        return 'clear error' if told else 'raw', f'{type(error).__name__}: {error}'
+    expected = pickle.loads((folder / 'expected').read_bytes())
+    return judge(kind, found, expected, known, data)
 
 
-def judge(kind: Kind, found: Any, known: Any, data: bytes, folder: Path) -> tuple[str, str]:
+def judge(kind: Kind, found: Any, whole: Any, known: Any, data: bytes) -> tuple[str, str]:
+    """What was found against `known` or what the bytes say, or else against the whole file's."""
     if kind.sums:
-        if known is None:
-            known = pickle.loads((folder / 'expected').read_bytes())
-        return (EQUAL if equal(found, known) else WRONG), ''
-    if kind.says is None:
-        whole = pickle.loads((folder / 'expected').read_bytes())
-        return (EQUAL if equal(found, whole) else OTHERWISE), ''
+        return EQUAL if equal(found, whole if known is None else known) else WRONG, ''
     try:
         said = kind.says(data)
     except Exception as error:
         return WRONG, f'read, but it is no such file: {type(error).__name__}: {error}'
-    if type(said).__name__ == 'Unknown':
-        whole = pickle.loads((folder / 'expected').read_bytes())
-        return (EQUAL if equal(found, whole) else OTHERWISE), ''
-    return (
-        (EQUAL, '') if equal(found, said) else (WRONG, f'read {found!r:.150}, says {said!r:.150}')
-    )
+    if said is UNKNOWN:
+        return EQUAL if equal(found, whole) else OTHERWISE, ''
+    if equal(found, said):
+        return EQUAL, ''
+    return WRONG, f'read {found!r:.150}, says {said!r:.150}'
 
 
 # -- all inputs ------------------------------------------------------------------------------------
 
 
-def prepared(kind: Kind, folder: Path) -> Path:
-    """A folder with the whole set, a copy to be damaged, and what the whole one reads as."""
-    folder.mkdir()
-    whole = folder / 'whole'
-    whole.mkdir()
-    kind.write(whole)
-    shutil.copytree(whole, folder / 'damaged')
-    (folder / 'expected').write_bytes(pickle.dumps(kind.read(whole)))
-    return folder
-
-
 def in_child(kind: Kind, folder: Path, numbers: range, seed: int, pipe: int) -> None:
     """Read inputs one after another, and write a line about each."""
-    import resource
-
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
@@ -207,7 +181,9 @@ def in_child(kind: Kind, folder: Path, numbers: range, seed: int, pipe: int) -> 
     with os.fdopen(pipe, 'w') as lines:
         if not (folder / 'expected').exists():
             shutil.rmtree(folder, ignore_errors=True)
-            prepared(kind, folder)
+            kind.write(folder / 'whole')
+            shutil.copytree(folder / 'whole', folder / 'damaged')
+            (folder / 'expected').write_bytes(pickle.dumps(kind.read(folder / 'whole' / kind.file)))
         for number in numbers:
             outcome, note = read_damaged(kind, folder, number, seed)
             lines.write(json.dumps([number, outcome, note[:300]]) + '\n')
@@ -228,9 +204,8 @@ def outcomes(kind: Kind, folder: Path, numbers: range, seed: int) -> Iterator[tu
                 sys.__stderr__.write(f'{error!r}')
                 os._exit(1)
         os.close(sink)
-        verdict = 'crash'
+        verdict, rest = 'crash', b''
         with os.fdopen(source, 'rb', buffering=0) as pipe:
-            rest = b''
             while True:
                 if not select.select([pipe], [], [], HANG_S)[0]:
                     verdict = 'hang'
@@ -241,39 +216,35 @@ def outcomes(kind: Kind, folder: Path, numbers: range, seed: int) -> Iterator[tu
                     break
                 *lines, rest = (rest + block).split(b'\n')
                 for line in lines:
-                    number, outcome, note = json.loads(line)
-                    yield number, outcome, note
-                    numbers = range(number + 1, numbers.stop)
+                    yield tuple(json.loads(line))
+                numbers = numbers[len(lines) :]
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if numbers:
             yield numbers.start, verdict, f'the reader ended with {status}'
             numbers = numbers[1:]
 
 
-def run(
-    count: int, seed: int, folder: Path, only: str = '', number: int | None = None
-) -> tuple[dict[str, Counter], list[str]]:
-    """`count` damaged files, in turn of every kind; the outcomes, and notes about findings."""
+def run(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Counter], list[str]]:
+    """`args.count` damaged files, in turn of every kind; the outcomes, and notes on findings."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    table, notes = {}, []
-    chosen = [kind for kind in kinds() if only in ('', kind.name)]
+    table, notes, one = {}, [], args.number is not None
+    chosen = [kind for kind in kinds() if args.kind in ('', kind.name)]
     for i, kind in enumerate(chosen):
-        share = count // len(chosen) + (i < count % len(chosen))
-        numbers = range(share) if number is None else range(number, number + 1)
+        share = args.count // len(chosen) + (i < args.count % len(chosen))
+        numbers = range(args.number, args.number + 1) if one else range(share)
         counts = table[kind.name] = Counter()
-        for n, outcome, note in outcomes(kind, folder / str(i), numbers, seed):
+        for number, outcome, note in outcomes(kind, folder / str(i), numbers, args.seed):
             counts[outcome] += 1
-            if number is not None or (outcome in FINDINGS and counts[outcome] <= SHOWN):
-                notes.append(f'{kind.name}, seed {seed}, number {n}: {outcome}: {note!r}')
+            if one or (outcome in FINDINGS and counts[outcome] <= SHOWN):
+                notes.append(f'{kind.name}, seed {args.seed}, number {number}: {outcome}: {note!r}')
     return table, notes
 
 
 def print_table(table: dict[str, Counter]) -> None:
     width = max(map(len, table))
     print(' ' * width, '   tried', *(f'{name:>11}' for name in OUTCOMES))
-    total = sum(table.values(), Counter())
-    for name, counts in (*table.items(), ('all', total)):
+    for name, counts in (*table.items(), ('all', sum(table.values(), Counter()))):
         numbers = (f'{counts[outcome]:11d}' for outcome in OUTCOMES)
         print(f'{name:{width}} {sum(counts.values()):8d}', *numbers)
     print(EXPLAINED)
@@ -289,7 +260,7 @@ def main() -> int:
     logging.disable()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        table, notes = run(args.count, args.seed, Path(folder), args.kind, args.number)
+        table, notes = run(args, Path(folder))
     print_table(table)
     print(f'seed {args.seed}, {time.monotonic() - start:.0f} s')
     print(*notes, sep='\n')

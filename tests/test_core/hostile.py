@@ -8,101 +8,86 @@ import struct
 import zipfile
 from typing import Any
 
-EMPTY_TUPLE, MARK, TUPLE, REDUCE, BUILD, STOP = b')', b'(', b't', b'R', b'b', b'.'
-
-
-class Global(bytes):
-    """A name that the reader is asked to import."""
-
-    def __new__(cls, module: str, name: str) -> 'Global':
-        return super().__new__(cls, f'c{module}\n{name}\n'.encode())
-
 
 class Raw(bytes):
     """Opcodes that leave one value on the stack."""
 
 
-def asm(value: Any) -> bytes:
+def asm(value: Any) -> Raw:
     """Opcodes that leave `value` on the stack."""
-    if isinstance(value, Global | Raw):
-        return bytes(value)
-    if value is None or isinstance(value, bool):
-        return {None: b'N', True: b'\x88', False: b'\x89'}[value]
-    if isinstance(value, int):
-        size = value.to_bytes(9, 'little', signed=True)
-        return b'\x8a\x09' + size
-    if isinstance(value, str):
-        data = value.encode()
-        return b'X' + struct.pack('<I', len(data)) + data
-    if isinstance(value, bytes):
-        return b'B' + struct.pack('<I', len(value)) + value
-    if isinstance(value, tuple):
-        return MARK + b''.join(map(asm, value)) + TUPLE
-    if isinstance(value, list):
-        return b']' + MARK + b''.join(map(asm, value)) + b'e'
-    if isinstance(value, dict):
-        return b'}' + MARK + b''.join(asm(k) + asm(v) for k, v in value.items()) + b'u'
-    raise TypeError(type(value))
+    match value:
+        case Raw():
+            return value
+        case None | True | False:
+            return Raw({None: b'N', True: b'\x88', False: b'\x89'}[value])
+        case int():
+            return Raw(b'\x8a\x09' + value.to_bytes(9, 'little', signed=True))
+        case str():
+            return Raw(b'X' + struct.pack('<I', len(value)) + value.encode('ascii'))
+        case bytes():
+            return Raw(b'B' + struct.pack('<I', len(value)) + value)
+        case tuple():
+            return Raw(b'(' + b''.join(map(asm, value)) + b't')
+        case list():
+            return Raw(b'](' + b''.join(map(asm, value)) + b'e')
+        case dict():
+            return Raw(b'}(' + b''.join(asm(k) + asm(v) for k, v in value.items()) + b'u')
 
 
-def call(function: bytes, *args) -> Raw:
-    return Raw(asm(function) + asm(args) + REDUCE)
+def name(module: str, attribute: str) -> Raw:
+    """What the reader is asked to import."""
+    return Raw(f'c{module}\n{attribute}\n'.encode())
 
 
-def build(value: Any, state: Any) -> Raw:
-    return Raw(asm(value) + asm(state) + BUILD)
+def call(function: Raw, *args) -> Raw:
+    return Raw(function + asm(args) + b'R')
+
+
+def build(value: Raw, state: Any) -> Raw:
+    return Raw(value + asm(state) + b'b')
 
 
 def program(value: Any) -> bytes:
-    return b'\x80\x02' + asm(value) + STOP
+    return b'\x80\x02' + asm(value) + b'.'
 
 
-NDARRAY, DTYPE = Global('numpy', 'ndarray'), Global('numpy', 'dtype')
-RECONSTRUCT = Global('numpy._core.multiarray', '_reconstruct')
-SCALAR = Global('numpy._core.multiarray', 'scalar')
-TENSOR = Global('torch._utils', '_rebuild_tensor_v2')
+NDARRAY, DTYPE = name('numpy', 'ndarray'), name('numpy', 'dtype')
+EMPTY = call(name('numpy._core.multiarray', '_reconstruct'), NDARRAY, (0,), b'b')
 POINTER = struct.pack('<Q', 0xDEADBEEF)
 
 
 def dtype(code: Any, *state) -> Raw:
     made = call(DTYPE, code, False, True)
-    return build(made, state) if state else made
+    return build(made, (3, *state)) if state else made
 
 
-def array(shape: Any, kind: Any, raw: Any) -> Raw:
-    return build(call(RECONSTRUCT, NDARRAY, (0,), b'b'), (1, shape, kind, False, raw))
+def array(shape: Any, kind: Raw, raw: bytes) -> Raw:
+    return build(EMPTY, (1, shape, kind, False, raw))
 
 
-FLOAT = dtype('f4', 3, '<', None, None, None, -1, -1, 0)
-OBJECT = dtype('O8', 3, '|', None, None, None, -1, -1, 63)
+FLOAT = dtype('f4', '<', None, None, None, -1, -1, 0)
+OBJECT = dtype('O8', '|', None, None, None, -1, -1, 63)
+UNFLAGGED = dtype('O8', '|', None, None, None, -1, -1, 0)
+FIELDS = dtype('V8', '|', None, ('a',), {'a': (OBJECT, 0)}, 8, 1, 27)
+LAUGHS = [b'q%c0](' % i + b'h%c' % i * 10 + b'e' for i in range(9)]
 
 # what one value in a file may try; each must be refused, by every reader of pickles
 VALUES = {
     'object array over bytes': call(NDARRAY, (1,), OBJECT, POINTER),
-    'object array state': array((1,), OBJECT, POINTER),
-    'object scalar': call(SCALAR, OBJECT, POINTER),
-    'object dtype without its flag': array(
-        (1,), dtype('O8', 3, '|', None, None, None, -1, -1, 0), POINTER
-    ),
-    'structured with objects': array(
-        (1,),
-        dtype('V8', 3, '|', None, ('a',), {'a': (OBJECT, 0)}, 8, 1, 27),
-        POINTER,
-    ),
-    'list of fields': array((1,), call(DTYPE, [('a', 'O')], False, True), POINTER),
+    'object array': array((1,), OBJECT, POINTER),
+    'object scalar': call(name('numpy._core.multiarray', 'scalar'), OBJECT, POINTER),
+    'object dtype without its flag': array((1,), UNFLAGGED, POINTER),
+    'structured with objects': array((1,), FIELDS, POINTER),
+    'list of fields': array((1,), dtype([('a', 'O')]), POINTER),
     'array larger than its bytes': array((1 << 40,), FLOAT, b'1234'),
     'negative shape': array((-1, 5), FLOAT, bytes(20)),
     'shape overflow': array((1 << 61, 1 << 61), FLOAT, b''),
-    'array state of the wrong kind': build(call(RECONSTRUCT, NDARRAY, (0,), b'b'), {'a': 1}),
-    'state for a function': build(RECONSTRUCT, ({}, {'__call__': 1})),
+    'array state of the wrong kind': build(EMPTY, {'a': 1}),
     'state for a constructor': build(DTYPE, {'_make': 1}),
-    'text array': array((1,), call(DTYPE, 'U2', False, True), bytes(8)),
-    'eval': call(Global('builtins', 'eval'), '1'),
-    'import': call(Global('builtins', '__import__'), 'os'),
-    'numpy loader': call(Global('numpy.lib.npyio', 'load'), 'x'),
-    'numpy exec': call(Global('numpy.testing._private.utils', 'runstring'), '1', {}),
-    'codec': call(Global('_codecs', 'encode'), 'x', 'zlib'),
-    'bytes of a size': call(Global('builtins', 'bytes'), 1 << 40),
+    'eval': call(name('builtins', 'eval'), '1'),
+    'numpy loader': call(name('numpy.lib.npyio', 'load'), 'x'),
+    'codec': call(name('_codecs', 'encode'), 'x', 'zlib'),
+    'bytes of a size': call(name('builtins', 'bytes'), 1 << 40),
     'memo bomb': Raw(b']r\xff\xff\xff\x7f'),
     'long bytes': Raw(b'\x8e' + struct.pack('<Q', 1 << 62)),
     'a function as a value': DTYPE,
@@ -110,20 +95,17 @@ VALUES = {
     'an extension': Raw(b'\x82\x01'),
     'nested lists': Raw(b']' * 100_000 + b'a' * 99_999),
     'a list in itself': Raw(b']q\x00h\x00a'),
-    'billion laughs': Raw(
-        asm([0] * 10) + b''.join(b'q%c0]' % i + b'(' + b'h%c' % i * 10 + b'e' for i in range(9))
-    ),
+    'billion laughs': Raw(asm([0] * 10) + b''.join(LAUGHS)),
 }
 
 
-def torch_zip(value: Any, records: dict[str, bytes] | None = None, root: str = 'a') -> bytes:
-    """A file as `torch.save` would write it; storage records by key."""
+def torch_zip(value: Any, record: bytes = b'') -> bytes:
+    """A file as `torch.save` would write it, with one storage."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, 'w') as archive:
-        archive.writestr(f'{root}/data.pkl', program(value))
-        archive.writestr(f'{root}/version', '3\n')
-        for key, data in (records or {}).items():
-            archive.writestr(f'{root}/data/{key}', data)
+        archive.writestr('a/data.pkl', program(value))
+        archive.writestr('a/version', '3\n')
+        archive.writestr('a/data/0', record)
     return buffer.getvalue()
 
 
@@ -131,37 +113,34 @@ def torch_legacy(value: Any, keys: list[str] = (), memory: bytes = b'') -> bytes
     """A file as torch wrote it before 1.6."""
     magic = 0x1950A86A20F9469CFC6C.to_bytes(11, 'little', signed=True)
     system = {'protocol_version': 1001, 'little_endian': True, 'type_sizes': {}}
-    start = b'\x80\x02\x8a\x0b' + magic + STOP + program(1001) + program(system)
+    start = b'\x80\x02\x8a\x0b' + magic + b'.' + program(1001) + program(system)
     return start + program(value) + program(list(keys)) + memory
 
 
 def storage(key: str, count: int, kind: str = 'FloatStorage', *view: None) -> Raw:
     """The persistent id of a storage; files of before 1.6 have a `view` of None, too."""
-    return Raw(asm(('storage', Global('torch', kind), key, 'cpu', count, *view)) + b'Q')
+    return Raw(asm(('storage', name('torch', kind), key, 'cpu', count, *view)) + b'Q')
 
 
-def tensor(store: Any, offset: Any, shape: Any, stride: Any) -> Raw:
-    return call(TENSOR, store, offset, shape, stride, False, {})
+def tensor(store: Any, offset: int, shape: Any, stride: Any) -> Raw:
+    rebuild = name('torch._utils', '_rebuild_tensor_v2')
+    return call(rebuild, store, offset, shape, stride, False, {})
 
 
+FOUR, DOUBLE = storage('0', 4), storage('0', 2, 'DoubleStorage')
 # tensors over one record of 4 numbers
 TENSORS = {
-    'beyond the end': tensor(storage('0', 4), 0, (5,), (1,)),
-    'far stride': tensor(storage('0', 4), 0, (2,), (1 << 40,)),
-    'negative offset': tensor(storage('0', 4), -4, (2,), (1,)),
-    'negative stride': tensor(storage('0', 4), 3, (2,), (-1,)),
-    'huge from one number': tensor(storage('0', 4), 0, (1 << 40,), (0,)),
+    'beyond the end': tensor(FOUR, 0, (5,), (1,)),
+    'far stride': tensor(FOUR, 0, (2,), (1 << 40,)),
+    'negative offset': tensor(FOUR, -4, (2,), (1,)),
+    'negative stride': tensor(FOUR, 3, (2,), (-1,)),
+    'huge from one number': tensor(FOUR, 0, (1 << 40,), (0,)),
     'more than the record': tensor(storage('0', 1 << 30), 0, (4,), (1,)),
     'overflowing size': tensor(storage('0', (1 << 62) + 1), 0, (4,), (1,)),
     'no such record': tensor(storage('7', 4), 0, (4,), (1,)),
     'a path as record': tensor(storage('../../etc/passwd', 4), 0, (4,), (1,)),
-    'two dtypes of one record': Raw(
-        asm([tensor(storage('0', 4), 0, (4,), (1,)), storage('0', 2, 'DoubleStorage')])
-    ),
+    'two dtypes of one record': asm([tensor(FOUR, 0, (4,), (1,)), DOUBLE]),
     'no storage': tensor(None, 0, (4,), (1,)),
-    'sizes that are no numbers': tensor(storage('0', 4), 0, ('4',), (1,)),
-    'sparse': call(Global('torch._utils', '_rebuild_sparse_tensor'), 1, (1, 2)),
-    'nested': call(Global('torch._utils', '_rebuild_nested_tensor'), 1, 2, 3, 4),
-    'quantized': call(Global('torch._utils', '_rebuild_qtensor'), 1, 2, 3, 4, 5, 6, 7),
-    'from numpy': call(Global('torch._utils', '_rebuild_device_tensor_from_numpy'), 1, 2, 3, 4),
+    'sizes that are no numbers': tensor(FOUR, 0, ('4',), (1,)),
+    'sparse': call(name('torch._utils', '_rebuild_sparse_tensor'), 1, (1, 2)),
 }

@@ -8,7 +8,6 @@ import os
 import pickle
 import resource
 import signal
-import stat
 import sys
 import time
 from types import SimpleNamespace
@@ -45,81 +44,75 @@ def write(path, content='x', mode='w'):
         file.write(content)
 
 
+@pytest.fixture
+def path(tmp_path):
+    """A file that is there already, alone in its folder."""
+    (tmp_path / 'a.txt').write_text('old')
+    return tmp_path / 'a.txt'
+
+
 @pytest.mark.parametrize(('mode', 'content'), [('w', 'naïve\n'), ('wb', b'\x00\xff')])
-def test_writes_text_as_utf8_and_bytes(tmp_path, mode, content):
-    write(tmp_path / 'a.txt', content, mode)
-    expected = content if mode == 'wb' else content.encode('utf-8')
-    assert (tmp_path / 'a.txt').read_bytes() == expected
-    assert names(tmp_path) == ['a.txt']
-
-
-def test_target_keeps_its_content_until_the_block_ends(tmp_path):
-    path = tmp_path / 'a.txt'
-    path.write_text('old')
-    with atomic_write(path) as file:
-        file.write('new')
+def test_text_as_utf8_and_bytes_appear_when_the_block_ends(path, mode, content):
+    with atomic_write(path, mode) as file:
+        file.write(content)
         file.flush()
         assert path.read_text() == 'old'
-        assert len(names(tmp_path)) == 2  # in the same folder, so that the rename is atomic
-    assert path.read_text() == 'new'
+        assert len(names(path.parent)) == 2  # in the same folder, so that the rename is atomic
+    assert path.read_bytes() == (content if mode == 'wb' else content.encode())
+    assert names(path.parent) == ['a.txt']
 
 
 @pytest.mark.parametrize('error', [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize('before', [[], ['a.txt']])
-def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path, error, before):
-    for name in before:
-        (tmp_path / name).write_text('old')
-    with pytest.raises(error), atomic_write(tmp_path / 'a.txt') as file:
+@pytest.mark.parametrize('name', ['a.txt', 'new.txt'])
+def test_an_error_leaves_what_was_there_and_nothing_else(path, error, name):
+    with pytest.raises(error), atomic_write(path.with_name(name)) as file:
         file.write('half')
         raise error
-    assert names(tmp_path) == before
-    assert all((tmp_path / name).read_text() == 'old' for name in before)
+    assert names(path.parent) == ['a.txt'] and path.read_text() == 'old'
 
 
-def test_bytes_are_synced_before_the_rename_which_may_fail(tmp_path, monkeypatch):
+def test_bytes_are_synced_before_the_rename_which_may_fail(path, monkeypatch):
     calls = []
-    fsync = os.fsync
-    monkeypatch.setattr(os, 'fsync', lambda fd: (calls.append('fsync'), fsync(fd)))
 
     def fail(*_):
         calls.append('replace')
         raise OSError('disk says no')
 
+    monkeypatch.setattr(os, 'fsync', lambda fd: calls.append('fsync'))
     monkeypatch.setattr(os, 'replace', fail)
     with pytest.raises(OSError, match='disk says no'):
-        write(tmp_path / 'a.txt')
-    assert calls == ['fsync', 'replace'] and names(tmp_path) == []
+        write(path)
+    assert calls == ['fsync', 'replace'] and names(path.parent) == ['a.txt']
 
 
-def test_two_writers_do_not_share_a_temporary_file(tmp_path):
-    path = tmp_path / 'a.txt'
+def test_two_writers_do_not_share_a_temporary_file(path):
     with atomic_write(path) as first, atomic_write(path) as second:
         assert first.name != second.name
         first.write('first')
         second.write('second')
     assert path.read_text() == 'first'  # the outer block ends last
-    assert names(tmp_path) == ['a.txt']
+    assert names(path.parent) == ['a.txt']
 
 
-def test_permissions_parents_and_links_are_as_of_open(tmp_path):
-    write(tmp_path / 'deep/er/a.txt')
-    (tmp_path / 'plain').write_text('x')
-    modes = [stat.S_IMODE((tmp_path / n).stat().st_mode) for n in ('deep/er/a.txt', 'plain')]
-    assert modes[0] == modes[1]
-    link = tmp_path / 'link'
-    link.symlink_to(tmp_path / 'deep/er/a.txt')
+def test_permissions_parents_and_links_are_as_of_open(path):
+    made = path.parent / 'deep/er/a.txt'
+    write(made)
+    assert made.stat().st_mode == path.stat().st_mode
+    link = path.with_name('link')
+    link.symlink_to(made)
     write(link, '2')
-    assert link.is_symlink() and (tmp_path / 'deep/er/a.txt').read_text() == '2'
+    assert link.is_symlink() and made.read_text() == '2'
 
 
-def test_other_modes_folders_and_files_in_the_way_are_refused(tmp_path):
+def test_other_modes_folders_and_files_in_the_way_are_refused(path):
     with pytest.raises(ValueError, match=r"got mode 'a'\. Legal: 'w'"):
         write('x', mode='a')
-    with pytest.raises(WriteError, match='a folder of that name exists'):
-        write(tmp_path)
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(WriteError, match=r'cannot write .*file/a\.txt: (Not a dir|File exists)'):
-        write(tmp_path / 'file/a.txt')
+    for check in (write, check_writable):
+        with pytest.raises(WriteError, match='a folder of that name exists'):
+            check(path.parent)
+    for check in (write, check_folder):
+        with pytest.raises(WriteError, match=r'cannot write .*a\.txt/b: (Not a dir|File exists)'):
+            check(path / 'b')
 
 
 def test_failures_of_other_files_keep_their_name(tmp_path):
@@ -130,7 +123,10 @@ def test_failures_of_other_files_keep_their_name(tmp_path):
         raise OSError(errno.EDQUOT, 'quota')
 
 
-# -- kills -----------------------------------------------------------------------------------------
+def test_trying_leaves_nothing(tmp_path):
+    check_writable(tmp_path / 'a/r.pkl')
+    check_folder(tmp_path / 'b')
+    assert sorted(p.name for p in tmp_path.rglob('*')) == ['a', 'b']
 
 
 def die_or_wait(path, opened=None, end=None):
@@ -143,21 +139,19 @@ def die_or_wait(path, opened=None, end=None):
         end.wait(60)
 
 
-def test_a_killed_writer_leaves_the_old_file_and_what_it_left_goes_with_the_next(tmp_path):
-    path = tmp_path / 'a.txt'
-    path.write_text('old')
+def test_a_killed_writer_leaves_the_old_file_and_what_it_left_goes_with_the_next(path):
     child = start_child(die_or_wait, path)
     child.join(60)
     assert child.exitcode == -signal.SIGKILL and path.read_text() == 'old'
     opened, end = multiprocessing.Event(), multiprocessing.Event()
     living = start_child(die_or_wait, path, opened, end)
     assert opened.wait(60)
-    assert len(list(tmp_path.glob('.a.txt.*.tmp'))) == 2
-    (tmp_path / '.a.txt.notours.tmp').write_text('')
-    for left in tmp_path.glob('.a.txt.*.tmp'):
+    assert len(list(path.parent.glob('.a.txt.*.tmp'))) == 2
+    path.with_name('.a.txt.notours.tmp').write_text('')
+    for left in path.parent.glob('.a.txt.*.tmp'):
         os.utime(left, (time.time() - 3600,) * 2)
     write(path, 'whole')
-    assert len(list(tmp_path.glob('.a.txt.*.tmp'))) == 2  # the living one's, and a foreign name
+    assert len(list(path.parent.glob('.a.txt.*.tmp'))) == 2  # the living one's, and a foreign name
     end.set()
     living.join(60)
     assert living.exitcode == 0 and path.read_text() == 'half'
@@ -176,7 +170,6 @@ def dump_array(path):
 WRITERS = {
     'checkpoint': lambda path: save_checkpoint({'state_dict': {'w': torch.ones(200_000)}}, path),
     'text': lambda path: write(path, 'a line of text' * 100_000),
-    'bytes': lambda path: write(path, bytes(1 << 20), 'wb'),
     'picture': lambda path: write_image(path, NOISE),
     'pickle': dump_array,
 }
@@ -221,16 +214,15 @@ def test_a_limit_on_the_size_of_files(tmp_path, what):
 
 def test_json_lines_end_on_a_whole_line(disk):
     many = Detections(torch.rand(500, 4), torch.rand(500), torch.zeros(500, dtype=torch.long))
-    result = SimpleNamespace(
-        image=np.zeros((4, 4, 3), np.uint8), frame_index=0, timestamp_s=0.0, detections=many
-    )
+    image = np.zeros((4, 4, 3), np.uint8)
+    result = SimpleNamespace(image=image, frame_index=0, timestamp_s=0.0, detections=many)
     with pytest.raises(WriteError, match=FULL.format('r.jsonl')):
         with JsonLinesWriter(disk / 'r.jsonl', SimpleNamespace(), ('cat',)) as writer:
             for _ in range(100):
                 writer.write(result)
-    lines = (disk / 'r.jsonl').read_text()
-    assert lines.endswith('\n') and 0 < len(lines.splitlines()) < 100
-    assert all(len(json.loads(line)['detections']) == 500 for line in lines.splitlines())
+    text = (disk / 'r.jsonl').read_text()
+    assert text.endswith('\n') and 0 < len(text.splitlines()) < 100
+    assert all(len(json.loads(line)['detections']) == 500 for line in text.splitlines())
 
 
 def test_a_sealed_folder_is_noticed_at_once(tmp_path):
@@ -240,14 +232,3 @@ def test_a_sealed_folder_is_noticed_at_once(tmp_path):
         for check in (check_writable, check_folder, write):
             with pytest.raises(WriteError, match=r'cannot write .*sealed/deep/r\.pkl'):
                 check(sealed / 'deep/r.pkl')
-
-
-def test_trying_leaves_nothing(tmp_path):
-    check_writable(tmp_path / 'a/r.pkl')
-    check_folder(tmp_path / 'b')
-    assert sorted(p.name for p in tmp_path.rglob('*')) == ['a', 'b']
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(WriteError, match=r'(A part of that path is a file|Not a directory)'):
-        check_folder(tmp_path / 'file/folder')
-    with pytest.raises(WriteError, match='a folder of that name'):
-        check_writable(tmp_path / 'a')
