@@ -32,17 +32,26 @@ def ann_file(tmp_path):
 
 @pytest.fixture
 def said(monkeypatch):
-    """The list of what is logged."""
+    """The list of what is logged; all work takes long."""
     lines = []
     for module in ('evaluate', 'metric'):
         log = f'mmdet.evaluation.{module}.print_log'
         monkeypatch.setattr(log, lambda text, logger: lines.append(text))
+    monkeypatch.setattr('mmdet.evaluation.evaluate.SAY_FROM_S', 0)
     return lines
 
 
 def samples(results=None, order=(4, 0, 2, 1, 3)):
     """Detections of the images in an order that is not that of the ids."""
-    return detections_of(results or perfect_results(TWO_VIDEOS), order)
+    return detections_of(results or perfect_results(), order)
+
+
+@pytest.fixture
+def with_a_miss():
+    """Results whose detection of image 4, of class b, hits nothing."""
+    results = perfect_results()
+    results[3][1][:, :4] += 200
+    return results
 
 
 def run(metric, given=None):
@@ -52,32 +61,26 @@ def run(metric, given=None):
     return metric.evaluate(len(given))
 
 
-def test_what_is_found_is_said_and_written(ann_file, tmp_path, said):
-    results = perfect_results(TWO_VIDEOS)
-    results[3][1][:, :4] += 200  # a miss
-    metric = VideoDetectionMetric(ann_file, work_dir=tmp_path / 'work')
-    found = run(metric, samples(results))
+def test_what_is_found_is_said_and_written(ann_file, tmp_path, said, with_a_miss):
+    work_dir, out = tmp_path / 'work', tmp_path / 'out/r.pkl'
+    metric = VideoDetectionMetric(ann_file, work_dir=work_dir, out_file=out)
+    found = run(metric, samples(with_a_miss))
     assert metric.results == []
     speeds = ['vid/AP50', 'vid/AP50_fast', 'vid/AP50_medium', 'vid/AP50_slow']
     coco = [f'coco/{name}' for name in ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')]
     assert list(found) == [*speeds, 'vid/AP50/a', 'vid/AP50/b', *coco]
     assert found['vid/AP50_medium'] is None and found['coco/AP_l'] is None
     assert found['vid/AP50/a'] == pytest.approx(1) and found['vid/AP50_fast'] < 1
-    assert {p.name for p in (tmp_path / 'work').iterdir()} == {'metrics.json', 'per_class.csv'}
-    assert json.loads((tmp_path / 'work' / 'metrics.json').read_text()) == found
-    with open(tmp_path / 'work' / 'per_class.csv', newline='') as file:
+    assert {p.name for p in work_dir.iterdir()} == {'metrics.json', 'per_class.csv'}
+    assert json.loads((work_dir / 'metrics.json').read_text()) == found
+    with open(work_dir / 'per_class.csv', newline='') as file:
         a, b = csv.DictReader(file)
     assert (a['class'], a['objects'], a['detections']) == ('a', '2', '2')
     assert float(b['AP50 (VID)']) == found['vid/AP50/b'] < 1
     assert a['AP50 (VID) fast'] == '' and float(b['AP50 (VID) fast']) < 1
     for text in ('AP50 (VID)', 'AP50 (COCO)', 'AP (COCO)', 'from the track ids', 'medium', '-'):
         assert text in ''.join(said)
-
-
-def test_long_work_is_announced(ann_file, tmp_path, said, monkeypatch):
-    monkeypatch.setattr('mmdet.evaluation.evaluate.SAY_FROM_S', 0)
-    run(VideoDetectionMetric(ann_file, out_file=tmp_path / 'r.pkl'))
-    evaluate_results(tmp_path / 'r.pkl', ann_file)
+    assert evaluate_results(out, ann_file) == found
     for text in ('Writing the results to', 'Reading', 'AP50 (VID) of 5', 'AP (COCO) of 5'):
         assert any(line.startswith(text) and ': about 0 s' in line for line in said)
 
@@ -102,32 +105,26 @@ def test_the_dataset_tells_its_file_and_its_classes(ann_file, tmp_path):
     with pytest.raises(EvaluationError, match=r'test_evaluator\.ann_file'):
         metric.dataset_meta = {'classes': ('b',)}
     metric.dataset_meta = {'classes': ('b',), 'ann_file': str(ann_file)}
-    results = [[per_class[1]] for per_class in perfect_results(TWO_VIDEOS)]
+    results = [[per_class[1]] for per_class in perfect_results()]
     assert run(metric, samples(results))['vid/AP50/b'] == pytest.approx(1)
     named = VideoDetectionMetric(ann_file)
     named.dataset_meta = {'ann_file': 'none.json'}
     assert run(named)['vid/AP50'] == pytest.approx(1)
-
-
-def test_what_is_only_written_needs_no_file_of_the_evaluator(ann_file, tmp_path):
-    out = tmp_path / 'r.pkl'
-    metric = VideoDetectionMetric('none.json', out_file=out, evaluate=False)
-    metric.dataset_meta = {'ann_file': str(ann_file)}
-    assert run(metric) == {}
+    out = tmp_path / 'r.pkl'  # what is only written needs no file of the evaluator
+    written = VideoDetectionMetric('none.json', out_file=out, evaluate=False)
+    written.dataset_meta = {'ann_file': str(ann_file)}
+    assert run(written) == {}
     assert evaluate_results(out, ann_file)['vid/AP50'] == pytest.approx(1)
 
 
-def test_the_results_file_is_in_ascending_image_id(ann_file, tmp_path):
-    out = tmp_path / 'out' / 'r.pkl'
-    results = perfect_results(TWO_VIDEOS)
+def test_the_results_file_is_in_ascending_image_id_and_best_first(ann_file, tmp_path):
+    results = perfect_results()
     results[0][0] = np.array([[0, 0, 5, 5, 0.1], [1, 1, 9, 9, 0.7]], np.float32)
-    found = run(VideoDetectionMetric(ann_file, out_file=out), samples(results))
-    written = pickle.loads(out.read_bytes())
-    assert written[0][0].tolist() == results[0][0][::-1].tolist()  # best first
-    for image, wanted in zip(written[1:], results[1:], strict=True):
-        for rows, expected in zip(image, wanted, strict=True):
-            np.testing.assert_array_equal(rows, expected)
-    assert evaluate_results(out, ann_file) == found
+    run(VideoDetectionMetric(ann_file, out_file=tmp_path / 'r.pkl'), samples(results))
+    results[0][0] = results[0][0][::-1]
+    written = pickle.loads((tmp_path / 'r.pkl').read_bytes())
+    as_lists = [[[a.tolist() for a in image] for image in part] for part in (written, results)]
+    assert as_lists[0] == as_lists[1]
 
 
 def test_format_only(ann_file, tmp_path):
@@ -138,34 +135,34 @@ def test_format_only(ann_file, tmp_path):
     assert (tmp_path / 'results.bbox.json').is_file()
 
 
-def test_a_subset_of_the_frames(ann_file, tmp_path):
-    results = perfect_results(TWO_VIDEOS)
-    results[3][1][:, :4] += 200  # image 4: a miss
-    (tmp_path / 'hard.txt').write_text('val/two 0\nval/one/000000.JPEG\n')
-    whole = evaluate_results(results, ann_file, work_dir=tmp_path)
-    some = evaluate_results(results, ann_file, frame_list=tmp_path / 'hard.txt', work_dir=tmp_path)
-    assert some == evaluate_results(results, ann_file, image_ids=[4, 1])
+def test_a_subset_of_the_frames(ann_file, tmp_path, with_a_miss):
+    hard = tmp_path / 'hard.txt'
+    hard.write_text('val/two 0\nval/one/000000.JPEG\n')
+    whole = evaluate_results(with_a_miss, ann_file, work_dir=tmp_path)
+    some = evaluate_results(with_a_miss, ann_file, frame_list=hard, work_dir=tmp_path)
+    assert some == evaluate_results(with_a_miss, ann_file, image_ids=[4, 1])
     assert some['vid/AP50/a'] == pytest.approx(1)
     # b: the miss scores as the hit and is an image later, so it comes first (ties are reversed)
     assert some['vid/AP50/b'] == pytest.approx(1 / 2 * 1 / 2)
     assert some['vid/AP50_fast'] == 0  # of the track's motion over all its frames
     assert json.loads((tmp_path / 'metrics.json').read_text()) == whole
     assert json.loads((tmp_path / 'metrics.hard.json').read_text()) == some
-    in_loop = VideoDetectionMetric(ann_file, frame_list=tmp_path / 'hard.txt')
-    assert run(in_loop, samples(results)) == some
-    with pytest.raises(EvaluationError, match='does not have: 77'):
-        evaluate_results(results, ann_file, image_ids=[1, 77])
-    with pytest.raises(EvaluationError, match='none at all'):
-        evaluate_results(results, ann_file, image_ids=[])
+    in_loop = VideoDetectionMetric(ann_file, frame_list=hard)
+    assert run(in_loop, samples(with_a_miss)) == some
+    for ids, message in (([1, 77], 'does not have: 77'), ([], 'none at all')):
+        with pytest.raises(EvaluationError, match=message):
+            evaluate_results(with_a_miss, ann_file, image_ids=ids)
 
 
 # --- mistakes ------------------------------------------------------------------------------------
 
 
-def broken(change):
-    given = samples()
-    change(given)
-    return given
+def of_image_5(**values):
+    """Detections of all images, of which the first holds these values."""
+    first, *others = samples()
+    for name, value in values.items():
+        getattr(first, name).fill_(value)
+    return [first, *others]
 
 
 @pytest.mark.parametrize(
@@ -175,8 +172,8 @@ def broken(change):
         (samples(order=(0, 1, 2, 3, 4, 2, 0)), r'2 images came more than once \(ids 1, 3\)'),
         ([], r'5 images have no detections.*ids 1, 2, 3, 4, 5\)'),
         ([*samples(), Detections(image_id=9)], r'not in the annotation file \(ids 9\)'),
-        (broken(lambda g: g[0].labels.add_(5)), r'labels 0 to 6, but there are 2 classes.*a, b'),
-        (broken(lambda g: g[0].boxes.fill_(torch.nan)), 'image number 5 in ascending id'),
+        (of_image_5(labels=6), r'labels 0 to 6, but there are 2 classes.*a, b'),
+        (of_image_5(boxes=torch.nan), 'image number 5 in ascending id'),
     ],
 )
 def test_detections_that_cannot_be_scored(ann_file, given, message):
@@ -202,15 +199,22 @@ def test_settings_that_cannot_work_fail_at_once(ann_file, options, error, messag
         VideoDetectionMetric(**{'ann_file': ann_file} | options)
 
 
-def test_results_of_another_kind(ann_file, tmp_path):
-    with pytest.raises(FileNotFoundError, match='no such results file'):
-        evaluate_results(tmp_path / 'r.pkl', ann_file)
+def test_results_that_are_none(ann_file, tmp_path):
+    def refused(results, message, error=EvaluationError):
+        with pytest.raises(error, match=message):
+            evaluate_results(results, ann_file)
+
+    refused(tmp_path / 'r.pkl', 'no such results file', FileNotFoundError)
     (tmp_path / 'r.npz').write_bytes(b'')
-    with pytest.raises(EvaluationError, match=r'ends in \.pkl or \.json'):
-        evaluate_results(tmp_path / 'r.npz', ann_file)
-
-
-# --- detections outlive a failure after the test -------------------------------------------------
+    refused(tmp_path / 'r.npz', r'ends in \.pkl or \.json')
+    refused(tmp_path, 'a folder without detections')
+    spill = tmp_path / 'rank_0.npz'
+    np.savez(spill, ids=[1], counts=[2], labels=[0], rows=np.zeros((1, 5)))
+    refused(tmp_path, r'rank_0\.npz is damaged: its parts')
+    spill.write_bytes(b'PK\x03\x04')
+    refused(tmp_path, r'rank_0\.npz is damaged')
+    np.savez(spill, ids=[1], counts=[0], labels=np.zeros(0, int), rows=np.zeros((0, 5)))
+    refused(tmp_path, r'4 images have no detections.* no rank is missing')
 
 
 @pytest.mark.parametrize('sealed_part', ['out_file', 'work_dir'])
@@ -234,29 +238,7 @@ def test_a_failed_output_names_the_detections_that_were_kept(
     assert evaluate_results(kept, ann_file) == expected
 
 
-def test_spills_that_are_not_whole(ann_file, tmp_path):
-    def refused(message):
-        with pytest.raises(EvaluationError, match=message):
-            evaluate_results(tmp_path, ann_file)
-
-    refused('a folder without detections')
-    np.savez(tmp_path / 'rank_0.npz', ids=[1], counts=[2], labels=[0], rows=np.zeros((1, 5)))
-    refused(r'rank_0\.npz is damaged: its parts')
-    (tmp_path / 'rank_0.npz').write_bytes(b'PK\x03\x04')
-    refused(r'rank_0\.npz is damaged')
-    one = {'counts': [0], 'labels': np.zeros(0, int), 'rows': np.zeros((0, 5))}
-    np.savez(tmp_path / 'rank_0.npz', ids=[1], **one)
-    refused(r'4 images have no detections.* no rank is missing')
-
-
 # --- in mmengine ---------------------------------------------------------------------------------
-
-
-def test_it_is_registered_and_works_in_the_evaluator(ann_file):
-    metric = METRICS.build({'type': 'VideoDetectionMetric', 'ann_file': str(ann_file)})
-    evaluator = Evaluator([metric])
-    evaluator.process(data_samples=samples())
-    assert evaluator.evaluate(5)['vid/AP50'] == pytest.approx(1)
 
 
 class Perfect(BaseModel):
@@ -270,12 +252,13 @@ class Perfect(BaseModel):
 @pytest.mark.parametrize('scope', ['mmengine', 'mmdet'])  # with its hooks, and with ours
 def test_the_runner_logs_metrics_that_are_not_defined(ann_file, tmp_path, monkeypatch, scope):
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)  # takes seconds
+    metric = METRICS.build({'type': 'VideoDetectionMetric', 'ann_file': str(ann_file)})
     runner = Runner(
         Perfect(),
         work_dir=str(tmp_path / 'run'),
         test_dataloader=DataLoader(samples(), batch_size=2, collate_fn=list),
         test_cfg={},
-        test_evaluator=Evaluator([VideoDetectionMetric(ann_file)]),
+        test_evaluator=Evaluator([metric]),
         experiment_name=f'undefined-{scope}',
         default_scope=scope,
     )
@@ -284,5 +267,5 @@ def test_the_runner_logs_metrics_that_are_not_defined(ann_file, tmp_path, monkey
     finally:
         init_default_scope('mmdet')  # for later tests, which build models
     logs = [json.loads(p.read_text()) for p in (tmp_path / 'run').rglob('*.json')]
-    written = [log for log in logs if 'vid/AP50_medium' in log]
-    assert [log['vid/AP50_medium'] for log in written] == [None] * (scope == 'mmengine')
+    written = [log['vid/AP50_medium'] for log in logs if 'vid/AP50_medium' in log]
+    assert written == [None] * (scope == 'mmengine')

@@ -1,9 +1,11 @@
+"""Motion IoU of tracks, its cache beside the annotation file, and MATLAB files of it."""
+
 import json
-from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from eval_files import TWO_VIDEOS, cocovid, truth_of
+from eval_files import TWO_VIDEOS, cocovid
 from scipy.io import loadmat, savemat
 
 from mmdet.core.errors import EvaluationError
@@ -16,9 +18,18 @@ from mmdet.evaluation.vid_ap import motion_ranges
 EPS = 1e-10
 
 
+@pytest.fixture
+def path(tmp_path):
+    return cocovid(tmp_path / 'a.json', TWO_VIDEOS)
+
+
+@pytest.fixture
+def index(path):
+    return CocoVideoIndex.open(path)
+
+
 def box_iou(a, b):
-    ax, ay, aw, ah = a
-    bx, by, bw, bh = b
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a, b
     w = max(min(ax + aw, bx + bw) - max(ax, bx), 0)
     h = max(min(ay + ah, by + bh) - max(ay, by), 0)
     union = aw * ah + bw * bh - w * h
@@ -26,23 +37,14 @@ def box_iou(a, b):
 
 
 def naive_motion(track, frame, boxes):
-    at = {}
-    for t, f, box in zip(track, frame, boxes, strict=True):
-        at.setdefault((t, f), box)
-    values = []
+    """The mean IoU with the boxes of the track in the 10 frames before and after."""
+    at, values = {}, []
+    for key, box in zip(zip(track, frame, strict=True), boxes, strict=True):
+        at.setdefault(key, box)
     for t, f, box in zip(track, frame, boxes, strict=True):
         near = [at[t, f + d] for d in range(-10, 11) if d and (t, f + d) in at]
         values.append((sum(box_iou(box, other) for other in near) + EPS) / (len(near) + EPS))
     return values
-
-
-# --- the definition ------------------------------------------------------------------------------
-
-
-def test_a_box_without_neighbours_is_still():
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]], float)
-    assert motion_iou(np.array([1, 1, 2]), np.array([0, 11, 5]), boxes).tolist() == [1, 1, 1]
-    assert motion_iou(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4))).shape == (0,)
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -55,22 +57,20 @@ def test_equals_the_naive_loop(seed):
     if seed == 0:  # the same object twice in a frame
         track, frame = np.append(track, track[:5]), np.append(frame, frame[:5])
         boxes = np.concatenate([boxes, boxes[5:10]])
+    if seed == 1:
+        track, frame, boxes = track[:0], frame[:0], boxes[:0]
     found = motion_iou(track, frame, boxes)
     np.testing.assert_allclose(found, naive_motion(track, frame, boxes), rtol=1e-12)
 
 
-# --- of a file, and kept beside it ---------------------------------------------------------------
-
-
-def test_equal_instance_ids_in_two_videos_are_two_tracks(tmp_path):
+def test_equal_instance_ids_in_two_videos_are_two_tracks(path):
     still, moved = (0, 0, 10, 10), (50, 50, 10, 10)
     videos = {'one': [[('a', 1, still)]], 'two': [[], [('a', 1, moved)]]}
-    index = CocoVideoIndex.open(cocovid(tmp_path / 'a.json', videos))
+    index = CocoVideoIndex.open(cocovid(path, videos))
     assert motion_from_tracks(index).tolist() == [1, 1]
 
 
-def test_images_out_of_order_in_the_file(tmp_path):
-    path = cocovid(tmp_path / 'a.json', TWO_VIDEOS)
+def test_images_out_of_order_in_the_file(path):
     data = json.loads(path.read_text())
     data['images'].reverse()
     path.write_text(json.dumps(data))
@@ -79,14 +79,14 @@ def test_images_out_of_order_in_the_file(tmp_path):
     assert truth.image_ids.tolist() == [1, 2, 3, 4, 5]
     assert truth.image.tolist() == [0, 0, 1, 3, 4]
     np.testing.assert_allclose(truth.motion, [1, 1, 1, 1 / 3, 1 / 3], atol=1e-9)
-    official = motion_from_mat(write_mat(tmp_path / 'm.mat', MAT), index)
+    official = motion_from_mat(write_mat(path.with_name('m.mat'), MAT), index)
     assert ground_truth(index, motion=official).motion.tolist() == [0.1, 0.2, 0.3, 0.4, 1]
 
 
-def test_without_tracks_or_videos_there_is_none(tmp_path):
-    path = cocovid(tmp_path / 'a.json', TWO_VIDEOS, tracks=False)
+def test_without_tracks_or_videos_there_is_none(path):
+    data = json.loads(path.read_text())
+    cocovid(path, TWO_VIDEOS, tracks=False)
     assert motion_from_tracks(CocoVideoIndex.open(path)) is None
-    data = json.loads(cocovid(path, TWO_VIDEOS).read_text())
     del data['videos']
     for entry in data['images'] + data['annotations']:
         entry.pop('video_id')
@@ -95,39 +95,33 @@ def test_without_tracks_or_videos_there_is_none(tmp_path):
     assert motion_from_tracks(CocoVideoIndex.open(path)) is None
 
 
+# --- kept beside the file ------------------------------------------------------------------------
+
+
 def stored(folder):
     return list(folder.rglob('motion-*.npz'))
 
 
-def test_it_is_kept_and_read_again(tmp_path, monkeypatch):
-    index = CocoVideoIndex.open(cocovid(tmp_path / 'a.json', TWO_VIDEOS))
+@pytest.mark.parametrize('damage', [None, 'empty', 'cut', 'flipped', 'foreign', 'pickle'])
+def test_it_is_read_again_unless_the_cache_is_damaged(index, tmp_path, monkeypatch, damage):
     first = motion_from_tracks(index)
     (file,) = stored(tmp_path)
     assert file.parent.name == '.a.json.vfe-cache'
-    monkeypatch.setattr(motion_module, 'motion_iou', lambda *_: pytest.fail('computed again'))
-    np.testing.assert_array_equal(motion_from_tracks(index), first)
-
-
-@pytest.mark.parametrize('damage', ['empty', 'cut', 'flipped', 'foreign', 'pickle'])
-def test_a_damaged_cache_is_computed_again(tmp_path, damage):
-    index = CocoVideoIndex.open(cocovid(tmp_path / 'a.json', TWO_VIDEOS))
-    first = motion_from_tracks(index)
-    (file,) = stored(tmp_path)
     whole = file.read_bytes()
     middle = len(whole) // 4
     flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
     contents = {'empty': b'', 'cut': whole[:-40], 'flipped': flipped, 'pickle': b'\x80\x04N.'}
+    file.write_bytes(contents.get(damage, whole))
     if damage == 'foreign':
         np.savez(file, motion=np.zeros(5), content=np.array('something else'))
-    else:
-        file.write_bytes(contents[damage])
+    if damage is None:
+        monkeypatch.setattr(motion_module, 'motion_iou', lambda *_: pytest.fail('computed again'))
     np.testing.assert_array_equal(motion_from_tracks(index), first)
     assert file.read_bytes() == whole  # and put right
 
 
-def test_another_content_has_another_file(tmp_path):
+def test_another_content_has_another_file(path, tmp_path):
     folder = tmp_path / 'cache'
-    path = cocovid(tmp_path / 'a.json', TWO_VIDEOS)
     motion_from_tracks(CocoVideoIndex.open(path, folder), folder)
     cocovid(path, {'val/one': TWO_VIDEOS['val/one']})
     index = CocoVideoIndex.open(path, folder)
@@ -136,6 +130,8 @@ def test_another_content_has_another_file(tmp_path):
 
 
 # --- MATLAB files --------------------------------------------------------------------------------
+
+MAT = [[0.1, 0.2], [0.3], [], [0.4], [1]]
 
 
 def write_mat(path, values, name='motion_iou'):
@@ -146,14 +142,6 @@ def write_mat(path, values, name='motion_iou'):
         cells[i, 0] = filled if len(per_image) else np.zeros((1, 0))
     savemat(path, {name: cells})
     return path
-
-
-@pytest.fixture
-def index(tmp_path):
-    return CocoVideoIndex.open(cocovid(tmp_path / 'a.json', TWO_VIDEOS))
-
-
-MAT = [[0.1, 0.2], [0.3], [], [0.4], [1]]
 
 
 def test_a_mat_file(index, tmp_path):
@@ -168,11 +156,7 @@ def test_a_mat_file(index, tmp_path):
     ('values', 'name', 'message'),
     [
         (MAT[:1], 'motion_iou', r'has 1 images, but .*a\.json has 5'),
-        (
-            [MAT[0], [0.3, 0.3], [], [], [1]],
-            'motion_iou',
-            r'2 objects for image 2 .*has 1; 2',
-        ),
+        ([MAT[0], [0.3, 0.3], [], [], [1]], 'motion_iou', r'2 objects for image 2 .*has 1; 2'),
         ([MAT[0], [3], [], [1], [1]], 'motion_iou', r'outside 0\.\.1'),
         (MAT, 'speed', "no variable 'motion_iou', only speed"),
     ],
@@ -188,13 +172,8 @@ def test_other_mat_files(index, tmp_path, values, name, message):
         motion_from_mat(tmp_path / 'none.mat', index)
 
 
-class ImageCounts:
-    """What `motion_from_mat` needs of an annotation index: 176,126 frames and their objects."""
-
-    def __init__(self, counts):
-        self.image_ids = np.arange(1, len(counts) + 1)
-        self.ann_offsets = np.concatenate([[0], np.cumsum(counts)])
-        self.ann_file = 'imagenet_vid_val.json'
+class ImageCounts(SimpleNamespace):
+    """What `motion_from_mat` needs of an annotation index."""
 
     def __len__(self):
         return len(self.image_ids)
@@ -203,15 +182,14 @@ class ImageCounts:
 def test_the_official_file(shared):
     path = shared / 'data' / 'vid_groundtruth_motion_iou.mat'
     counts = np.array([cell.size for cell in loadmat(path)['motion_iou'].ravel()])
-    motion = motion_from_mat(path, ImageCounts(counts))
+    offsets, ids = np.concatenate([[0], np.cumsum(counts)]), np.arange(len(counts)) + 1
+    motion = motion_from_mat(path, ImageCounts(image_ids=ids, ann_offsets=offsets, ann_file='x'))
     assert len(counts) == 176126 and len(motion) == 273505
-    truth = truth_of([[]] * len(counts))
-    image = np.repeat(np.arange(len(counts)), counts)
-    truth = replace(truth, image=image, label=np.zeros_like(image), motion=motion)
+    image = np.repeat(ids - 1, counts)
+    truth = SimpleNamespace(image_ids=ids, image=image, label=np.zeros_like(image), motion=motion)
     ranges = motion_ranges(truth)
     counted = {r.name: int((~r.ignored).sum()) for r in ranges}
     assert counted == {'all': 273505, 'fast': 71547, 'medium': 98216, 'slow': 103742}
     shares = [r.empty_weight for r in ranges]
     entries = 273505 + 4046  # one placeholder for every frame without objects
     np.testing.assert_allclose(shares, [0, 75593 / entries, 98216 / entries, 103742 / entries])
-    np.testing.assert_allclose(shares[1:], [0.27236, 0.35387, 0.37378], atol=5e-6)

@@ -33,29 +33,25 @@ def literal_vid_ap(results, gt, motion, classes, use_range='all'):
     empty_weight = 0 if empty_weight == 1 else empty_weight
     ap = []
     for c in range(classes):
-        scores, match, ign, positives = [], [], [], 0
-        for i, per_class in enumerate(results):
-            mine = [k for k, (label, _) in enumerate(gt[i]) if label == c]
-            boxes = [gt[i][k][1] for k in mine]
-            ignored = [motion[i][k] < low or motion[i][k] > high for k in mine]
+        scores, outcomes, positives = [], [], 0
+        for per_class, objects, speeds in zip(results, gt, motion, strict=True):
+            mine = [k for k, (label, _) in enumerate(objects) if label == c]
+            boxes = [objects[k][1] for k in mine]
+            ignored = [speeds[k] < low or speeds[k] > high for k in mine]
             positives += len(mine) - sum(ignored)
             rows = np.asarray(per_class[c], np.float32).reshape(-1, 5)
             rows = rows[descending(rows[:, 4])]
             scores += rows[:, 4].tolist()
-            if not boxes:
-                match += [0] * len(rows)
-                ign += [empty_weight] * len(rows)
-                continue
             taken = [False] * len(boxes)
             for row in rows:
-                outcome = _one_detection(row, boxes, ignored, taken)
-                match.append(outcome[0])
-                ign.append(outcome[1])
-        ap.append(_literal_ap(scores, match, ign, positives))
+                empty = (0, empty_weight)
+                outcomes.append(_one_detection(row, boxes, ignored, taken) if boxes else empty)
+        ap.append(_literal_ap(scores, outcomes, positives))
     return ap
 
 
 def _one_detection(row, boxes, ignored, taken):
+    """(1 for a match, how far it is ignored)."""
     best, arg, near_ignored, near_counted = 0.5, None, -1, -1
     for k, box in enumerate(boxes):
         overlap = iou(row[:4], box)
@@ -65,32 +61,28 @@ def _one_detection(row, boxes, ignored, taken):
             near_counted = max(near_counted, overlap)
         if taken[k] or overlap < best:
             continue
-        if overlap == best:
-            if arg is None or ignored[arg]:
-                arg = k
-        else:
+        if overlap > best or arg is None or ignored[arg]:
             arg = k
         best = overlap
     if arg is not None:
         taken[arg] = True
         return 1, float(ignored[arg])
-    if near_counted > near_ignored:
-        return 0, 0.0
-    if near_ignored > near_counted:
-        return 0, 1.0
+    if near_counted != near_ignored:
+        return 0, float(near_ignored > near_counted)
     return 0, sum(ignored) / len(ignored)
 
 
-def _literal_ap(scores, match, ign, positives):
+def _literal_ap(scores, outcomes, positives):
     if positives == 0:
         return float('nan')
     tp = fp = 0.0
     precision, recall = [0.0], [0.0]
     for k in descending(np.array(scores)):
-        if match[k] and ign[k] != 1:
+        match, ignored = outcomes[k]
+        if match and ignored != 1:
             tp += 1
-        if not match[k] and ign[k] != 1:
-            fp += ign[k] if ign[k] != 0 else 1
+        if not match and ignored != 1:
+            fp += ignored if ignored != 0 else 1
         precision.append(tp / (tp + fp + np.spacing(1)))
         recall.append(tp / positives)
     precision.append(0.0)
