@@ -15,16 +15,15 @@ from torch import nn
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmdet.structures import Clip, Detections, Frame
 
-CLASSES = ('cat', 'dog')
-
 
 @DATASETS.register_module()
 class ToyClips:
     """`lengths` videos of 8x8 frames; a frame is a pure function of its key."""
 
-    def __init__(self, lengths=(5, 3, 4), classes=CLASSES, test_mode=False):
+    ann_file = 'toy.json'
+
+    def __init__(self, lengths=(5, 3, 4), classes=('cat', 'dog'), test_mode=False):
         self.classes = tuple(classes)
-        self.ann_file = 'toy.json'
         self.video_lengths = list(lengths)
         self.owners = [(v, f) for v, n in enumerate(lengths) for f in range(n)]
         self.aspect_flags = np.array([v % 2 for v, _ in self.owners], np.uint8)
@@ -68,7 +67,7 @@ class ToyState:
 class ToyDetector(BaseModel):
     """Dropout draws from torch's generator, the loss from python's and numpy's."""
 
-    def __init__(self, num_classes=2, width=4, explode_at=-1, data_preprocessor=None):
+    def __init__(self, num_classes=2, width=4, explode_at=-1):
         super().__init__(data_preprocessor=MODELS.build(dict(type='ToyPreprocessor')))
         self.num_classes = num_classes
         self.conv1 = nn.Conv2d(3, width, 3)
@@ -78,9 +77,9 @@ class ToyDetector(BaseModel):
         self.explode_at = explode_at
         self.calls = 0
 
-    def features(self, images):
+    def outputs(self, images):
         images = images.to(self.conv1.weight.dtype)
-        return self.drop(self.bn1(self.conv1(images)).relu().mean((2, 3)))
+        return self.head(self.drop(self.bn1(self.conv1(images)).relu().mean((2, 3)))).float()
 
     def prepare(self, dtype=torch.float32, graphs=True):
         return self.eval().to(dtype)
@@ -88,7 +87,7 @@ class ToyDetector(BaseModel):
     def forward(self, images, mode='loss'):
         self.calls += 1
         target = random.random() + np.random.rand()
-        loss = (self.head(self.features(images)).float() - target).square().mean()
+        loss = (self.outputs(images) - target).square().mean()
         return {'loss_toy': loss * (float('nan') if self.calls == self.explode_at else 1.0)}
 
     def init_state(self, video_id=0, seed=0):
@@ -103,25 +102,17 @@ class ToyDetector(BaseModel):
         for clip, state in zip(clips, states, strict=True):
             assert clip.key.video_id == state.video_id
             assert clip.key.frame_id == state.frames
-            rows = self.head(self.features(self.data_preprocessor([clip])['images'])).float()[0]
-            state.memory = 0.5 * state.memory + float(rows.sum())
+            row = self.outputs(self.data_preprocessor([clip])['images'])[0].cpu()
+            state.memory = 0.5 * state.memory + float(row.sum())
             state.frames += 1
-            found.append(
-                Detections(
-                    boxes=rows[None, :4].cpu() + state.memory,
-                    scores=rows[4:5].sigmoid().cpu(),
-                    labels=torch.zeros(1, dtype=torch.long),
-                    image_id=clip.key.image_id,
-                )
-            )
+            boxes, label = row[None, :4] + state.memory, torch.zeros(1, dtype=torch.long)
+            found.append(Detections(boxes, row[4:5].sigmoid(), label, clip.key.image_id))
         return SimpleNamespace(get=lambda: found)
 
 
 @METRICS.register_module()
 class ToyMetric(BaseMetric):
     """The mean score; writes all detections, by image id, to `out_file`."""
-
-    default_prefix = 'toy'
 
     def __init__(self, out_file=None, scale=1.0):
         super().__init__()
@@ -132,14 +123,14 @@ class ToyMetric(BaseMetric):
         self.results.extend(data_samples)
 
     def compute_metrics(self, results):
-        return {'score': self.scale * float(np.mean([float(d.scores.mean()) for d in results]))}
+        return {'toy/score': self.scale * float(torch.cat([d.scores for d in results]).mean())}
 
     def evaluate(self, size):
         parts = [d for part in all_gather_object(self.results) for d in part]
         self.results.clear()
-        assert sorted(d.image_id for d in parts) == list(range(1, size + 1))
         parts.sort(key=lambda d: d.image_id)
+        assert [d.image_id for d in parts] == list(range(1, size + 1))
         if self.out_file and is_main_process():
             with open(self.out_file, 'wb') as file:
                 pickle.dump([d.per_class(2) for d in parts], file)
-        return {f'toy/{k}': v for k, v in self.compute_metrics(parts).items()}
+        return self.compute_metrics(parts)

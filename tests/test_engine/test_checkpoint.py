@@ -13,13 +13,7 @@ from torch import nn
 
 from mmdet.core.checkpoint_file import load_checkpoint_file, state_dict_of
 from mmdet.core.errors import CheckpointError
-from mmdet.engine.checkpoint import (
-    bare,
-    find_latest_valid,
-    load_weights,
-    plain,
-    save_checkpoint,
-)
+from mmdet.engine.checkpoint import bare, find_latest_valid, load_weights, plain, save_checkpoint
 
 
 class Foreign:
@@ -33,32 +27,28 @@ class Exploit:
 
 def all_values(node):
     yield node
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield key
-            yield from all_values(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from all_values(value)
+    inner = [*node, *node.values()] if isinstance(node, dict) else node
+    for value in inner if isinstance(node, dict | list) else ():
+        yield from all_values(value)
 
 
 def test_plain_holds_plain_types_only():
-    value = {
-        'a': (1, 2.5, True, None, 'x'),
-        'b': collections.OrderedDict(t=nn.Parameter(torch.ones(2))),
-        'c': np.float32(3),
-        'd': np.arange(3),
-        4: {1, 2},
-        'e': collections.deque([1]),
-        'f': np.float64(2),  # a subclass of float
-        'g': np.str_('x'),
-        np.str_('h'): torch.__version__,
-    }
-    out = plain(value)
+    parameter = nn.Parameter(torch.ones(2))
+    out = plain(
+        {
+            'a': (1, 2.5, True, None, 'x'),
+            'b': collections.OrderedDict(t=parameter),
+            'c': np.float32(3),
+            'd': np.arange(3),
+            4: {1, 2},
+            'e': collections.deque([np.float64(2), np.str_('x')]),  # subclasses of plain types
+            np.str_('h'): torch.__version__,
+        }
+    )
     types = (torch.Tensor, bool, int, float, str, list, dict, type(None))
     assert all(type(v) in types for v in all_values(out))
     assert out['a'] == [1, 2.5, True, None, 'x'] and out['c'] == 3.0 and out[4] == [1, 2]
-    assert torch.equal(out['b']['t'], torch.ones(2)) and not out['b']['t'].requires_grad
+    assert torch.equal(out['b']['t'], parameter) and not out['b']['t'].requires_grad
     assert torch.equal(out['d'], torch.arange(3))
     with pytest.raises(TypeError, match=r'checkpoint\.meta\.list\[1\]: it is a Foreign'):
         plain({'meta': {'list': [0, Foreign()]}})
@@ -70,9 +60,7 @@ def test_a_view_is_saved_without_its_base(tmp_path):
 
 
 @pytest.mark.parametrize('zipped', [True, False])
-def test_foreign_objects_load_only_when_trusted_and_code_does_not_run(
-    tmp_path, monkeypatch, zipped
-):
+def test_foreign_objects_need_trust_and_code_does_not_run(tmp_path, monkeypatch, zipped):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / 'foreign.pth'
     for value, name in ((Exploit(), 'system'), (Foreign(), 'Foreign')):
@@ -85,37 +73,29 @@ def test_foreign_objects_load_only_when_trusted_and_code_does_not_run(
 
 
 def test_containers_of_other_toolboxes_load_without_trust(tmp_path):
-    meta = {
-        'numpy': np.float64(2),
-        'array': np.arange(3),
-        'counter': collections.Counter('ab'),
-        'config': ConfigDict(a=1),
-    }
-    value = {
-        'meta': meta,
-        'state_dict': collections.OrderedDict({'module.w': torch.ones(2)}),
-        'message_hub': {'log_scalars': {'loss': HistoryBuffer([1.0], [1])}},
-    }
-    torch.save(value, tmp_path / 'mm.pth')
+    meta = {'numpy': np.float64(2), 'counter': collections.Counter('ab'), 'c': ConfigDict(a=1)}
+    weights = collections.OrderedDict({'module.w': torch.ones(2)})
+    hub = {'log_scalars': {'loss': HistoryBuffer([1.0], [1])}}
+    torch.save({'meta': meta, 'state_dict': weights, 'message_hub': hub}, tmp_path / 'mm.pth')
     with pytest.raises(pickle.UnpicklingError):  # or this test would prove nothing
         torch.load(tmp_path / 'mm.pth', weights_only=True)
     loaded = load_checkpoint_file(tmp_path / 'mm.pth')
-    assert loaded['meta']['numpy'] == 2 and loaded['meta']['config'] == {'a': 1}
+    assert loaded['meta'] == {'numpy': 2, 'counter': {'a': 1, 'b': 1}, 'c': {'a': 1}}
     assert list(state_dict_of(loaded)) == ['w']
 
 
 def test_what_is_no_whole_checkpoint_is_named(tmp_path):
     path = tmp_path / 'a.pth'
     torch.save({'state_dict': {'w': torch.ones(2000)}}, path)
-    whole = path.read_bytes()
-    for keep in (0, 100, 4000, -10):
-        path.write_bytes(whole[:keep])
-        with pytest.raises(CheckpointError, match=r'a\.pth \(\d+ bytes\) is truncated'):
+    whole, no = path.read_bytes(), r'a\.pth.*not a PyTorch checkpoint'
+    cuts = [(whole[:keep], r'a\.pth \(\d+ bytes\) is truncated') for keep in (0, 100, 4000, -10)]
+    for content, said in (*cuts, (b'<html>not found</html>', no), (bytes(500), no)):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=said):
             load_checkpoint_file(path)
-    for junk in (b'abc' * 100, b'<html>not found</html>', bytes(500)):
-        path.write_bytes(junk)
-        with pytest.raises(CheckpointError, match=r'a\.pth.*not a PyTorch checkpoint'):
-            load_checkpoint_file(path)
+    torch.save([1], path)
+    with pytest.raises(CheckpointError, match='holds a list, not a dict'):
+        load_checkpoint_file(path)
     with pytest.raises(CheckpointError, match=r'epoch_4\.pth.*a\.pth'):
         load_checkpoint_file(tmp_path / 'epoch_4.pth')
     with pytest.raises(CheckpointError, match=r'no weights.*Keys: meta'):
@@ -123,15 +103,16 @@ def test_what_is_no_whole_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('key', ['state_dict', 'model', None])
-@pytest.mark.parametrize(
-    'form', ['{}', '_orig_mod.{}', 'module.{}', 'module._orig_mod.{}', '_orig_mod.module.{}']
-)
+@pytest.mark.parametrize('form', ['_orig_mod.{}', 'module._orig_mod.{}', '_orig_mod.module.{}'])
 def test_weights_are_found_in_every_container_under_the_names_of_the_model(key, form):
     names = list(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).state_dict())
     wrapped = {form.format(name): torch.ones(1) for name in names}
     assert list(state_dict_of({key: wrapped} if key else wrapped)) == names
     part = {name.replace('1.', '1._orig_mod.'): torch.ones(1) for name in names}
     assert list(state_dict_of(part)) == names  # one compiled part
+
+
+# -- into a model ----------------------------------------------------------------------------------
 
 
 def test_load_weights_lists_what_does_not_fit():
@@ -144,7 +125,6 @@ def test_load_weights_lists_what_does_not_fit():
     assert '2 missing in the checkpoint: 0.bias, 1.bias' in text
     assert '1000 unexpected in the checkpoint: extra.0, ' in text and 'and 988 more' in text
     assert '1.weight (checkpoint (5, 2), model (3, 2))' in text and '--allow-partial' in text
-    assert len(text) < 1000
     report = load_weights(model, given, allow_partial=True)
     assert len(report) == 3 and torch.equal(model[0].weight, torch.ones(2, 2))
 
@@ -169,29 +149,22 @@ def test_a_single_frame_model_goes_into_the_detector_of_a_video_model():
     assert report == '2 missing in the checkpoint: aggregator.weight, aggregator.bias'
     assert torch.equal(video.detector.weight, single.weight)
     assert torch.equal(video.aggregator.weight, untouched)
-
-
-def test_weights_of_another_model_are_never_accepted():
     with pytest.raises(CheckpointError, match='None of the 1 weights fits'):
-        load_weights(nn.Linear(2, 2), {'other': torch.ones(1)}, allow_partial=True)
+        load_weights(single, {'other': torch.ones(1)}, allow_partial=True)
 
 
 def test_a_compiled_model_takes_plain_names():
     model = nn.Linear(2, 3)
     compiled = torch.compile(model)
-    assert list(compiled.state_dict()) == ['_orig_mod.weight', '_orig_mod.bias']
     weights = {'weight': torch.ones(3, 2), 'bias': torch.zeros(3)}
-    assert load_weights(compiled, weights) == []
-    assert torch.equal(model.weight, torch.ones(3, 2)) and bare(compiled) is model
+    assert load_weights(compiled, weights) == [] and bare(compiled) is model
+    assert torch.equal(model.weight, torch.ones(3, 2))
 
 
 def test_find_latest_valid_goes_by_the_time_inside(tmp_path):
-    for name, saved_at, iteration in (
-        *(('epoch_2', 200.0, 20), ('epoch_10', 100.0, 100)),  # 10: of an earlier run
-        ('best_vid_AP50', 300.0, 30),
-    ):
-        meta = {'epoch': 0, 'iter': iteration, 'saved_at': saved_at}
-        value = {'state_dict': {}, 'optimizer': {}, 'meta': meta}
+    saved_at = {'epoch_2': 200.0, 'epoch_10': 100.0, 'best_vid_AP50': 300.0}  # 10: an earlier run
+    for name, time in saved_at.items():
+        value = {'state_dict': {}, 'optimizer': {}, 'meta': {'epoch': 0, 'saved_at': time}}
         save_checkpoint(value, tmp_path / f'{name}.pth')
     os.utime(tmp_path / 'epoch_10.pth', (9e9, 9e9))
     save_checkpoint({'state_dict': {}}, tmp_path / 'weights_only.pth')

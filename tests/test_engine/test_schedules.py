@@ -1,7 +1,6 @@
 """The schedules of configs/_base_ give the released learning rates."""
 
-from pathlib import Path
-
+import numpy as np
 import pytest
 import torch
 from mmengine import Config
@@ -10,28 +9,27 @@ from torch import nn
 
 from mmdet.registry import PARAM_SCHEDULERS
 
-OF_THEIR_OWN = ('fcos_3x', 'fcos_9x', 'yolox_90e')  # schedules with a test each
-SCHEDULES = sorted(
-    path
-    for path in Path(__file__).parents[2].glob('configs/_base_/schedules/*.py')
-    if path.stem not in OF_THEIR_OWN
-)
-
-# name: (base learning rate, epochs, epochs before which it is divided by 10, clips gradients)
-EXPECTED = {
-    'sgd_3x': (1e-3, 3, [2], True),
-    'sgd_6x': (1e-3, 6, [4], True),
-    'sgd_7x': (1e-2, 7, [2, 5], True),
-    'sgd_9x': (1e-3, 9, [6], True),
-    'adamw_3x': (2.5e-5, 3, [2], True),
-    'adamw_6x': (2.5e-5, 6, [4], True),
-    'adamw_9x': (2.5e-5, 9, [6], False),
+LINEAR, CONSTANT = (1 / 3, 1, 500), (1 / 3, 1 / 3, 500)  # factors at both ends, iterations
+STEPS = {  # base learning rate, epochs, epochs before which it is divided by 10, warmup, of biases
+    'sgd_3x': (1e-3, 3, [2], LINEAR, 1),
+    'sgd_6x': (1e-3, 6, [4], LINEAR, 1),
+    'sgd_7x': (1e-2, 7, [2, 5], LINEAR, 1),
+    'sgd_9x': (1e-3, 9, [6], LINEAR, 1),
+    'sgd_c4_1x': (2e-3, 4, [3], LINEAR, 2),
+    'adamw_3x': (2.5e-5, 3, [2], LINEAR, 1),
+    'adamw_6x': (2.5e-5, 6, [4], LINEAR, 1),
+    'adamw_9x': (2.5e-5, 9, [6], LINEAR, 1),
+    'fcos_3x': (1e-3, 3, [2], CONSTANT, 2),
+    'fcos_9x': (1e-3, 9, [6], CONSTANT, 2),
+    'centernet_80e': (1e-4, 80, [50], (1e-3, 1, 1000), 1),
 }
-
-
-# iterations of an epoch: of the sample videos as rendered by default; of any data, as the warmup is
-# over within 501 and all else goes by epochs
-SAMPLE_EPOCH, ANY_EPOCH = 270, 600
+COSINES = {  # rates at the begin and the end, warmup, epochs
+    'sample_2x': (4e-4, 4e-6, 30, 2),
+    'sample_2x_swin': (4e-4, 4e-6, 30, 2),
+    'sample_5x': (2e-3, 2e-5, 50, 5),
+    'sample_5x_swin': (2e-3, 2e-5, 50, 5),
+}
+UNCLIPPED = ('adamw_9x', 'sgd_c4_1x')
 
 
 class Net(nn.Module):
@@ -42,114 +40,65 @@ class Net(nn.Module):
         self.relative_position_bias_table = nn.Parameter(torch.zeros(3))
 
 
-def closed_form(iteration, epoch, base, steps):
-    rate = base * 0.1 ** sum(step <= epoch for step in steps)
-    warm = 1 - (1 - iteration / 500) * (1 - 1 / 3) if iteration < 500 else 1.0
-    return rate * warm
-
-
-@pytest.mark.parametrize('name', EXPECTED)
-def test_the_learning_rate_is_the_closed_form(repo, name):
-    base, epochs, steps, clips = EXPECTED[name]
-    cfg = Config.fromfile(repo / f'configs/_base_/schedules/{name}.py')
-    assert cfg.train_cfg.max_epochs == epochs
-    assert ('clip_grad' in cfg.optim_wrapper) == clips
-    wrapper = build_optim_wrapper(Net(), cfg.optim_wrapper)
-    schedulers = [PARAM_SCHEDULERS.build({**s, 'optimizer': wrapper}) for s in cfg.param_scheduler]
-    per_epoch, iteration = 173, 0  # the warmup ends within an epoch, and after a step of 3x and 7x
-    for epoch in range(epochs):
-        for _ in range(per_epoch):
-            for group in wrapper.optimizer.param_groups:
-                expected = closed_form(iteration, epoch, base, steps)
-                assert group['lr'] == pytest.approx(expected, rel=1e-9)
-            wrapper.step()
-            schedulers[0].step()
-            iteration += 1
-        schedulers[1].step()
-
-
-def rates(path):
-    """The learning rate of every iteration of a whole run, per parameter group; their minimum."""
-    cfg = Config.fromfile(path)
-    wrapper = build_optim_wrapper(Net(), cfg.optim_wrapper)
-    schedulers = [PARAM_SCHEDULERS.build({**s, 'optimizer': wrapper}) for s in cfg.param_scheduler]
-    groups = wrapper.optimizer.param_groups
-    found = []
-    for _ in range(cfg.train_cfg.max_epochs):
-        for _ in range(SAMPLE_EPOCH if path.stem.startswith('sample') else ANY_EPOCH):
-            found.append([group['lr'] for group in groups])
-            wrapper.step()
-            for scheduler in schedulers:
-                if not scheduler.by_epoch:
-                    scheduler.step()
+def run(repo, name, per_epoch):
+    """Learning rates [iterations, parameters] of a whole run; settings by parameter; the config."""
+    cfg, net = Config.fromfile(repo / f'configs/_base_/schedules/{name}.py'), Net()
+    wrapper = build_optim_wrapper(net, cfg.optim_wrapper)
+    shared = dict(optimizer=wrapper, epoch_length=per_epoch)
+    schedulers = [PARAM_SCHEDULERS.build({**s, **shared}) for s in cfg.param_scheduler]
+    group_of = {id(p): group for group in wrapper.optimizer.param_groups for p in group['params']}
+    groups = {name: group_of[id(p)] for name, p in net.named_parameters()}
+    rates = []
+    for iteration in range(1, cfg.train_cfg.max_epochs * per_epoch + 1):
+        rates.append([group['lr'] for group in groups.values()])
+        wrapper.step()
         for scheduler in schedulers:
-            if scheduler.by_epoch:
+            if not scheduler.by_epoch or iteration % per_epoch == 0:
                 scheduler.step()
-    return torch.tensor(found, dtype=torch.float64), cfg
+    return np.array(rates), groups, cfg
 
 
-@pytest.mark.parametrize('path', SCHEDULES, ids=[path.stem for path in SCHEDULES])
-def test_the_rate_rises_once_then_falls_to_its_end_with_the_run(path):
-    rate, cfg = rates(path)
-    warmup = cfg.param_scheduler[0].end - 1
-    assert (rate[:warmup].diff(dim=0) > 0).all()
-    after = rate[warmup:].diff(dim=0)
-    assert (after <= 0).all()
-    falls = cfg.param_scheduler[1]
-    if falls.type == 'MultiStepLR':
-        assert 0 < max(falls.milestones) < cfg.train_cfg.max_epochs
-        assert (after < 0).sum(dim=0).tolist() == [len(falls.milestones)] * rate.shape[1]
-    else:  # a cosine: still falling in the last step, whose successor would be the minimum
-        assert (after < 0).all()
-        assert len(rate) == falls.begin + falls.T_max
-        assert rate[-1].numpy() == pytest.approx(falls.eta_min, rel=1e-3)
+@pytest.mark.parametrize('name', STEPS)
+def test_the_rate_warms_up_and_falls_in_steps(repo, name):
+    base, epochs, steps, (first, last, warmup), of_biases = STEPS[name]
+    per_epoch = 173  # the warmup ends within an epoch, and after a step of 3x and 7x
+    rates, groups, cfg = run(repo, name, per_epoch)
+    iteration = np.arange(epochs * per_epoch)
+    expected = base * 0.1 ** sum((iteration // per_epoch >= step).astype(int) for step in steps)
+    warm = first + (last - first) * iteration / warmup
+    expected *= np.where(iteration < warmup, warm, 1)
+    several = [of_biases if parameter == 'qkv.bias' else 1 for parameter in groups]
+    np.testing.assert_allclose(rates, expected[:, None] * several, rtol=1e-9)
+    assert ('clip_grad' in cfg.optim_wrapper) == (name not in UNCLIPPED)
 
 
-@pytest.mark.parametrize(('name', 'step'), [('fcos_3x', 2), ('fcos_9x', 6)])
-def test_fcos_starts_with_a_third_of_the_rate_and_biases_learn_twice_as_fast(repo, name, step):
-    rate, cfg = rates(repo / f'configs/_base_/schedules/{name}.py')
-    rate = rate.sort(dim=1).values  # weights, then biases
-    expected = torch.full((len(rate),), 1e-3, dtype=torch.float64)
-    expected[:500] /= 3
-    expected[step * ANY_EPOCH :] /= 10
-    torch.testing.assert_close(rate[:, 0], expected)
-    torch.testing.assert_close(rate[:, -1], 2 * expected)
-    assert len(rate) == cfg.train_cfg.max_epochs * ANY_EPOCH
+@pytest.mark.parametrize('name', COSINES)
+def test_the_rate_of_the_sample_videos_falls_to_its_end_with_the_run(repo, name):
+    begin, end, warmup, epochs = COSINES[name]
+    rates, _, _ = run(repo, name, per_epoch=270)
+    iteration = np.arange(epochs * 270)
+    turn = np.pi * (iteration - warmup) / (len(iteration) - warmup)
+    cosine = end + (begin - end) * (1 + np.cos(turn)) / 2
+    expected = np.where(iteration < warmup, begin * (0.1 + 0.9 * iteration / warmup), cosine)
+    np.testing.assert_allclose(rates, np.stack([expected] * 5, axis=1), rtol=1e-6)
 
 
 def test_yolox_grows_with_the_square_of_the_iteration_and_ends_at_a_twentieth(repo):
-    cfg = Config.fromfile(repo / 'configs/_base_/schedules/yolox_90e.py')
-    wrapper, epoch = build_optim_wrapper(Net(), cfg.optim_wrapper), 20
-    shared = dict(optimizer=wrapper, epoch_length=epoch)
-    schedulers = [PARAM_SCHEDULERS.build(dict(s, **shared)) for s in cfg.param_scheduler]
-    found = []
-    for _ in range(cfg.train_cfg.max_epochs * epoch):
-        found.append(wrapper.optimizer.param_groups[0]['lr'])
-        wrapper.step()
-        for scheduler in schedulers:
-            scheduler.step()
-    steps = 5 * epoch - 1
-    for i in range(steps + 1):
-        ramp = 1e-3 + (1 - 1e-3) * i / steps
-        assert found[i] == pytest.approx(1e-3 * ramp**2, rel=1e-6)
-    middle = found[45 * epoch]
-    assert middle == pytest.approx((1e-3 + 5e-5) / 2, rel=0.03)
-    assert max(found) == pytest.approx(1e-3) and found[-5 * epoch :] == [found[-1]] * 5 * epoch
-    assert found[-1] == pytest.approx(5e-5, rel=0.02)
-    decays = {group['weight_decay'] for group in wrapper.optimizer.param_groups}
-    assert decays == {0.0, 5e-4}
+    per_epoch = 20
+    rates, groups, _ = run(repo, 'yolox_90e', per_epoch)
+    ramp = 1e-3 + (1 - 1e-3) * np.arange(5 * per_epoch) / (5 * per_epoch - 1)
+    expected = np.full(90 * per_epoch, 5e-5)
+    expected[: 5 * per_epoch] = 1e-3 * ramp**2
+    turn = np.pi * np.linspace(0, 1, 80 * per_epoch)
+    expected[5 * per_epoch : 85 * per_epoch] = 5e-5 + (1e-3 - 5e-5) * (1 + np.cos(turn)) / 2
+    np.testing.assert_allclose(rates[:, 0], expected, rtol=0.02)
+    np.testing.assert_allclose(rates[: 5 * per_epoch, 0], expected[: 5 * per_epoch], rtol=1e-6)
+    assert {group['weight_decay'] for group in groups.values()} == {0.0, 5e-4}
 
 
-def test_adamw_decays_neither_norms_nor_bias_tables(repo):
-    cfg = Config.fromfile(repo / 'configs/_base_/schedules/adamw_6x.py')
-    net = Net()
-    wrapper = build_optim_wrapper(net, cfg.optim_wrapper)
-    decay = {id(g['params'][0]): g['weight_decay'] for g in wrapper.optimizer.param_groups}
-    found = {name: decay[id(p)] for name, p in net.named_parameters()}
-    assert found == {
-        'norm1.weight': 0.0,
-        'norm1.bias': 0.0,
-        'qkv.weight': 0.05,
-        'qkv.bias': 0.05,
-        'relative_position_bias_table': 0.0,
-    }
+@pytest.mark.parametrize('name', ['adamw_6x', 'sample_5x_swin'])
+def test_neither_norms_nor_bias_tables_decay(repo, name):
+    _, groups, cfg = run(repo, name, per_epoch=1)
+    decays = {name: group['weight_decay'] for name, group in groups.items()}
+    plain = dict.fromkeys(('qkv.weight', 'qkv.bias'), cfg.optim_wrapper.optimizer.weight_decay)
+    assert decays == dict.fromkeys(groups, 0.0) | plain

@@ -53,31 +53,22 @@ def average(trained: list[dict]) -> dict[str, torch.Tensor]:
     return kept
 
 
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('whole')
-    runner = run(folder)
-    return runner, load_checkpoint_file(folder / 'latest.pth'), Recorder.trained, Recorder.validated
-
-
-def test_the_average_is_that_of_all_steps_and_what_is_validated(whole):
-    runner, checkpoint, trained, validated = whole
-    saved, expected = checkpoint['state_dict'], average(trained)
+def test_the_average_is_that_of_all_steps_is_validated_and_is_resumed(tmp_path):
+    runner = run(tmp_path / 'whole')
+    checkpoint = load_checkpoint_file(tmp_path / 'whole/latest.pth')
+    saved, expected, trained = checkpoint['state_dict'], average(Recorder.trained), Recorder.trained
     assert saved.keys() == expected.keys() and len(trained) == 15
     for name, value in saved.items():
         torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
     assert not torch.equal(saved['head.weight'], trained[-1]['head.weight'])
-    assert_same(validated[-1], saved)
+    assert_same(Recorder.validated[-1], saved)
     assert_same(runner, trained[-1])  # training goes on from the weights
-
-
-def test_a_resumed_run_equals_one_that_was_not_stopped(whole, tmp_path):
     with interrupted_at(9), pytest.raises(KeyboardInterrupt):
         run(tmp_path)
-    assert_same(run(tmp_path, resume='auto'), whole[0])
+    assert_same(run(tmp_path, resume='auto'), runner)
     found = load_checkpoint_file(tmp_path / 'latest.pth')
-    assert_same(found['state_dict'], whole[1]['state_dict'])
-    assert found['ema']['steps'] == whole[1]['ema']['steps'] == 14
+    assert_same(found['state_dict'], saved)
+    assert found['ema']['steps'] == checkpoint['ema']['steps'] == 14
 
 
 def test_a_checkpoint_without_an_average_cannot_be_resumed(tmp_path):
@@ -100,13 +91,10 @@ def test_settings_out_of_range_are_refused(hook, settings, said):
         hook(**settings)
 
 
-# -- random sizes ----------------------------------------------------------------------------------
-
-
-def sides(first: int, last: int, seed: int = 3) -> list:
+def sides(first: int, last: int, seed: int = 3, pad_to_square: bool = True) -> list:
     """What the images of the iterations `first` to `last` of one run are resized to."""
     hook, seen = MultiScaleHook(), []
-    preprocessor = ClipPreprocessor(pad_to_square=True)
+    preprocessor = ClipPreprocessor(pad_to_square=pad_to_square)
     run = SimpleNamespace(seed=seed, model=SimpleNamespace(data_preprocessor=preprocessor))
     hook.before_train(run)
     for run.iter in range(first, last):
@@ -122,13 +110,15 @@ def test_sides_change_every_ten_iterations_and_follow_from_seed_and_iteration():
     assert all(len(period) == 1 for period in periods)
     assert set.union(*periods) == set(range(480, 801, 32))
     assert sides(0, 87) + sides(87, 200) == seen[:200] != sides(0, 200, seed=4)
+    with pytest.raises(ConfigError, match='pad_to_square'):
+        sides(0, 1, pad_to_square=False)
 
 
 def test_images_and_boxes_are_resized_alike_in_training_alone():
-    rng = np.random.default_rng(0)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 64, 3), np.uint8)
     box, label = np.array([[4, 6, 20, 30]], np.float32), np.array([0])
     frames = [Frame('x', boxes=box, labels=label) for _ in range(2)]
-    clip = Clip(frames, images=torch.from_numpy(rng.integers(0, 256, (2, 40, 64, 3), np.uint8)))
+    clip = Clip(frames, images=torch.from_numpy(pixels))
     preprocessor = ClipPreprocessor(pad_size_divisor=32, pad_to_square=True)
     plain = preprocessor.batch([clip], (64, 64), training=True)
     preprocessor.train_side = 96
@@ -142,15 +132,6 @@ def test_images_and_boxes_are_resized_alike_in_training_alone():
     assert preprocessor.batch([clip], (64, 64), training=False).images.shape == (2, 3, 64, 64)
 
 
-def test_a_model_without_squares_is_refused():
-    run = SimpleNamespace(seed=0, model=SimpleNamespace(data_preprocessor=ClipPreprocessor()))
-    with pytest.raises(ConfigError, match='pad_to_square'):
-        MultiScaleHook().before_train(run)
-
-
-# -- the last epochs -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize('epoch', [0, 6, 7, 9])
 def test_mixing_stops_and_l1_starts_whatever_epoch_a_run_starts_with(epoch):
     model = nn.Sequential(nn.Linear(1, 1))
@@ -158,14 +139,11 @@ def test_mixing_stops_and_l1_starts_whatever_epoch_a_run_starts_with(epoch):
     mixing, other = SimpleNamespace(enabled=True), SimpleNamespace()
     data = [SimpleNamespace(pipeline=[other, mixing]), SimpleNamespace(pipeline=[other])]
     loader = SimpleNamespace(dataset=SimpleNamespace(datasets=data), _iterator='workers')
-    run = SimpleNamespace(
-        epoch=epoch, max_epochs=10, model=model, train_dataloader=loader,
-        logger=SimpleNamespace(info=lambda text: None),
-    )  # fmt: skip
-    LastEpochsHook(3).before_train_epoch(run)
-    last = epoch >= 7
-    assert (mixing.enabled, model[0].use_l1) == (not last, last)
-    assert not hasattr(other, 'enabled')
-    assert loader._iterator == (None if last else 'workers')
-    LastEpochsHook(3).before_train_epoch(run)  # the next epoch of the same kind
-    assert mixing.enabled is not last
+    run = SimpleNamespace(epoch=epoch, max_epochs=10, model=model, train_dataloader=loader)
+    run.logger = SimpleNamespace(info=print)
+    for _ in range(2):  # the second epoch is of the same kind
+        LastEpochsHook(3).before_train_epoch(run)
+        last = epoch >= 7
+        assert (mixing.enabled, model[0].use_l1) == (not last, last)
+        assert not hasattr(other, 'enabled')
+        assert loader._iterator == (None if last else 'workers')

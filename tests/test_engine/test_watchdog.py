@@ -7,11 +7,13 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+from engine_toy import ToyDetector
 from mmengine.evaluator import Evaluator
+from toy_runs import CONFIG
 
 from mmdet import apis
 from mmdet.apis.common import plain_errors
@@ -21,8 +23,7 @@ from mmdet.engine.loops import VideoTestLoop, VideoTrainLoop
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
 
 SILENCE_S = 8
-CONFIG = Path(__file__).with_name('toy_config.py')
-STAGES = {
+STAGES = {  # what is called there, and the call in which the misfortune happens
     'training': (VideoTrainLoop, 'run_iter', 3),
     'testing': (VideoTestLoop, '_finish', 3),
     'evaluation': (Evaluator, 'evaluate', 1),
@@ -38,23 +39,22 @@ def misfortune(what: str) -> None:
         os.kill(os.getpid(), signal.SIGSTOP if what == 'stop' else signal.SIGKILL)
 
 
-def rank_of_two(rank: int, port: int, stage: str, victim: bool, what: str, folder: Path) -> None:
+def rank_of_two(rank: int, port: int, stage: str, victim: bool, what: str, folder) -> None:
     torch.set_num_threads(1)
-    sys.stderr = os.fdopen(os.dup(os.open(folder / f'{rank}.txt', os.O_CREAT | os.O_WRONLY)), 'w')
+    sys.stderr = open(folder / f'{rank}.txt', 'w')
     os.dup2(sys.stderr.fileno(), 2)
     names = dict(RANK=rank, WORLD_SIZE=2, LOCAL_RANK=rank, MASTER_PORT=port)
     os.environ.update({k: str(v) for k, v in names.items()}, MASTER_ADDR='127.0.0.1')
     if victim:
         owner, name, calls = STAGES[stage]
-        original, left = getattr(owner, name), [calls]
+        original, left = getattr(owner, name), iter(range(calls - 1, -1, -1))
 
         def method(self, *args):
-            left[0] -= 1
-            if left[0] == 0:
+            if next(left, -1) == 0:
                 misfortune(what)
             return original(self, *args)
 
-        setattr(owner, name, method)
+        mock.patch.object(owner, name, method).start()
     silence = {'env_cfg.dist_cfg': dict(backend='gloo', silence=SILENCE_S)}
     options = dict(cfg_options=silence, launcher='pytorch', device='cpu', work_dir=str(folder))
     with plain_errors():
@@ -65,22 +65,19 @@ def rank_of_two(rank: int, port: int, stage: str, victim: bool, what: str, folde
 
 
 @pytest.fixture
-def pair(tmp_path, monkeypatch):
+def pair(tmp_path):
     """Runs two ranks, one of which has a misfortune; its process, the other's, what that said."""
-    monkeypatch.syspath_prepend(str(CONFIG.parent))
     ranks: list = []
 
     def run(stage: str, victim: int, what: str):
-        from engine_toy import ToyDetector
-
         torch.save(ToyDetector().state_dict(), tmp_path / 'weights.pth')
         with socket.create_server(('127.0.0.1', 0)) as free:
             port = free.getsockname()[1]
-        context = multiprocessing.get_context('fork')
         for rank in (0, 1):
             args = (rank, port, stage, rank == victim, what, tmp_path)
-            ranks.append(context.Process(target=rank_of_two, args=args))
-            ranks[-1].start()
+            process = multiprocessing.get_context('fork').Process(target=rank_of_two, args=args)
+            process.start()
+            ranks.append(process)
         ranks[1 - victim].join(200)
         return ranks[victim], ranks[1 - victim], (tmp_path / f'{1 - victim}.txt').read_text()
 
@@ -102,11 +99,8 @@ def test_the_missing_rank_is_named(pair, stage, victim, what):
     missing, other, said = pair(stage, victim, what)
     assert other.exitcode == 1, said
     # one that fails may take longer than that to end on a busy machine
-    reason = (
-        f'was silent for {SILENCE_S} s'
-        if what == 'stop'
-        else f'(has ended|was silent for {SILENCE_S} s)'
-    )
+    reason = f'was silent for {SILENCE_S} s'
+    reason = reason if what == 'stop' else f'(has ended|{reason})'
     host = re.escape(socket.gethostname())
     name = rf'rank {victim} on {host} \(process {missing.pid}\)'
     assert re.search(f'error: {name} {reason}', said), said
