@@ -135,8 +135,11 @@ def usable(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether fused convolutions work for weights of this kind on `device`."""
     if device.type == 'cuda':
         return nms_kernel.usable(device)
-    known = dtype in (torch.float32, torch.bfloat16) and torch.backends.mkldnn.is_available()
-    return device.type == 'cpu' and known and hasattr(torch.ops.mkldnn, '_convolution_pointwise')
+    if device.type != 'cpu' or not hasattr(torch.ops.mkldnn, '_convolution_pointwise'):
+        return False
+    if dtype == torch.bfloat16:  # not on every processor
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32 and torch.backends.mkldnn.is_available()
 
 
 def fuse_epilogues(model: nn.Module) -> int:
