@@ -1,43 +1,160 @@
-"""References that do not exist. The attention itself is written out in naive_stpn_selsa.py."""
+"""What regions take from others: against literal loops, and what must not matter."""
 
+import naive_mega
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from mmdet.models.aggregators import SelsaAggregator
+from mmdet.core.errors import ConfigError
+from mmdet.models.aggregators import MegaAggregator, RDNAggregator, Relation, SelsaAggregator
+from mmdet.models.aggregators import relation as relation_module
+from mmdet.models.aggregators.regions import Regions, beside
 
-HEADS, CHANNELS = 4, 32
+CHANNELS, HEADS, N, M = 24, 4, 7, 11
+BASE, DISTILLED = 5, 2
 
 
-@pytest.fixture
-def aggregator() -> SelsaAggregator:
+def randomised(module: nn.Module) -> nn.Module:
     torch.manual_seed(0)
-    return SelsaAggregator(CHANNELS, HEADS).double()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return module
 
 
-def rows(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, CHANNELS, generator=torch.Generator().manual_seed(seed)).double()
+def region_pair(number: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Boxes [1, number, 4] and features [1, number, C], in double precision."""
+    rng = np.random.default_rng(int(seed))
+    low = rng.uniform(0, 300, (1, number, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0, 200, (1, number, 2))], 2)
+    return torch.tensor(boxes), torch.tensor(rng.normal(0, 1, (1, number, CHANNELS)))
 
 
-def test_references_that_do_not_exist_are_not_seen(aggregator):
-    query, refs = rows(3, 3), rows(3, 5, seed=2)
+def test_references_that_do_not_exist_are_not_seen():
+    aggregator = randomised(SelsaAggregator(CHANNELS, HEADS)).double()
+    query, refs = region_pair(9, 1)[1].view(3, 3, -1), region_pair(15, 2)[1].view(3, 5, -1)
     valid = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
-    refs[~valid] = 1e3
     found = aggregator(query, refs, valid)
     for i in (0, 2):
         (expected,) = aggregator(query[i : i + 1], refs[i : i + 1, valid[i]])
         torch.testing.assert_close(found[i], expected, atol=1e-12, rtol=0)
-    assert torch.equal(found[1], torch.zeros(3, CHANNELS).double())
+    assert not found[1].any()
 
 
-def test_without_references_every_parameter_has_a_gradient_of_zero(aggregator):
-    """Otherwise a rank without any would stop distributed training."""
-    query = rows(1, 3).requires_grad_()
-    mixed = aggregator(query, rows(1, 4, seed=2), torch.zeros(1, 4, dtype=torch.bool))
-    (query + mixed).pow(2).sum().backward()
-    assert all((p.grad == 0).all() for p in aggregator.parameters())
-    torch.testing.assert_close(query.grad, 2 * query.detach())
+# ---- one relation
 
 
-def test_heads_must_divide_the_channels():
-    with pytest.raises(ValueError, match='no multiple'):
-        SelsaAggregator(30, 16)
+@pytest.mark.parametrize('position', [True, False])
+@pytest.mark.parametrize('key_prior', [True, False])
+@pytest.mark.parametrize('chunk', [3, 128])
+def test_a_relation_equals_a_literal_loop(position, key_prior, chunk, monkeypatch):
+    monkeypatch.setattr(relation_module, 'QUERY_CHUNK', chunk)
+    module = randomised(Relation(CHANNELS, HEADS, position, key_prior)).double()
+    (boxes, query), (key_boxes, keys) = region_pair(N, 1), region_pair(M, 2)
+    with torch.no_grad():
+        mixed = module(query, keys, boxes, key_boxes)
+    expected = naive_mega.relation(module, *(x[0].numpy() for x in (query, keys, boxes, key_boxes)))
+    np.testing.assert_allclose(mixed[0].numpy(), expected, atol=1e-10)
+
+
+def test_boxes_without_width_leave_all_numbers_finite():
+    module = randomised(Relation(CHANNELS, HEADS)).double()
+    (boxes, query), (key_boxes, keys) = region_pair(N, 1), region_pair(M, 2)
+    boxes[0, 0, 2] = boxes[0, 0, 0] - 1  # a width of 0 when both border pixels count
+    key_boxes[0, 3, 3] = key_boxes[0, 3, 1] - 1
+    assert module(query, keys, boxes, key_boxes).isfinite().all()
+
+
+@pytest.mark.parametrize('position', [True, False])
+@pytest.mark.parametrize('absent', [slice(6, None), slice(0, 6)], ids=['last', 'first'])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_padding_counts_for_nothing_in_any_frame_of_a_batch(position, absent, dtype):
+    module = randomised(Relation(CHANNELS, HEADS, position)).to(dtype)
+    frames = [(*region_pair(N, seed), *region_pair(M, seed + 1)) for seed in (1, 3)]
+    frames = [(q.to(dtype), k.to(dtype), b, kb) for b, q, kb, k in frames]
+    valid = torch.ones(2, M, dtype=torch.bool)
+    valid[1, absent] = False
+    mixed = module(*(torch.cat(x) for x in zip(*frames, strict=True)), valid)
+    near = 1e-5 if dtype == torch.float32 else 0.02
+    for i, (q, k, b, kb) in enumerate(frames):
+        alone = module(q, k[:, valid[i]], b, kb[:, valid[i]])
+        torch.testing.assert_close(mixed[i : i + 1], alone, atol=near, rtol=near)
+
+
+# ---- the stages of MEGA and RDN
+
+
+def best_regions(frame: int, number: int) -> tuple[Tensor, Tensor]:
+    boxes, feats = region_pair(N, frame)
+    return boxes[0, :number], feats[0, :number].relu()
+
+
+def regions(frames, number: int, padding: int = 0) -> Regions:
+    """Regions [1, F, number, ...] of frames, followed by `padding` frames that do not exist."""
+    parts = [best_regions(frame, number) for frame in [*frames, *[99] * padding]]
+    boxes, feats = (torch.stack(x)[None] for x in zip(*parts, strict=True))
+    valid = torch.ones(1, len(parts), number, dtype=torch.bool)
+    valid[:, len(frames) :] = False
+    return Regions(feats, boxes, valid)
+
+
+def layers(number: int) -> nn.ModuleList:
+    return randomised(nn.ModuleList(nn.Linear(CHANNELS, CHANNELS) for _ in range(number))).double()
+
+
+@pytest.mark.parametrize(('stages', 'global_stages'), [(3, 1), (3, 2), (2, 1)])
+@torch.no_grad()
+def test_mega_equals_the_original_with_its_lists(stages, global_stages):
+    module = MegaAggregator(CHANNELS, HEADS, stages, global_stages, DISTILLED)
+    module, fcs = randomised(module).double(), layers(stages - 1)
+    video = naive_mega.legacy_steps(6, 1, [3, 0, 4, 1, 5, 2], num_global=2)
+    expected = naive_mega.mega(best_regions, module, fcs, video, 3, proposals=N, base=BASE)
+    memory: list[list[Regions]] = [[] for _ in range(stages)]
+    for step, (_, feats) in zip(video, expected, strict=True):
+        key, window = regions([step.key], N).flat(), regions(step.window, BASE)
+        globals_ = regions(step.globals, BASE, padding=1).flat()
+        found, kept = module(fcs, key, window, globals_, [joined(b) for b in memory if b] or None)
+        torch.testing.assert_close(found[0], feats, atol=1e-9, rtol=1e-9)
+        for bank, refs in zip(memory, kept, strict=True):
+            bank.append(Regions(*(x[:, 0] for x in vars(refs).values())))
+            del bank[:-3]
+    without_key = module(fcs, None, window, globals_)  # as training makes a memory
+    assert without_key[0] is None
+    for a, b in zip(module(fcs, key, window, globals_)[1], without_key[1], strict=True):
+        for x, y in zip(vars(a).values(), vars(b).values(), strict=True):
+            torch.testing.assert_close(x, y)
+
+
+def joined(bank: list[Regions]) -> Regions:
+    out = bank[0]
+    for write in bank[1:]:
+        out = beside(out, write)
+    return out
+
+
+@pytest.mark.parametrize(('stages', 'advanced'), [(2, 0), (1, 0), (2, 1), (2, 2)])
+@torch.no_grad()
+def test_rdn_equals_the_original(stages, advanced):
+    module = randomised(RDNAggregator(CHANNELS, HEADS, stages, advanced, DISTILLED)).double()
+    fcs, video = layers(module.num_fcs - 1), naive_mega.legacy_steps(5, reach=2)
+    expected = naive_mega.rdn(best_regions, module, fcs, video, proposals=N, base=BASE)
+    for step, (_, feats) in zip(video, expected, strict=True):
+        window = regions(step.window, BASE, padding=2)
+        found, _ = module(fcs, regions([step.key], N).flat(), window)
+        torch.testing.assert_close(found[0], feats, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'arguments', 'message'),
+    [
+        (MegaAggregator, dict(stages=1), 'MegaAggregator has'),
+        (MegaAggregator, dict(global_stages=3), 'MegaAggregator has'),
+        (RDNAggregator, dict(stages=0), 'RDNAggregator has'),
+        (RDNAggregator, dict(advanced_stages=-1), 'RDNAggregator has'),
+        (Relation, dict(heads=5), 'heads=5'),
+        (SelsaAggregator, dict(num_attention_blocks=16), 'no multiple'),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(kind, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        kind(CHANNELS, **arguments)

@@ -5,9 +5,10 @@ What holds for every video method is in test_video_methods.py.
 
 import pytest
 import torch
-from literal_parts import assert_close, detections_of, image_of, regions_of
-from naive_stpn_selsa import classify
+from literal_parts import assert_close, detections_of
+from naive_video import classify, regions
 from tiny_video_models import (
+    WINDOW,
     adaptive_clips,
     clip_of_frames,
     packed_once,
@@ -22,55 +23,34 @@ from mmdet.structures import Clip, Detections
 
 
 @torch.inference_mode()
-def literal_selsa(model, clips: list[Clip], refs: list[list[int]]) -> list[Detections]:
-    """Everything recomputed at every frame, references first, then the key frame itself.
-
-    Args:
-        clips: those of the whole video, of which the key frames are taken.
-        refs: frame ids of the references of each of them.
-    """
-    detector, head = model.detector, model.detector.roi_head.bbox_head
-
-    def regions(clip):
-        image, shape = image_of(model, clip)
-        return *regions_of(detector, detector.feats(detector.encode(image)), shape), shape
-
-    found = []
-    for clip, ids in zip(clips, refs, strict=True):
-        boxes, own, shape = regions(clip)
-        seen = torch.cat([*(regions(clips[i])[1] for i in ids), own])
-        found.append(detections_of(detector, *classify(head, own, seen), boxes, shape, clip.key))
+def literal(model, clips: list[Clip], refs: list[list[int]]) -> list[Detections]:
+    """Detections on the key frame of each clip, which sees `refs` of them and then itself."""
+    frames, found = [regions(model, clip) for clip in clips], []
+    for clip, (boxes, own, shape), ids in zip(clips, frames, refs, strict=True):
+        seen = torch.cat([*(frames[i][1] for i in ids), own])
+        outputs = classify(model.bbox_head, own, seen)
+        found.append(detections_of(model.detector, *outputs, boxes, shape, clip.key))
     return found
 
 
-@pytest.fixture
-def computed(monkeypatch):
-    """Numbers of images that each pass of the backbone computes."""
-
-    def of(model) -> list[int]:
-        counts, encode = [], model.detector.encode
-        monkeypatch.setattr(
-            model.detector, 'encode', lambda x, **kw: counts.append(len(x)) or encode(x, **kw)
-        )
-        return counts
-
-    return of
+def counted(model, clips: list[Clip], monkeypatch) -> tuple[list[Detections], list[int]]:
+    """What is found on a video, and the number of images in each pass of the backbone."""
+    counts, encode = [], model.detector.encode
+    counting = lambda x, **kw: counts.append(len(x)) or encode(x, **kw)  # noqa: E731
+    monkeypatch.setattr(model.detector, 'encode', counting)
+    found = run(model, clips)
+    monkeypatch.setattr(model.detector, 'encode', encode)
+    return found, counts
 
 
 @pytest.mark.parametrize('length', [1, 2, 20])
-def test_cached_references_equal_recomputing_them(length):
+def test_references_computed_once_per_video_equal_recomputing_them(length, monkeypatch):
     model = tiny_model('selsa')
     clips = adaptive_clips(model, 1, length)
-    refs = [[frame.frame_id for frame in clips[0].refs]] * length
-    assert_close(run(model, clips), literal_selsa(model, clips, refs))
-
-
-def test_references_are_computed_once_per_video(computed):
-    model = tiny_model('selsa')
-    counts, clips = computed(model), adaptive_clips(model, 1, 20)
-    assert len({frame.frame_id for frame in clips[0].refs}) == 14
-    run(model, clips)
-    assert counts[0] == 1 and sum(counts) == 14 + 20 and counts[-19:] == [1] * 19
+    refs = [frame.frame_id for frame in clips[0].refs]
+    found, counts = counted(model, [packed_once(clip) for clip in clips], monkeypatch)
+    assert_close(found, literal(model, clips, [refs] * length))
+    assert len(set(refs)) == min(14, length) == sum(counts) - length
 
 
 def window_of(key: int, held: list[int], new: list[int], before: int, stride: int) -> list[int]:
@@ -90,13 +70,10 @@ def window_of(key: int, held: list[int], new: list[int], before: int, stride: in
     ('low', 'high', 'stride', 'length'),
     [(-3, 3, 1, 12), (-2, 2, 3, 14), (-1, 3, 2, 9), (-3, 0, 2, 9)],
 )
-def test_a_window_with_gaps_equals_a_literal_one(low, high, stride, length):
-    model = tiny_model('selsa')
-    sampler = dict(
-        frame_range=[low, high], num_ref_imgs=high - low, stride=stride,
-        method='test_with_fix_stride',
-    )  # fmt: skip
-    clips, held, refs = planned_clips(model, 1, length, sampler), [], []
+def test_a_window_with_gaps_equals_a_literal_one(low, high, stride, length, monkeypatch):
+    model, held, refs = tiny_model('selsa'), [], []
+    sampler = dict(WINDOW, frame_range=[low, high], num_ref_imgs=high - low, stride=stride)
+    clips = planned_clips(model, 1, length, sampler)
     for key, clip in enumerate(clips):
         assert {frame.role for frame in clip.refs} <= {'window'}
         held = window_of(key, held, [frame.frame_id for frame in clip.refs], -low, stride)
@@ -105,29 +82,21 @@ def test_a_window_with_gaps_equals_a_literal_one(low, high, stride, length):
         if stride == 1:
             around = [min(max(key + d, 0), length - 1) for d in range(low, high + 1)]
             assert held == around
-    assert_close(run(model, clips), literal_selsa(model, clips, refs))
-
-
-def test_a_sliding_window_computes_every_frame_once(computed):
-    model, length = tiny_model('selsa'), 12
-    counts = computed(model)
-    sampler = dict(frame_range=[-3, 3], num_ref_imgs=6, method='test_with_fix_stride')
-    clips = planned_clips(model, 1, length, sampler)[: length - 3]  # then the last one comes again
-    run(model, [packed_once(clip) for clip in clips])
-    assert sum(counts) == length  # the first frame is in the first window four times
+    found, counts = counted(model, [packed_once(clip) for clip in clips], monkeypatch)
+    assert_close(found, literal(model, clips, refs))
+    if stride == 1:  # each frame once; the last one comes again
+        assert sum(counts) == length + high
 
 
 def test_a_window_cannot_start_in_the_middle():
     model = tiny_model('selsa')
-    frames = video_frames(1, 8)
-    clip = clip_of_frames(1, frames, [5, 7, 8 - 1], ['window'] * 2)
+    clip = clip_of_frames(1, video_frames(1, 8), [5, 7, 7], ['window'] * 2)
     with pytest.raises(ConfigError, match='starts at frame 5 without the frames of its window'):
         model.step(clip, model.init_state(video_id=1))
 
 
 def test_a_window_of_the_past_follows_the_config():
-    model = tiny_model('selsa')
-    window = dict(method='test_with_fix_stride', num_ref_imgs=6, frame_range=[-3, 3], stride=2)
+    model, window = tiny_model('selsa'), dict(WINDOW, num_ref_imgs=6, frame_range=[-3, 3], stride=2)
     for given, reach, stride in ((window, 6, 2), (None, 14, 10)):
         plan = model.plan('causal', given)
         assert (plan.low, plan.high, plan.stride) == (-reach, 0, stride)

@@ -1,8 +1,8 @@
-"""Swin with prompts: against a literal loop, and what the original computes."""
+"""Swin with prompts: against a literal loop; the whole backbone is in test_stpn.py."""
 
 import pytest
 import torch
-from naive_swin import backbone_maps, block_output
+from naive_swin import block_output
 from test_swin import TINY, assert_same_function, images, randomise
 
 from mmdet.models.backbones import STPNSwinTransformer, SwinTransformer
@@ -10,13 +10,9 @@ from mmdet.models.backbones.swin_layers import PatchMerging
 from mmdet.registry import MODELS
 
 
-def tiny(seed: int = 0, **settings) -> STPNSwinTransformer:
+def tiny(**settings) -> STPNSwinTransformer:
     model = MODELS.build(dict(type='STPNSwinTransformer', num_tokens=3, **{**TINY, **settings}))
-    return randomise(model, seed).eval()
-
-
-def prompts_of(*shape: int) -> torch.Tensor:
-    return images(*shape, seed=9)
+    return randomise(model).eval()
 
 
 @pytest.mark.parametrize('hw', [(6, 9), (5, 7)])
@@ -33,45 +29,30 @@ def test_a_prompted_block_equals_the_loop_over_its_windows(hw, index, order):
     assert_same_function(lambda: block(x, hw, 3), expected, [x], block)
 
 
-def test_the_whole_backbone_equals_the_loops():
-    model, x, prompts = tiny().double(), images(2, 3, 40, 48).double(), prompts_of(2, 3, 8).double()
-    for i, levels in enumerate(zip(*model(x, prompts), strict=True)):
-        for a, b in zip(levels, backbone_maps(model, x[i], prompts[i]), strict=True):
-            torch.testing.assert_close(a[None], b, rtol=0, atol=1e-10)
-
-
 def test_without_prompts_it_is_the_plain_swin():
     prompted, plain = tiny(), SwinTransformer(**TINY).eval()
     plain.load_state_dict(prompted.state_dict())  # strict: no name is added
     x = images(2, 3, 50, 70)
     for gradients in (True, False):
         with torch.set_grad_enabled(gradients):
-            for a, b in zip(prompted(x), plain(x), strict=True):
-                assert torch.equal(a, b)
+            torch.testing.assert_close(prompted(x), plain(x), rtol=0, atol=0)
 
 
-def merged_prompt(layout: str, order: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """One prompt (1, 2) through merging, and through its layers in the given order of channels."""
-    merging = randomise(PatchMerging(2, layout))
-    x = torch.cat([torch.tensor([[[1.0, 2.0]]]), images(1, 4, 2)], dim=1)
-    widened = torch.tensor([[1.0, 2.0][channel] for channel in order])
-    expected = merging.reduction(merging.norm(widened))
-    return merging(x, (2, 2), 1)[0][0, 0], expected
-
-
-def test_layouts_of_a_prompt_in_patch_merging():
-    tile, expected_tile = merged_prompt('tile', [0, 1] * 4)
-    interleave, expected_interleave = merged_prompt('interleave', [0] * 4 + [1] * 4)
-    torch.testing.assert_close(tile, expected_tile)
-    torch.testing.assert_close(interleave, expected_interleave)
-    assert (tile - interleave).abs().max() > 0.1
+@pytest.mark.parametrize(
+    ('layout', 'order'), [('tile', [0, 1] * 4), ('interleave', [0] * 4 + [1] * 4)]
+)
+def test_layouts_of_a_prompt_in_patch_merging(layout, order):
+    """One prompt (1, 2) equals the layers of merging on its channels in this order."""
+    merging, prompt = randomise(PatchMerging(2, layout)), torch.tensor([1.0, 2.0])
+    x = torch.cat([prompt[None, None], images(1, 4, 2)], dim=1)
+    expected = merging.reduction(merging.norm(prompt[order]))
+    torch.testing.assert_close(merging(x, (2, 2), 1)[0][0, 0], expected)
 
 
 def test_prompts_live_through_bf16_and_recomputing():
-    x, prompts = images(2, 3, 48, 48), prompts_of(3, 8)
+    x, prompts = images(2, 3, 48, 48), images(3, 8, seed=9)
     expected = tiny()(x, prompts)
-    for a, b in zip(tiny(with_cp=True)(x, prompts), expected, strict=True):
-        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(tiny(with_cp=True)(x, prompts), expected)
     with torch.autocast('cpu', torch.bfloat16), torch.inference_mode():
         for a, b in zip(tiny()(x, prompts), expected, strict=True):
             assert (a.float() - b).norm() < 0.03 * b.norm()
@@ -83,10 +64,14 @@ def test_prompts_of_another_shape_are_refused(shape):
         tiny()(images(2, 3, 32, 32), torch.zeros(shape))
 
 
-def test_unknown_settings_are_refused():
-    with pytest.raises(ValueError, match="'tile' \\(released\\) or 'interleave'"):
-        tiny(prompt_layout='repeat')
-    with pytest.raises(ValueError, match="'batch' or 'window'"):
-        tiny(prompt_order='tile')
-    with pytest.raises(TypeError, match="Did you mean 'embed_dims'"):
-        tiny(embed_dim=8)
+@pytest.mark.parametrize(
+    ('settings', 'error', 'message'),
+    [
+        (dict(prompt_layout='repeat'), ValueError, "'tile' .*or 'interleave'"),
+        (dict(prompt_order='tile'), ValueError, "'batch' or 'window'"),
+        (dict(embed_dim=8), TypeError, "Did you mean 'embed_dims'"),
+    ],
+)
+def test_unknown_settings_are_refused(settings, error, message):
+    with pytest.raises(error, match=message):
+        tiny(**settings)

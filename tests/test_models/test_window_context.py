@@ -1,5 +1,7 @@
-"""Which frames lie in MEGA's window and memory, told by rows that name their frame."""
+"""Which frames MEGA and RDN take, and which lie in their window and memory, told by regions that
+name their frame."""
 
+import json
 from collections import Counter
 from types import SimpleNamespace
 
@@ -7,94 +9,204 @@ import numpy as np
 import pytest
 import torch
 
+from mmdet.models.aggregators.regions import Regions
 from mmdet.models.contexts import FrameRegions, WindowRelations
-from mmdet.models.vid.window_plans import LegacyWindowPlan, PastWindowPlan, WindowPlan
+from mmdet.models.contexts.frame_ring import FrameRing
+from mmdet.models.vid.window_plans import (
+    LegacyWindowPlan,
+    PastWindowPlan,
+    WindowPlan,
+    WindowTrainingPlan,
+)
 from mmdet.plans import make_clip
 from mmdet.structures import Clip, Frame
 
 BEST, ALL, STAGES = 3, 5, [3, 2, 2]
 
 
-def context(before: int = 12, after: int = 12, **settings) -> WindowRelations:
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def of_role(refs, role: str) -> list[int]:
+    return [i for r, i in refs if r == role]
+
+
+# ---- plans
+
+
+@pytest.mark.parametrize('length', [1, 5, 13, 30])
+def test_every_frame_enters_the_window_once_and_in_time(length):
+    plan, present = WindowPlan(after=12, num_global=10), []
+    for t in range(length):
+        refs = plan(t, length, rng())
+        present += of_role(refs, 'local')
+        assert present == list(range(min(t + plan.lookahead + 1, length)))
+        assert bool(of_role(refs, 'global')) == (t == 0)
+    assert PastWindowPlan()(7, 0, rng()) == [('local', 7)]
+
+
+@pytest.mark.parametrize('length', [1, 4, 10, 200])
+def test_global_frames_are_different_from_the_whole_video_and_follow_the_seed(length):
+    counts, first = Counter(), set()
+    for seed in range(300):
+        chosen = of_role(WindowPlan(12, 10, seed)(0, length, rng()), 'global')
+        assert chosen == of_role(WindowPlan(12, 10, seed)(0, length, rng(1)), 'global')
+        assert len(set(chosen)) == len(chosen) == min(10, length)
+        assert all(0 <= i < length for i in chosen)
+        counts.update(i * 4 // length for i in chosen)
+        first.add(chosen[0])
+    if length == 200:  # 3000 draws, a quarter in each quarter of the video; sigma is 24
+        assert len(first) > 100 and all(abs(counts[q] - 750) < 120 for q in range(4))
+
+
+def test_legacy_order_is_what_the_original_opened(shared):
+    golden = np.load(shared / 'golden/mega/mega_r50_v12.npz')
+    plan, length = LegacyWindowPlan(after=12, num_global=10), len(golden['shuffled_index'])
+    for step in json.loads(str(golden['log'])):
+        # [current, the local frame at t + 12 (cut off), global ones...]
+        opened = step['opened_by_dataset'][2:]
+        assert of_role(plan(step['step'], length, rng()), 'global') == opened
+
+
+def test_legacy_plan_starts_over_in_short_videos():
+    plan = LegacyWindowPlan(after=2, num_global=5)
+    first = of_role(plan(0, 3, rng()), 'global')
+    order = first[::-1][:3]
+    assert sorted(order) == [0, 1, 2] and first == [order[i % 3] for i in (4, 3, 2, 1, 0)]
+    assert plan(1, 3, rng()) == [('global', order[5 % 3])]
+    assert of_role(plan(0, 3, rng()), 'local') == [0, 1, 2]
+    assert LegacyWindowPlan(2, 0)(1, 9, rng()) == [('local', 3)]
+
+
+@pytest.mark.parametrize(('frame', 'length'), [(0, 200), (100, 200), (199, 200), (3, 8)])
+@pytest.mark.parametrize('reach', [12, 3])
+def test_training_frames_lie_where_they_should(frame, length, reach):
+    plan = WindowTrainingPlan(reach, num_local=2, num_memory=3, num_global=2)
+    past, seen = max(frame - (25 if reach == 12 else 7), 0), Counter()
+    for seed in range(200):
+        refs = plan(frame, length, rng(seed))
+        assert [role for role, _ in refs] == ['local'] * 2 + ['memory'] * 3 + ['global'] * 2
+        assert all(0 <= i < length for _, i in refs)
+        assert all(abs(i - past) <= reach for i in of_role(refs, 'memory'))
+        assert len(set(of_role(refs, 'global'))) == 2
+        seen.update(i - frame for i in of_role(refs, 'local'))
+    # the key frame itself among them
+    assert set(seen) == {o for o in range(-reach, reach + 1) if 0 <= frame + o < length}
+    if (frame, reach) == (0, 12):  # cut off, not drawn again: 13 of 25 offsets end at frame 0
+        assert abs(seen[0] - 208) < 50  # of 400 draws; sigma is 10
+
+
+@pytest.mark.parametrize(('frame', 'length'), [(-1, 1), (0, 1)])
+def test_an_image_or_a_short_video_stands_for_all_its_frames(frame, length):
+    refs = WindowTrainingPlan(12, 2, 3, 2)(frame, length, rng())
+    assert len(refs) == 7 and {i for _, i in refs} == {frame}
+    refs = WindowTrainingPlan(12, 2, 0, 4)(1, 3, rng())
+    assert len(of_role(refs, 'global')) == 4 and max(of_role(refs, 'global')) < 3
+
+
+# ---- slots of frames
+
+
+def test_a_ring_has_slots_for_frames_with_more_and_fewer_regions_and_for_none():
+    def frame(number: int, regions: int = 3, valid: int = 3) -> Regions:
+        rows = number * 10.0 + torch.arange(regions * 2.0).view(regions, 2)
+        return Regions(rows, rows.repeat(1, 2).double(), torch.arange(regions) < valid)
+
+    def contents() -> list[list[float]]:
+        rows, _, valid = ring.tensors()
+        return [r[v][:, 0].tolist() for r, v in zip(rows, valid, strict=True)]
+
+    ring = FrameRing(4, 3)
+    ring.drop(3)  # before anything is there
+    ring.put(1, frame(1, regions=5, valid=5))
+    ring.put(2, frame(2, valid=1))
+    assert contents() == [[], [10.0, 12.0, 14.0], [20.0], []]
+    tensors = ring.tensors()
+    ring.put(5, frame(5, regions=1, valid=1))
+    assert contents() == [[], [50.0], [20.0], []]
+    assert ring.get(2).boxes[0].tolist() == [20.0, 21.0, 20.0, 21.0]
+    ring.drop(6)
+    assert contents() == [[], [50.0], [], []]
+    assert all(a is b for a, b in zip(tensors, ring.tensors(), strict=True))  # never moved
+    half = FrameRing(2, 3)
+    half.put(0, Regions(frame(0).rows.bfloat16(), frame(0).boxes, frame(0).valid))
+    half.put(1, frame(1))
+    assert [x.dtype for x in half.tensors()] == [torch.bfloat16, torch.float64, torch.bool]
+
+
+# ---- window and memory
+
+
+def context(**settings) -> WindowRelations:
     aggregator = SimpleNamespace(kept_per_frame=lambda best: STAGES)
     head = SimpleNamespace(topk=BEST, aggregator=aggregator)
-    settings = {'num_global': 10, 'memory_frames': 25, **settings}
-    return WindowRelations(head, before, after, **settings)
+    return WindowRelations(head, 12, 12, **{'num_global': 10, 'memory_frames': 25, **settings})
 
 
-def regions(frame: int, channels: int = 2) -> FrameRegions:
-    """Every row of a frame is its number plus one, positive."""
-    rows = torch.full((1, ALL, channels), frame + 1.0)
-    valid = torch.ones(1, ALL, dtype=torch.bool)
-    return FrameRegions.of(torch.full((1, ALL, 4), float(frame)), valid.float(), valid, rows)
+def clip_of(plan, frame: int, length: int) -> Clip:
+    return make_clip(plan, frame, length, rng(), lambda i: Frame(str(i), frame_id=i))
 
 
-def clip_of(plan, frame: int, length: int, seed: int = 0) -> Clip:
-    rng = np.random.default_rng(seed)
-    return make_clip(plan, frame, length, rng, lambda i: Frame(str(i), frame_id=i))
+def new_frames(ctx: WindowRelations, clip: Clip) -> FrameRegions | None:
+    """Every feature of a frame is its number plus one, positive."""
+    ids = torch.tensor([float(clip.frames[i].frame_id) for i in ctx.places(clip)])[:, None, None]
+    valid = torch.ones(len(ids), ALL, dtype=torch.bool)
+    boxes, feats = ids.expand(-1, ALL, 4), ids.expand(-1, ALL, 2) + 1
+    return FrameRegions.of(boxes, valid.float(), valid, feats) if len(ids) else None
 
 
-def frames_in(rows: torch.Tensor, valid: torch.Tensor) -> Counter:
-    """How often each frame is there; all of its regions are, or none."""
-    assert (valid == valid[:, :1]).all()
-    return Counter((rows[:, 0, 0][valid[:, 0]] - 1).int().tolist())
-
-
-def run(ctx: WindowRelations, plan, length: int, channels: int = 2):
-    """Yields at every frame: the window, the global frames, the three memories, the state."""
+def run(ctx: WindowRelations, plan, length: int):
+    """Yields at every frame: its regions, the frames in the window, the global ones and the three
+    memories, each with how often it is there, and the state."""
     state = ctx.init_state(torch.Generator().manual_seed(0))
     for t in range(length):
         clip = clip_of(plan, t, length)
-        new = [regions(clip.frames[i].frame_id, channels) for i in ctx.places(clip)]
-        own = ctx.slide(state, clip, FrameRegions.cat(new) if new else None)
-        read = ctx.read(state)
+        own, read = ctx.slide(state, clip, new_frames(ctx, clip)), ctx.read(state)
         yield own, *(frames_in(read[i], read[i + 2]) for i in range(0, len(read), 3)), state
         window = ctx.keys(own, tuple(x[None] for x in read)).window
         written = [window.rows[:, :, :number] * 1.0 for number in STAGES]
         ctx.write([state], ctx.written(own, written))
 
 
-@pytest.mark.parametrize('length', [1, 5, 30, 60])
+def frames_in(feats: torch.Tensor, valid: torch.Tensor) -> Counter:
+    """All regions of a frame are there, or none."""
+    assert (valid == valid[:, :1]).all()
+    return Counter((feats[:, 0, 0][valid[:, 0]] - 1).int().tolist())
+
+
+@pytest.mark.parametrize('length', [1, 5, 60])
 def test_window_and_memory_hold_the_frames_of_the_specification(length):
-    for t, (own, window, _, *memory, _) in enumerate(run(context(), WindowPlan(12, 10), length)):
-        expected = range(max(0, t - 12), min(t + 12, length - 1) + 1)
-        assert window == Counter(expected)
+    plan = WindowPlan(12, 10)
+    chosen = Counter(of_role(plan(0, length, rng()), 'global'))
+    for t, (own, window, globals_, *memory, _) in enumerate(run(context(), plan, length)):
+        assert window == Counter(range(max(0, t - 12), min(t + 12, length - 1) + 1))
         left = Counter(range(max(0, t - 37), max(t - 12, 0)))  # t - 37 to t - 13
-        assert memory == [left] * 3
-        assert own.rows[0, 0, 0] == t + 1
+        assert memory == [left] * 3 and own.rows[0, 0, 0] == t + 1
+        assert globals_ == chosen
 
 
 def test_legacy_window_and_memory_count_the_ends_several_times():
-    length, first = 60, LegacyWindowPlan(12, 10)(0, 60, None)[-1][1]
-    seen = {}
-    ctx = context(legacy=True)
-    for t, (own, window, _, *memory, _) in enumerate(run(ctx, LegacyWindowPlan(12, 10), length)):
+    length, plan = 60, LegacyWindowPlan(12, 10)
+    first, seen, queue = plan(0, length, None)[-1][1], {}, []
+    frames = run(context(legacy=True), plan, length)
+    for t, (own, window, globals_, *memory, _) in enumerate(frames):
         places = [min(max(i, 0), length - 1) for i in range(t - 12, t + 13)]
         # a global frame stands for the first one
         assert window == Counter(first if i == 0 else i for i in places), t
         assert own.rows[0, 0, 0] == (first if t == 0 else t) + 1
-        assert memory[0] == memory[1] == memory[2]
+        queue += of_role(plan(t, length, None), 'global')
+        assert globals_ == Counter(queue[-10:])
         seen[t] = set(memory[0])
-        assert sum(memory[0].values()) == min(t, 25)
+        assert memory == [memory[0]] * 3 and sum(memory[0].values()) == min(t, 25)
     # what the specification observed in the original
     assert seen[0] == set() and seen[2] == {first} and seen[14] == {first, 1}
     assert seen[40] == set(range(3, 28)) and seen[59] == set(range(22, 47))
 
 
-def test_global_frames_stay_or_are_replaced_one_by_one():
-    plan = WindowPlan(12, 10)
-    chosen = Counter(i for role, i in plan(0, 40, np.random.default_rng(0)) if role == 'global')
-    for _, _, globals_, *_ in run(context(), plan, 40):
-        assert globals_ == chosen
-    legacy, queue = LegacyWindowPlan(12, 10), []
-    for t, (_, _, globals_, *_) in enumerate(run(context(legacy=True), legacy, 40)):
-        queue += [i for role, i in legacy(t, 40, None) if role == 'global']
-        assert globals_ == Counter(queue[-10:])
-
-
 def test_the_past_alone_gives_a_window_that_ends_at_the_key_frame():
-    ctx = context()
-    for t, (_, window, globals_, *memory, state) in enumerate(run(ctx, PastWindowPlan(), 70)):
+    frames = run(context(), PastWindowPlan(), 70)
+    for t, (_, window, globals_, *memory, state) in enumerate(frames):
         assert window == Counter(range(max(0, t - 24), t + 1))
         assert memory[0] == Counter(range(max(0, t - 49), max(0, t - 24)))
         assert sum(globals_.values()) == min(t + 1, 10) == len(globals_)
@@ -103,33 +215,34 @@ def test_the_past_alone_gives_a_window_that_ends_at_the_key_frame():
 
 def test_global_frames_of_the_past_are_a_uniform_sample():
     ctx, counts = context(num_global=4, memory_frames=0), Counter()
+    clips = [clip_of(PastWindowPlan(), t, 16) for t in range(16)]
     for seed in range(600):
         state = ctx.init_state(torch.Generator().manual_seed(seed))
-        for t in range(16):
-            ctx.slide(state, clip_of(PastWindowPlan(), t, 16), regions(t))
+        for clip in clips:
+            ctx.slide(state, clip, new_frames(ctx, clip))
         counts.update(frames_in(*ctx.read(state)[3::2]))
     # 2400 draws, 150 of every frame; sigma is 10.6
     assert all(abs(counts[t] - 150) < 50 for t in range(16))
 
 
-def bytes_of(state) -> int:
-    tensors = [x for ring in (state.window, state.globals, *state.memory) for x in ring.tensors()]
-    tensors += [x for frame in state.ahead.values() for x in frame.tensors()]
-    return sum(x.untyped_storage().nbytes() for x in tensors)
-
-
 @pytest.mark.parametrize('plan', [WindowPlan(12, 10), PastWindowPlan()], ids=['offline', 'causal'])
-def test_memory_is_flat_over_3000_frames(plan):
-    sizes = [bytes_of(state) for *_, state in run(context(), plan, 3000, channels=8)]
+def test_memory_is_flat_over_many_frames(plan):
+    def size(state) -> int:
+        tensors = [
+            x for ring in (state.window, state.globals, *state.memory) for x in ring.tensors()
+        ]
+        tensors += [x for frame in state.ahead.values() for x in frame.tensors()]
+        return sum(x.untyped_storage().nbytes() for x in tensors)
+
+    sizes = [size(state) for *_, state in run(context(), plan, 500)]
     assert len(set(sizes[:-13])) == 1 and max(sizes) == sizes[0]
 
 
 @pytest.mark.parametrize('frames', [[3], [0, 2], [0, 1, 1], [0, 20]])
 def test_frames_that_are_left_out_are_noticed(frames):
-    ctx, plan = context(), WindowPlan(12, 10)
+    ctx = context()
     state = ctx.init_state(torch.Generator())
     with pytest.raises(ValueError, match='one by one'):
         for t in frames:
-            clip = clip_of(plan, t, 30)
-            new = [regions(clip.frames[i].frame_id) for i in ctx.places(clip)]
-            ctx.slide(state, clip, FrameRegions.cat(new) if new else None)
+            clip = clip_of(WindowPlan(12, 10), t, 30)
+            ctx.slide(state, clip, new_frames(ctx, clip))

@@ -1,12 +1,13 @@
 """Video models so small that a step takes milliseconds, and videos for them."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from mmdet.models.base import BaseVideoDetector
 from mmdet.models.batch import ClipBatch
@@ -17,13 +18,13 @@ from mmdet.registry import MODELS
 from mmdet.structures import Clip, Detections, Frame
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-BASES = CONFIGS / '_base_/models'
 SIZE = (48, 64)  # height, width
 # with fewer, the backward pass of torch 2.14's strided 1x1 convolution (channels last, on a CPU)
 # writes outside of its memory
 CHANNELS = 12
 PIXELS = dict(type='PixelMemory', in_channels=8 * CHANNELS, num_attention_blocks=4, stride=8)
 ADAPTIVE = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
+WINDOW = dict(num_ref_imgs=2, frame_range=[-1, 1], method='test_with_fix_stride')
 STAGES = dict(method='stagewise_uniform', frame_range=[2, 2])  # of the two stages of a tiny TDViT
 DETECTORS = {  # of single frames
     'faster_rcnn': '_base_/models/faster_rcnn_r18_narrow',
@@ -47,7 +48,7 @@ def methods() -> list[str]:
     """Every base config that puts other parts together than those before it. MEGA and RDN, whose
     clips are of another kind, have test_window_model.py."""
     found = {parts(tiny_config(name)): name for name in [*NAMED, *COMPOSED]}
-    for path in sorted(BASES.glob('*.py')):
+    for path in sorted((CONFIGS / '_base_/models').glob('*.py')):
         model = Config.fromfile(path).model
         kind = MODELS.get(model.type)
         if issubclass(kind, VideoModel) and not issubclass(kind, WindowModel):
@@ -56,21 +57,26 @@ def methods() -> list[str]:
 
 
 def parts(model: Config) -> tuple:
-    def types() -> Iterator[str | None]:
-        for part in (model, model.get('prompt_predictor'), model.get('pixel_memory')):
-            yield part and part['type']
-        for part in ('backbone', 'roi_head'):
-            yield model.detector[part]['type']
-
-    return tuple(types())
+    names, detector = ('prompt_predictor', 'pixel_memory'), model.detector
+    own = [model, *(model.get(name) for name in names), detector.backbone, detector.roi_head]
+    return tuple(part and part['type'] for part in own)
 
 
-def tiny_config(method: str) -> Config:
-    """The model config of one of `methods` or DETECTORS, but narrow."""
+def tiny_config(method: str, options: dict | None = None) -> ConfigDict:
+    """The model config of one of `methods` or DETECTORS, but narrow; `options` replace what lies
+    under their dotted names."""
+    model = narrow_config(method)
+    for name, value in (options or {}).items():
+        *path, last = name.split('.')
+        functools.reduce(getattr, path, model)[last] = value
+    return model
+
+
+def narrow_config(method: str) -> ConfigDict:
     if method == 'selsa_with_prompts':
-        return Config(dict(tiny_config('stpn_selsa').to_dict(), type='SELSA'))
+        return ConfigDict(narrow_config('stpn_selsa'), type='SELSA')
     if method == 'selsa_with_pixels':
-        return Config(dict(tiny_config('selsa').to_dict(), pixel_memory=dict(PIXELS)))
+        return ConfigDict(narrow_config('selsa'), pixel_memory=dict(PIXELS))
     path = {**DETECTORS, **NAMED}.get(method, method)
     model = Config.fromfile(CONFIGS / f'{path}.py').model
     detector = model.get('detector', model)
@@ -110,21 +116,15 @@ def narrow_swin(detector: Config) -> None:
     detector.roi_head.bbox_head.in_channels = 16
 
 
-def tiny_model(method: str, backbone: dict | None = None, **changes) -> BaseVideoDetector:
+def tiny_model(method: str, options: dict | None = None, **changes) -> BaseVideoDetector:
     """In eval mode, with random weights that give a spread of scores.
 
     Args:
-        backbone: changes of the backbone's settings.
-        changes: of the model's.
+        options: see `tiny_config`.
+        changes: of the model's settings, such as another `detector`.
     """
-    config = tiny_config(method)
-    config.get('detector', config).backbone.update(backbone or {})
-    return random_model(dict(config, **changes))
-
-
-def random_model(config: dict) -> BaseVideoDetector:
     torch.manual_seed(0)
-    model = MODELS.build(config).eval()
+    model = MODELS.build(dict(tiny_config(method, options), **changes)).eval()
     for name, weight in model.named_parameters():
         if name.endswith(('fc_cls.weight', 'rpn_cls.weight', 'rpn_reg.weight')):
             torch.nn.init.normal_(weight, std=0.2)
@@ -133,60 +133,89 @@ def random_model(config: dict) -> BaseVideoDetector:
     return model
 
 
-def video_frames(video: int, length: int, size: tuple[int, int] = SIZE) -> torch.Tensor:
-    """Frames [length, H, W, 3] of a scene that moves, different for every video."""
+def training_model(method: str) -> BaseVideoDetector:
+    """In training mode, without random choices, as initialised."""
+    torch.manual_seed(0)
+    return MODELS.build(unlimited(tiny_config(method))).train()
+
+
+def unlimited(cfg: Config) -> Config:
+    """The config without random choices in training."""
+    for stage in ('rpn', 'rcnn'):
+        cfg.get('detector', cfg).train_cfg[stage].sampler.num = 1_000_000
+    if cfg.get('pixel_memory'):
+        cfg.pixel_memory.train_cells = 1_000_000
+    return cfg
+
+
+def without_proposals(model: BaseVideoDetector) -> BaseVideoDetector:
+    """On the frames that are tested, and on references."""
+    detector = getattr(model, 'detector', model)
+    detector.test_proposals = dict(detector.test_proposals, min_bbox_size=1e6)
+    return model
+
+
+# ---- clips
+
+
+def video_frames(
+    video: int, length: int, size: tuple[int, int] = SIZE, cell: int = 1
+) -> torch.Tensor:
+    """Frames [length, H, W, 3] of a scene that moves, different for every video.
+
+    Args:
+        cell: pixels of one colour, to either side.
+    """
     rng = np.random.default_rng(video)
-    scene = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
+    coarse = rng.integers(0, 255, (size[0] // cell, size[1] // cell, 3), dtype=np.uint8)
+    scene = coarse.repeat(cell, axis=0).repeat(cell, axis=1)
     frames = [np.roll(scene, 3 * i, axis=1) for i in range(length)]
     return torch.from_numpy(np.stack(frames))
 
 
+def planned_clip(
+    video: int, frames: torch.Tensor, key: int, plan: Plan, seed: int | None = None
+) -> Clip:
+    """The packed clip of a key frame and what a plan gives it; every frame has an image.
+
+    Args:
+        seed: of the plan; None: the key frame's number.
+    """
+    shape = tuple(frames.shape[1:3])
+
+    def frame_of(i: int) -> Frame:
+        identity = dict(image_id=1000 * video + i, video_id=video, frame_id=i)
+        shapes = dict(ori_shape=shape, img_shape=shape)
+        return Frame(f'{video}/{i}', video_length=len(frames), **identity, **shapes)
+
+    rng = np.random.default_rng(key if seed is None else seed)
+    clip = make_clip(plan, key, len(frames), rng, frame_of)
+    clip.images = frames[[frame.frame_id for frame in clip.frames]]
+    return clip
+
+
 def clip_of_frames(
-    video: int, frames: torch.Tensor, ids: list[int], roles: list[str] | None = None
+    video: int, frames: torch.Tensor, ids: Sequence[int], roles: Sequence[str] | None = None
 ) -> Clip:
     """The packed clip of frame `ids[0]` with the others as references."""
     plan = zip(roles or ['ref'] * (len(ids) - 1), ids[1:], strict=True)
     return planned_clip(video, frames, ids[0], lambda *_: list(plan))
 
 
-def planned_clip(video: int, frames: torch.Tensor, key: int, plan: Plan) -> Clip:
-    """The packed clip of a key frame and what a plan gives it; every frame has an image."""
-    shape = tuple(frames.shape[1:3])
-
-    def frame_of(i: int) -> Frame:
-        return Frame(
-            path=f'video {video} frame {i}',
-            image_id=1000 * video + i,
-            video_id=video,
-            frame_id=i,
-            video_length=len(frames),
-            ori_shape=shape,
-            img_shape=shape,
-        )
-
-    clip = make_clip(plan, key, len(frames), np.random.default_rng(key), frame_of)
-    clip.images = frames[[frame.frame_id for frame in clip.frames]]
-    return clip
-
-
 def packed_once(clip: Clip) -> Clip:
     """The clip with every distinct frame once."""
     ids = [frame.frame_id for frame in clip.frames]
     distinct = list(dict.fromkeys(ids))
+    images = clip.images[[ids.index(i) for i in distinct]]
     frames = [replace(frame) for frame in clip.frames]
-    rows = [distinct.index(i) for i in ids]
-    return Clip(frames, images=clip.images[[ids.index(i) for i in distinct]], rows=rows)
-
-
-def no_refs(*_) -> list:
-    return []
+    return Clip(frames, images=images, rows=[distinct.index(i) for i in ids])
 
 
 def planned_clips(
     model: BaseVideoDetector, video: int, length: int, sampler: dict, mode: str = 'offline'
 ) -> list[Clip]:
     """All clips of a video, as a model plans them."""
-    frames, plan = video_frames(video, length), model.plan(mode, sampler) or no_refs
+    frames, plan = video_frames(video, length), model.plan(mode, sampler)
     return [planned_clip(video, frames, i, plan) for i in range(length)]
 
 
@@ -206,7 +235,7 @@ def training_clips(
     sampler = dict(num_ref_imgs=num_refs, frame_range=2, method=method)
     if getattr(model, 'temporal', None) is not None:
         sampler = dict(method='combined', samplers=[STAGES, sampler]) if model.regions else STAGES
-    plan = model.plan('train', sampler) or no_refs
+    plan = model.plan('train', sampler)
     clips = [planned_clip(video, video_frames(video, 5, size), 2, plan) for video in range(count)]
     for clip in clips:
         clip.key.boxes = np.array([[4, 6, 30, 28], [20, 10, 60, 44]], np.float32)
@@ -226,22 +255,6 @@ def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
     return sum(value for name, value in losses.items() if 'loss' in name)
 
 
-def unlimited(cfg: dict) -> dict:
-    """The config without random choices in training."""
-    for stage in ('rpn', 'rcnn'):
-        cfg.get('detector', cfg).train_cfg[stage].sampler.num = 1_000_000
-    if cfg.get('pixel_memory'):
-        cfg.pixel_memory.train_cells = 1_000_000
-    return cfg
-
-
-def without_proposals(model: BaseVideoDetector) -> BaseVideoDetector:
-    """On the frames that are tested, and on references."""
-    detector = getattr(model, 'detector', model)
-    detector.test_proposals = dict(detector.test_proposals, min_bbox_size=1e6)
-    return model
-
-
 def run(model: BaseVideoDetector, clips: list[Clip], seed: int = 0) -> list[Detections]:
     """Detections of a whole video with a fresh state."""
     state = model.init_state(video_id=clips[0].key.video_id, seed=seed)
@@ -250,6 +263,4 @@ def run(model: BaseVideoDetector, clips: list[Clip], seed: int = 0) -> list[Dete
 
 def assert_same(a: Detections, b: Detections) -> None:
     assert len(a) == len(b) > 0
-    assert torch.equal(a.boxes, b.boxes)
-    assert torch.equal(a.scores, b.scores)
-    assert torch.equal(a.labels, b.labels)
+    assert all(torch.equal(getattr(a, x), getattr(b, x)) for x in ('boxes', 'scores', 'labels'))
