@@ -1,20 +1,17 @@
-"""The detector as a whole, on the narrow versions of the base configs."""
+"""The detector as a whole, on the narrow versions of the base configs, and prepared for testing."""
 
 import pytest
 import torch
-from tiny_detector import random_clip, tiny_config, tiny_detector
+from tiny_detector import losses_of, random_clip, tiny_config, tiny_detector
+from torch import nn
 
 from mmdet.core.errors import ConfigError
 from mmdet.models.detectors import FasterRCNN
+from mmdet.models.fold import fuse_conv_bn
+from mmdet.models.static import StaticPart
 from mmdet.registry import MODELS, TASK_UTILS
-from mmdet.structures import Clip
 
-KINDS = ['dc5', 'fpn']
-
-
-def losses(model: FasterRCNN, *clips: Clip) -> dict[str, torch.Tensor]:
-    model.train()
-    return model(**model.data_preprocessor(list(clips), training=True), mode='loss')
+each_kind = pytest.mark.parametrize('kind', ['dc5', 'fpn'])
 
 
 def total(values: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -37,49 +34,48 @@ def test_registered_names_are_those_of_1x():
 
 
 @pytest.mark.parametrize('num_boxes', [3, 0])
-@pytest.mark.parametrize('kind', KINDS)
+@each_kind
 def test_every_trainable_parameter_gets_a_gradient(kind, num_boxes):
     model = tiny_detector(kind)
-    values = losses(model, random_clip(num_boxes=num_boxes))
+    values = losses_of(model, random_clip(num_boxes=num_boxes))
     assert set(values) == {'loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox', 'acc'}
     total(values).backward()
-    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert without == []
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
     if not num_boxes:
         assert values['loss_rpn_bbox'] == values['loss_bbox'] == 0
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_detections(kind):
+@each_kind
+def test_detections_are_ordered_and_in_pixels_of_the_original_image(kind):
     model = tiny_detector(kind)
     clip = random_clip((96, 128), image_id=17, scale_factor=(0.5, 0.25), video_id=3)
     clip.key.ori_shape = (384, 256)
     detections, state = model.step(clip, model.init_state(video_id=3))
-    assert 5 < len(detections) <= 100 and detections.image_id == 17
-    assert detections.boxes.dtype == detections.scores.dtype == torch.float32
-    assert detections.boxes.device.type == 'cpu' and state.frames_seen == 1
-    assert detections.boxes[:, 2].max() <= 256 and detections.boxes[:, 3].max() <= 384
-    assert detections.boxes[:, 3].max() > 192  # pixels of the original image
-    assert (detections.scores[:-1] >= detections.scores[1:]).all()
-    assert detections.scores.min() > 1e-4 and 0 <= detections.labels.min()
+    boxes, scores = detections.boxes, detections.scores
+    assert 5 < len(detections) <= 100 and detections.image_id == 17 and state.frames_seen == 1
+    assert boxes.dtype == scores.dtype == torch.float32 and boxes.device.type == 'cpu'
+    assert boxes[:, 2].max() <= 256 and 192 < boxes[:, 3].max() <= 384
+    assert (scores.diff() <= 0).all() and scores.min() > 1e-4 and 0 <= detections.labels.min()
 
 
 def test_a_model_for_testing_needs_no_training_settings():
     model = MODELS.build({**tiny_config('dc5'), 'train_cfg': None}).eval()
     assert len(model.step(random_clip(), model.init_state())[0]) > 0
+    with pytest.raises(ValueError, match="mode 'predict'"):
+        model([], mode='predict')
 
 
 def test_bfloat16_autocast_keeps_losses_and_boxes_in_float32():
-    model = tiny_detector('dc5', unlimited=True)
-    clip = random_clip(num_boxes=2)
-    exact = losses(model, clip)
+    model, clip = tiny_detector('dc5', unlimited=True), random_clip(num_boxes=2)
+    exact = losses_of(model, clip)
     with torch.autocast('cpu', torch.bfloat16):
-        values = losses(model, clip)
-        model.eval()
-        detections, _ = model.step(clip, model.init_state())
-    assert all(value.dtype == torch.float32 for value in values.values())
+        values = losses_of(model, clip)
+        detections, _ = model.eval().step(clip, model.init_state())
+    assert {value.dtype for value in (*values.values(), detections.boxes)} == {torch.float32}
     assert total(values).item() == pytest.approx(total(exact).item(), rel=0.1)
-    assert detections.boxes.dtype == torch.float32
+
+
+ONLY_NMS_PRE = {'test_cfg.rpn': dict(_delete_=True, nms_pre=9)}
 
 
 @pytest.mark.parametrize(
@@ -88,10 +84,7 @@ def test_bfloat16_autocast_keeps_losses_and_boxes_in_float32():
         ({'train_cfg.rpn_proposals': {}}, "`train_cfg` has no key 'rpn_proposals'.*'rpn_proposal'"),
         ({'test_cfg.rpn.nms_thr': 0.7}, "`test_cfg.rpn` has no key 'nms_thr'"),
         ({'test_cfg.rcnn.score_th': 0.1}, "`test_cfg.rcnn` has no key 'score_th'.*'score_thr'"),
-        (
-            {'test_cfg.rpn': dict(_delete_=True, nms_pre=9)},
-            "`test_cfg.rpn` lacks the key 'max_per_img'",
-        ),
+        (ONLY_NMS_PRE, "`test_cfg.rpn` lacks the key 'max_per_img'"),
         ({'train_cfg.rcnn.sampler.nums': 1}, "RandomSampler does not take the config key 'nums'"),
         ({'backbone.deph': 18}, "ResNet does not take the config key 'deph'.*'depth'"),
         ({'train_cfg.rpn.pos_weight': 5}, '`train_cfg.rpn.pos_weight` is 5: only -1'),
@@ -107,6 +100,103 @@ def test_misspelt_and_ignored_settings_are_refused(options, message):
         MODELS.build(tiny_config('dc5', options))
 
 
-def test_forward_is_for_training_only():
-    with pytest.raises(ValueError, match=r"mode 'predict': only \"loss\"|mode 'predict'"):
-        tiny_detector('dc5')([], mode='predict')
+# ---- prepared for testing
+
+
+def with_statistics(model: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    return model.eval()
+
+
+def detector(kind: str) -> FasterRCNN:
+    return with_statistics(tiny_detector(kind))
+
+
+@torch.inference_mode()
+def outputs(model: FasterRCNN) -> list[torch.Tensor]:
+    """Neck maps, and what the heads say of two boxes; the last two decide."""
+    (batch,) = model.data_preprocessor([random_clip((90, 121), seed=2)])['batches']
+    feats = model.feats(model.encode(batch.images))
+    logits, deltas = model.rpn_head(feats)
+    boxes = torch.tensor([[[3.0, 4, 60, 70], [20, 10, 110, 80]]])
+    regions = model.roi_head.bbox_head.classify(model.roi_head.rows(feats, boxes))[:2]
+    return [*feats, *logits, *deltas, *regions]
+
+
+@pytest.mark.parametrize('fold_bn', [True, False])
+@pytest.mark.parametrize('channels_last', [True, False, None])
+@each_kind
+def test_folded_and_in_another_layout_it_computes_the_same(kind, channels_last, fold_bn):
+    model = detector(kind).prepare(channels_last=channels_last, fold_bn=fold_bn)
+    assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()) != fold_bn
+    weight = model.backbone.layer2[0].conv1.weight
+    last = channels_last is not False  # the default of a CPU
+    assert weight.is_contiguous(memory_format=torch.channels_last) == last
+    for found, wanted in zip(outputs(model), outputs(detector(kind)), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
+
+
+@pytest.mark.parametrize('fold_bn', [True, False])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@each_kind
+def test_layers_that_decide_boxes_and_scores_stay_float32(kind, dtype, fold_bn):
+    model = detector(kind).prepare(dtype, fold_bn=fold_bn)
+    deciding = [
+        *(model.get_submodule(f'rpn_head.{name}') for name in ('rpn_cls', 'rpn_reg')),
+        *(model.get_submodule(f'roi_head.bbox_head.{name}') for name in ('fc_cls', 'fc_reg')),
+        *(m for m in model.modules() if isinstance(m, nn.BatchNorm2d)),
+    ]
+    assert (len(deciding) == 4) == fold_bn
+    exempt = {id(p) for layer in deciding for p in layer.parameters()}
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == (torch.float32 if id(parameter) in exempt else dtype), name
+    assert all(b.dtype == torch.float32 for b in model.buffers() if b.is_floating_point())
+
+
+@each_kind
+def test_bfloat16_gives_float32_boxes_next_to_the_exact_ones(kind):
+    model = detector(kind).prepare(torch.bfloat16)
+    for found, wanted in zip(outputs(model)[-2:], outputs(detector(kind))[-2:], strict=True):
+        assert found.dtype == torch.float32
+        assert 0 < (found - wanted).norm() / wanted.norm() < 0.05  # 8 bits, 20 layers
+    detections, _ = model.step(random_clip(seed=2), model.init_state())
+    assert detections.boxes.dtype == detections.scores.dtype == torch.float32
+    assert not torch.equal(detections.boxes, detections.boxes.bfloat16().float())
+
+
+def test_no_graphs_without_a_gpu_and_none_after_training_starts():
+    model = detector('dc5').prepare(graphs=True)
+    assert not model.graphs and not model.training
+    model.graphs = True
+    model._static_parts = {'detect_images': StaticPart(id)}
+    model.train()
+    assert not model.graphs and not model._static_parts
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
+        self.conv2, self.norm2 = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+        self.down = nn.Sequential(nn.Conv2d(4, 5, 1), nn.BatchNorm2d(5), nn.ReLU())
+        self.bn3 = nn.BatchNorm2d(5)  # has no convolution of its own
+
+    def forward(self, x):
+        x = self.norm2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        return self.bn3(self.down(x))
+
+
+def test_norms_are_folded_into_convolutions_found_by_name_and_in_sequences():
+    with pytest.raises(ValueError, match=r'model\.eval\(\)'):
+        fuse_conv_bn(Block())
+    model, x = with_statistics(Block()), torch.randn(2, 3, 9, 9)
+    expected = model(x)
+    assert fuse_conv_bn(model) == 3
+    assert isinstance(model.bn3, nn.BatchNorm2d) and isinstance(model.bn1, nn.Identity)
+    torch.testing.assert_close(model(x), expected, atol=1e-5, rtol=1e-5)

@@ -1,5 +1,8 @@
 """What is recorded and replayed as a CUDA graph, and when; recordings are faked without a GPU."""
 
+from contextlib import nullcontext
+from unittest.mock import Mock
+
 import pytest
 import torch
 from tiny_detector import random_clip, tiny_detector
@@ -21,7 +24,7 @@ class FakeGraph:
 
 @pytest.fixture
 def part(monkeypatch) -> StaticPart:
-    """A part that counts the calls of its function and holds fake graphs."""
+    """A part that doubles its inputs and holds fake graphs."""
     monkeypatch.setattr(static, '_Graph', FakeGraph)
     return StaticPart(lambda *tensors: tuple(x * 2 for x in tensors), pool='the pool')
 
@@ -39,24 +42,22 @@ def test_a_shape_is_recorded_after_it_was_warmed_up_and_replayed_from_then_on(pa
 
 
 @pytest.mark.parametrize(
-    'other',
+    'others',
     [
-        torch.ones(3, 2),  # another shape
-        torch.ones(2, 3, dtype=torch.float64),  # another type
-        torch.ones(3, 2).t(),  # another layout
+        [torch.ones(3, 2)],
+        [torch.ones(2, 3, dtype=torch.float64)],
+        [torch.ones(3, 2).t()],
+        [torch.ones(2, 3), torch.ones(1)],
     ],
+    ids=['shape', 'type', 'layout', 'number'],
 )
-def test_inputs_of_another_kind_have_a_recording_of_their_own(part, other):
+def test_inputs_of_another_kind_have_a_recording_of_their_own(part, others):
     for _ in range(WARM_UP + 1):
         part(torch.ones(2, 3))
-    for _ in range(WARM_UP):
-        part(other)
-    assert replays(part) == [1]
-    part(other)
+    for recorded in [[1]] * WARM_UP + [[1, 1]]:
+        part(*others)
+        assert replays(part) == recorded
     part(torch.ones(2, 3))
-    assert replays(part) == [2, 1]
-    # so has a second input
-    part(torch.ones(2, 3), torch.ones(1))
     assert replays(part) == [2, 1]
 
 
@@ -70,57 +71,30 @@ def test_more_shapes_than_are_recorded_run_as_they_are(part):
     assert replays(part)[0] == 3
 
 
-class FakeRecording:
-    """Stands for `torch.cuda.graph`: what runs inside of it is run, as it is in a real one."""
-
-    pools: list = []
-
-    def __init__(self, graph, pool, capture_error_mode) -> None:
-        assert capture_error_mode == 'thread_local'
-        self.pools.append(pool)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return False
-
-
-class FakeCUDAGraph:
-    def __init__(self) -> None:
-        self.replays = 0
-
-    def replay(self) -> None:
-        self.replays += 1
-
-
 @pytest.fixture
-def faked_cuda(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'CUDAGraph', FakeCUDAGraph)
-    monkeypatch.setattr(torch.cuda, 'graph', FakeRecording)
+def recording(monkeypatch) -> Mock:
+    """Stands for `torch.cuda.graph`: what runs inside of it is run, as it is in a real one."""
+    context = Mock(side_effect=lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch.cuda, 'CUDAGraph', Mock)
+    monkeypatch.setattr(torch.cuda, 'graph', context)
     monkeypatch.setattr(torch.cuda, 'synchronize', lambda: None)
+    return context
 
 
-@pytest.mark.usefixtures('faked_cuda')
-def test_inputs_are_copied_to_where_the_recording_reads_them():
-    read = []
+def test_inputs_are_copied_to_where_the_recording_reads_them(recording):
+    read, given = [], torch.tensor([3.0, 4.0])
     graph = static._Graph(lambda x: (read.append(x) or x + 1,), (torch.ones(2),), pool=7)
-    address = read[0].data_ptr()
-    given = torch.tensor([3.0, 4.0])
+    recording.assert_called_once_with(graph.graph, pool=7, capture_error_mode='thread_local')
     (out,) = graph.replay((given,))
-    assert graph.graph.replays == 1 and FakeRecording.pools[-1] == 7
-    assert graph.inputs[0].data_ptr() == address != given.data_ptr()
-    assert graph.inputs[0].tolist() == [3, 4]
+    graph.graph.replay.assert_called_once_with()
+    assert read[0] is read[1] is graph.inputs[0] and read[0].tolist() == [3, 4]
+    assert read[0].data_ptr() != given.data_ptr()
     assert out is graph.outputs[0]  # the same memory in every replay
 
 
-@pytest.mark.usefixtures('faked_cuda')
-def test_a_recording_that_fails_leaves_nothing_open():
-    def fail(x):
-        raise RuntimeError('operation not permitted when stream is capturing')
-
+def test_a_recording_that_fails_leaves_nothing_open(recording):
     with pytest.raises(RuntimeError, match='capturing'):
-        static._Graph(fail, (torch.ones(2),), pool=None)
+        static._Graph(Mock(side_effect=RuntimeError('capturing')), (torch.ones(2),), pool=None)
     assert static._kept == []
 
 
@@ -142,7 +116,6 @@ def test_a_model_records_its_static_parts_only_where_it_may(monkeypatch, graphs)
     for _ in range(WARM_UP + 2):
         found, _ = model.step(clip, model.init_state())
         assert torch.equal(found.boxes, expected.boxes)
-    parts = [replays(part) for part in model._static_parts.values()]
-    assert parts == ([[2]] if graphs else [])
+    assert [replays(p) for p in model._static_parts.values()] == ([[2]] if graphs else [])
     model.float()  # weights may have moved
     assert not model._static_parts

@@ -12,7 +12,6 @@ from mmdet.registry import MODELS
 from mmdet.structures import Clip, Frame
 
 MODEL_CONFIGS = Path(__file__).resolve().parents[2] / 'configs/_base_/models'
-
 NARROW = {
     'backbone.depth': 18,
     'backbone.base_channels': 12,  # see CHANNELS in tiny_video_models.py
@@ -35,12 +34,10 @@ def tiny_config(kind: str, options: dict | None = None, unlimited: bool = False)
     Args:
         unlimited: the samplers keep every candidate, so that a loss has no randomness.
     """
-    cfg = Config.fromfile(MODEL_CONFIGS / f'faster_rcnn_r50_{kind}.py').model
     changes = {**NARROW, 'neck.in_channels': NECK_INPUTS[kind]}
     if unlimited:
-        for stage in ('rpn', 'rcnn'):
-            changes[f'train_cfg.{stage}.sampler.num'] = 1_000_000
-    cfg = Config(dict(model=cfg))
+        changes |= {f'train_cfg.{stage}.sampler.num': 1_000_000 for stage in ('rpn', 'rcnn')}
+    cfg = Config(dict(model=Config.fromfile(MODEL_CONFIGS / f'faster_rcnn_r50_{kind}.py').model))
     cfg.merge_from_dict({f'model.{k}': v for k, v in {**changes, **(options or {})}.items()})
     return cfg.model
 
@@ -49,11 +46,16 @@ def tiny_detector(kind: str, seed: int = 0, **kwargs) -> FasterRCNN:
     """A detector with random weights that make its outputs vary; see `tiny_config`."""
     torch.manual_seed(seed)
     model = MODELS.build(tiny_config(kind, **kwargs))
-    head = model.roi_head.bbox_head
-    for layer, std in ((model.rpn_head.rpn_cls, 1), (model.rpn_head.rpn_reg, 0.1),
-                       (head.fc_cls, 0.3), (head.fc_reg, 0.3)):  # fmt: skip
+    rpn, head = model.rpn_head, model.roi_head.bbox_head
+    stds = {rpn.rpn_cls: 1, rpn.rpn_reg: 0.1, head.fc_cls: 0.3, head.fc_reg: 0.3}
+    for layer, std in stds.items():
         torch.nn.init.normal_(layer.weight, std=std)
     return model.eval()
+
+
+def losses_of(model: FasterRCNN, *clips: Clip) -> dict[str, torch.Tensor]:
+    model.train()
+    return model(**model.data_preprocessor(list(clips), training=True), mode='loss')
 
 
 def random_clip(
@@ -61,17 +63,15 @@ def random_clip(
 ) -> Clip:
     """A clip of one frame of noise of (height, width), with `num_boxes` objects."""
     rng = np.random.default_rng(seed)
-    height, width = size
     low = rng.uniform(0, 0.5, (num_boxes, 2))
     high = low + rng.uniform(0.2, 0.5, (num_boxes, 2))
-    boxes = np.concatenate([low, high], axis=1) * [width, height, width, height]
     frame = Frame(
         path=f'noise-{seed}.jpg',
         ori_shape=size,
         img_shape=size,
-        boxes=boxes.astype(np.float32),
+        boxes=np.concatenate([low, high], axis=1).astype(np.float32)
+        * np.float32([*size[::-1]] * 2),
         labels=rng.integers(0, 30, num_boxes),
         **{'video_id': 0, **identity},
     )
-    images = rng.integers(0, 256, (1, height, width, 3), np.uint8)
-    return Clip([frame], images=torch.from_numpy(images))
+    return Clip([frame], images=torch.from_numpy(rng.integers(0, 256, (1, *size, 3), np.uint8)))

@@ -18,7 +18,7 @@ def wait_until(condition, seconds: float = 10) -> bool:
 
 
 class Counting:
-    """A generator of numbers that notes how far it came and that it was closed."""
+    """Makes numbers, and notes how far it came and that it was closed."""
 
     def __init__(self, total: int) -> None:
         self.total, self.made, self.closed = total, 0, False
@@ -44,24 +44,22 @@ def test_prefetch_keeps_the_order_and_its_depth():
     assert wait_until(lambda: alive() == 0)
 
 
-def test_prefetch_ends_when_it_is_closed_or_forgotten():
-    for forget in (False, True):
-        numbers = Counting(10**9)
-        ahead = Prefetcher(numbers.run(), depth=2)
-        assert [next(ahead) for _ in range(4)] == [0, 1, 2, 3]
-        assert alive() == 1
-        if forget:
-            del ahead
-            gc.collect()
-        else:
-            assert ahead.close() and list(ahead) == []
-        assert alive() == 0 and numbers.closed
+@pytest.mark.parametrize('forget', [False, True])
+def test_prefetch_ends_when_it_is_closed_or_forgotten(forget):
+    numbers = Counting(10**9)
+    ahead = Prefetcher(numbers.run(), depth=2)
+    assert [next(ahead) for _ in range(4)] == [0, 1, 2, 3] and alive() == 1
+    if forget:
+        del ahead
+        gc.collect()
+    else:
+        assert ahead.close() and list(ahead) == []
+    assert alive() == 0 and numbers.closed
 
 
 def test_prefetch_raises_an_error_after_the_items_before_it():
     def failing():
-        yield 1
-        yield 2
+        yield from (1, 2)
         raise OSError('gone')
 
     ahead = Prefetcher(failing(), depth=8)
