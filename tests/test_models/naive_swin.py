@@ -17,11 +17,7 @@ from mmdet.models.backbones.window_attention import WindowAttention
 
 
 def attend(
-    attention: WindowAttention,
-    tokens: Tensor,
-    bias: Tensor,
-    others: Tensor | None = None,
-    joint: bool = True,
+    attention: WindowAttention, tokens: Tensor, bias: Tensor, others: Tensor | None, joint: bool
 ) -> Tensor:
     """[T, C] of one window and [heads, T, T] -> [T, C], with the explicit softmax.
 
@@ -35,68 +31,44 @@ def attend(
             bias = torch.cat([bias, bias], dim=2)
         else:
             key, value = other_key, other_value
-    width = tokens.shape[-1] // attention.num_heads
     out = []
-    for head in range(attention.num_heads):
-        part = slice(head * width, (head + 1) * width)
-        logits = query[:, part] @ key[:, part].T * width**-0.5 + bias[head]
-        out.append(logits.softmax(-1) @ value[:, part])
-    return torch.cat(out, dim=-1)
-
-
-def window_bias(attention: WindowAttention, places: list, size: int, num_prompts: int) -> Tensor:
-    """[heads, T, T] from the table and the wrap-around flags in `places`; prompts get zeros."""
-    rows = [
-        [(y1 - y2 + size - 1) * (2 * size - 1) + x1 - x2 + size - 1 for y2, x2, *_ in places]
-        for y1, x1, *_ in places
-    ]
-    far = [[-100.0 * (wrap1 != wrap2) for _, _, *wrap2 in places] for _, _, *wrap1 in places]
-    table, total = attention.relative_position_bias_table, num_prompts + len(places)
-    bias = torch.zeros(attention.num_heads, total, total, dtype=table.dtype)
-    entries = table[torch.tensor(rows)] + torch.tensor(far)[..., None]
-    bias[:, num_prompts:, num_prompts:] = entries.permute(2, 0, 1)
-    return bias
+    for q, k, v, own in zip(
+        *(x.chunk(len(bias), 1) for x in (query, key, value)), bias, strict=True
+    ):
+        logits = q @ k.T * q.shape[1] ** -0.5 + own
+        out.append(logits.softmax(-1) @ v)
+    return attention.proj(torch.cat(out, dim=-1))
 
 
 def windows_of(block: SwinBlock, hw: tuple[int, int]) -> list[tuple[list, list]]:
-    """Of every window the places of its tokens, and their rows in the map (None: padding)."""
+    """Of every window the places of its tokens (y, x, and whether each came around the border),
+    and their rows in the map (None: padding)."""
     size, shift = block.attn.window_size, block.attn.shift
     padded = [-(-side // size) * size for side in hw]
     windows = []
     for top in range(0, padded[0], size):
         for left in range(0, padded[1], size):
             places, rows = [], []
-            for y in range(size):
-                for x in range(size):
-                    source = top + y + shift, left + x + shift
-                    places.append((y, x, source[0] >= padded[0], source[1] >= padded[1]))
-                    r, c = source[0] % padded[0], source[1] % padded[1]
-                    rows.append(r * hw[1] + c if r < hw[0] and c < hw[1] else None)
+            for y, x in ((y, x) for y in range(size) for x in range(size)):
+                source = top + y + shift, left + x + shift
+                places.append((y, x, source[0] >= padded[0], source[1] >= padded[1]))
+                r, c = source[0] % padded[0], source[1] % padded[1]
+                rows.append(r * hw[1] + c if r < hw[0] and c < hw[1] else None)
             windows.append((places, rows))
     return windows
 
 
-def attend_in_window(
-    block: SwinBlock,
-    prompts: Tensor,
-    patches: Tensor,
-    window: tuple[list, list],
-    reference: Tensor | None,
-    joint: bool,
-) -> tuple[Tensor, dict[int, Tensor]]:
-    """Prompts [P, C] and maps [H*W, C] -> what one window makes of them: [P, C], row -> [C]."""
-    attention, (places, rows) = block.attn.w_msa, window
-
-    def tokens(patches: Tensor) -> Tensor:
-        zero = torch.zeros_like(patches[0])
-        return torch.stack([zero if row is None else patches[row] for row in rows])
-
-    bias = window_bias(attention, places, block.attn.window_size, len(prompts))
-    x = torch.cat([prompts, tokens(patches)])
-    others = None if reference is None else tokens(reference)
-    result = attention.proj(attend(attention, x, bias, others, joint))
-    pairs = zip(rows, result[len(prompts) :], strict=True)
-    return result[: len(prompts)], {row: token for row, token in pairs if row is not None}
+def window_bias(attention: WindowAttention, places: list, size: int, num_prompts: int) -> Tensor:
+    """[heads, T, T] from the table and the wrap-around flags in `places`; prompts get zeros."""
+    table, total = attention.relative_position_bias_table, num_prompts + len(places)
+    bias = torch.zeros(total, total, attention.num_heads, dtype=table.dtype)
+    rows = [
+        [(y1 - y2 + size - 1) * (2 * size - 1) + x1 - x2 + size - 1 for y2, x2, *_ in places]
+        for y1, x1, *_ in places
+    ]
+    far = [[-100.0 * (wrap1 != wrap2) for _, _, *wrap2 in places] for _, _, *wrap1 in places]
+    bias[num_prompts:, num_prompts:] = table[torch.tensor(rows)] + torch.tensor(far)[..., None]
+    return bias.permute(2, 0, 1)
 
 
 def attention_branch(
@@ -109,19 +81,26 @@ def attention_branch(
     joint: bool,
 ) -> list[Tensor]:
     """The block's attention on normed rows [P + H*W, C] of every image -> the same shapes."""
+    attention = block.attn.w_msa
     prompts: list[list] = [[] for _ in images]
     patches: list[dict] = [{} for _ in images]
-    number = 0
-    for i, (x, reference) in enumerate(zip(images, references, strict=True)):
-        for window in windows_of(block, hw):
-            owner = number % len(images) if mixed else i
-            given = images[owner][:num_prompts]
-            seen, tokens = attend_in_window(block, given, x[num_prompts:], window, reference, joint)
-            prompts[owner].append(seen)
-            patches[i].update(tokens)
-            number += 1
+    windows = [(i, *window) for i in range(len(images)) for window in windows_of(block, hw)]
+
+    def tokens(patches: Tensor, rows: list) -> Tensor:
+        zero = torch.zeros_like(patches[0])
+        return torch.stack([zero if row is None else patches[row] for row in rows])
+
+    for number, (i, places, rows) in enumerate(windows):
+        owner = number % len(images) if mixed else i
+        x = [images[owner][:num_prompts], tokens(images[i][num_prompts:], rows)]
+        others = None if references[i] is None else tokens(references[i], rows)
+        bias = window_bias(attention, places, block.attn.window_size, num_prompts)
+        result = attend(attention, torch.cat(x), bias, others, joint)
+        prompts[owner].append(result[:num_prompts])
+        patches[i].update(zip(rows, result[num_prompts:], strict=True))
+    count = range(hw[0] * hw[1])
     return [
-        torch.cat([torch.stack(p).mean(0), torch.stack([t[row] for row in range(len(t))])])
+        torch.cat([torch.stack(p).mean(0), torch.stack([t[row] for row in count])])
         for p, t in zip(prompts, patches, strict=True)
     ]
 
@@ -144,13 +123,10 @@ def block_output(
     """
     normed = [block.norm1(x) for x in images]
     others = [None] * len(normed) if references is None else [block.norm1(x) for x in references]
-    out = []
     branches = attention_branch(block, normed, hw, num_prompts, mixed, others, joint)
-    for x, branch in zip(images, branches, strict=True):
-        x = x + branch
-        hidden = F.gelu(block.ffn.layers[0][0](block.norm2(x)))
-        out.append(x + block.ffn.layers[1](hidden))
-    return torch.stack(out)
+    summed = torch.stack([x + branch for x, branch in zip(images, branches, strict=True)])
+    hidden = F.gelu(block.ffn.layers[0][0](block.norm2(summed)))
+    return summed + block.ffn.layers[1](hidden)
 
 
 def merged(merging: PatchMerging, x: Tensor, hw: tuple[int, int], num_prompts: int) -> Tensor:
@@ -167,17 +143,14 @@ def merged(merging: PatchMerging, x: Tensor, hw: tuple[int, int], num_prompts: i
 def backbone_maps(
     backbone: SwinTransformer, image: Tensor, prompts: Tensor | None = None
 ) -> list[Tensor]:
-    """Maps [1, C_i, H_i, W_i] of one image [3, h, w] whose sides are multiples of 8 * patch size.
-
-    prompts: [P, C] or None.
-    """
+    """Maps [1, C_i, H_i, W_i] of one image [3, h, w] whose sides are multiples of 8 * patch size,
+    with prompts [P, C] or None."""
     embed = backbone.patch_embed
     x = F.conv2d(image[None], embed.projection.weight, embed.projection.bias, embed.patch_size)
-    hw = tuple(x.shape[2:])
+    hw, maps = tuple(x.shape[2:]), []
     x = embed.norm(x[0].flatten(1).T)
     num_prompts = 0 if prompts is None else len(prompts)
     x = x if prompts is None else torch.cat([prompts, x])
-    maps = []
     for i, stage in enumerate(backbone.stages):
         for block in stage.blocks:
             (x,) = block_output(block, [x], hw, num_prompts)
@@ -185,6 +158,5 @@ def backbone_maps(
             patches = getattr(backbone, f'norm{i}')(x[num_prompts:])
             maps.append(patches.T.unflatten(1, hw)[None])
         if stage.downsample is not None:
-            x = merged(stage.downsample, x, hw, num_prompts)
-            hw = hw[0] // 2, hw[1] // 2
+            x, hw = merged(stage.downsample, x, hw, num_prompts), (hw[0] // 2, hw[1] // 2)
     return maps
