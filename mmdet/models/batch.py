@@ -20,7 +20,7 @@ from mmdet.structures import Clip, Frame
 
 @dataclass
 class GroundTruth:
-    """The objects of B frames, filled up to K: boxes [B, K, 4] in pixels of the resized image,
+    """The objects of B frames, filled up to K >= 1: boxes [B, K, 4] in pixels of the resized image,
     0-based labels [B, K], and which of them exist [B, K]."""
 
     boxes: Tensor

@@ -16,7 +16,7 @@ def pad(
     rows: list[Tensor], spare: int = 2, garbage: list[float] = GARBAGE
 ) -> tuple[Tensor, Tensor]:
     """Rows [n, C] of every image as [B, N, C], and which of them exist [B, N]."""
-    size = max(map(len, rows)) + spare
+    size = max(1, *map(len, rows)) + spare
     padded = torch.tensor(garbage[: rows[0].shape[1]]).repeat(len(rows), size, 1)
     valid = torch.zeros(len(rows), size, dtype=torch.bool)
     for i, own in enumerate(rows):

@@ -41,38 +41,25 @@ def fcos_targets(
         points: (x, y) of every level's points, [P_l, 2].
         ranges: per level, see `distance_ranges`.
     """
+    every = torch.cat(list(points))
+    counts = [len(x) for x in points]
     low, high = (
-        torch.cat(
-            [x.new_full((len(x),), pair[end]) for x, pair in zip(points, ranges, strict=True)]
-        )
+        torch.cat([every.new_full((n,), pair[end]) for n, pair in zip(counts, ranges, strict=True)])
         for end in (0, 1)
     )
-    all_points = torch.cat(list(points))
-    boxes, labels, valid = _with_nothing(gt, num_classes)
-    low_side = all_points[None, :, None] - boxes[:, None, :, :2]
-    high_side = boxes[:, None, :, 2:] - all_points[None, :, None]
+    low_side = every[None, :, None] - gt.boxes[:, None, :, :2]
+    high_side = gt.boxes[:, None, :, 2:] - every[None, :, None]
     distances = torch.cat([low_side, high_side], dim=-1)  # [B, P, K, 4]
     largest = distances.amax(-1)
     fits = (largest >= low[:, None]) & (largest <= high[:, None])
-    candidate = (distances.amin(-1) > 0) & fits & valid[:, None]
-    sides = boxes[..., 2:] - boxes[..., :2]
-    area = sides.prod(-1)[:, None].expand_as(candidate)
+    candidate = (distances.amin(-1) > 0) & fits & gt.valid[:, None]
+    area = (gt.boxes[..., 2:] - gt.boxes[..., :2]).prod(-1)[:, None].expand_as(candidate)
     smallest, chosen = torch.where(candidate, area, FAR * FAR).min(dim=-1)
     positive = smallest < FAR * FAR
     chosen_distances = distances.gather(2, chosen[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]
     return (
-        torch.where(positive, labels.gather(1, chosen), num_classes),
+        torch.where(positive, gt.labels.gather(1, chosen), num_classes),
         torch.where(positive[..., None], chosen_distances, 0.0),
-    )
-
-
-def _with_nothing(gt: GroundTruth, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The objects with one invalid one, so that a batch without any has a column."""
-    pad = (0, 1)
-    return (
-        torch.nn.functional.pad(gt.boxes, (0, 0, *pad)),
-        torch.nn.functional.pad(gt.labels, pad, value=num_classes),
-        torch.nn.functional.pad(gt.valid, pad, value=False),
     )
 
 

@@ -176,8 +176,8 @@ class YOLOXHead(nn.Module):
 
 def _objects_of(found: Assignment, gt: GroundTruth, num_classes: int) -> tuple[Tensor, Tensor]:
     """Box [B, P, 4] and label [B, P] of each point's object; a unit box, `num_classes` for none."""
-    boxes = F.pad(gt.boxes, (0, 0, 0, 1)).gather(1, found.objects[..., None].expand(-1, -1, 4))
-    labels = F.pad(gt.labels, (0, 1)).gather(1, found.objects)
+    boxes = gt.boxes.gather(1, found.objects[..., None].expand(-1, -1, 4))
+    labels = gt.labels.gather(1, found.objects)
     unit = (torch.arange(4, device=boxes.device) // 2).to(boxes.dtype)
     return (
         torch.where(found.positive[..., None], boxes, unit),

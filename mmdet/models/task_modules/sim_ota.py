@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmdet.models.batch import GroundTruth
+from mmdet.models.task_modules.assigner import box_iou
 from mmdet.registry import TASK_UTILS
 
 LEAST_LOG = -100.0  # a logarithm below is this, as in torch's binary cross entropy
@@ -43,21 +44,16 @@ class SimOTAAssigner:
     def assign(
         self, scores: Tensor, boxes: Tensor, points: Tensor, strides: Tensor, gt: GroundTruth
     ) -> Assignment:
-        """Of a batch.
-
+        """
         Args:
             scores: [B, P, C] class probability times objectness. boxes: [B, P, 4] decoded.
             points: [P, 2] centres of the cells. strides: [P].
         """
-        if gt.boxes.shape[1] == 0:
-            nothing = boxes[..., 0] * 0
-            return Assignment(nothing > 0, nothing.long(), nothing)
         in_box, near = self._places(points, strides, gt)
         usable = (in_box | near).any(-1, keepdim=True) & gt.valid[:, None]  # [B, P, K]
-        ious = pairwise_iou(boxes, gt.boxes) * usable
+        ious = box_iou(boxes, gt.boxes) * usable
         cost = class_cost(scores, gt.labels) + IOU_WEIGHT * -torch.log(ious + 1e-7)
-        cost = cost + OUTSIDE * ~(in_box & near)
-        cost = torch.where(usable, cost, NEVER)
+        cost = torch.where(usable, cost + OUTSIDE * ~(in_box & near), NEVER)
         return _conclude(self._cheapest(cost, ious), cost, ious)
 
     def _places(self, points: Tensor, strides: Tensor, gt: GroundTruth) -> tuple[Tensor, Tensor]:
@@ -88,23 +84,10 @@ def class_cost(scores: Tensor, labels: Tensor) -> Tensor:
     return no.gather(2, classes) - yes.gather(2, classes) - no.sum(-1, keepdim=True)
 
 
-def pairwise_iou(boxes: Tensor, objects: Tensor) -> Tensor:
-    """[B, P, K] of boxes [B, P, 4] and objects [B, K, 4]; the union is at least 1e-6."""
-    a, b = boxes[:, :, None], objects[:, None]
-    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
-    inter = sides.clamp(min=0).prod(-1)
-    areas = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1)
-    return inter / (areas - inter).clamp(min=1e-6)
-
-
 def _conclude(asked: Tensor, cost: Tensor, ious: Tensor) -> Assignment:
     """A point that several objects ask for goes to the one that it costs least, of all objects."""
     numbers = torch.arange(cost.shape[-1], device=cost.device)
     cheapest = cost.argmin(-1, keepdim=True) == numbers
     several = asked.sum(-1, keepdim=True) > 1
     matched = torch.where(several, cheapest, asked)
-    return Assignment(
-        positive=matched.any(-1),
-        objects=matched.int().argmax(-1),
-        ious=(ious * matched).sum(-1),
-    )
+    return Assignment(matched.any(-1), matched.int().argmax(-1), (ious * matched).sum(-1))
