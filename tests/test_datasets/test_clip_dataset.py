@@ -58,6 +58,10 @@ def test_training_takes_flagged_frames_with_objects(train_set):
     assert places(dataset) == expected
     assert dataset.aspect_flags.tolist() == [1] * 5 + [0] + [1] * 2
     assert dataset.video_lengths is None
+    refs = train_set(ref_img_sampler=BILATERAL)
+    seen = {tuple(f.frame_id for f in refs[(3, seed)].frames) for seed in range(99)}  # frame 20
+    assert all(11 <= before < key == 20 < after <= 29 for key, before, after in seen)
+    assert [f.frame_id for f in refs[(5, 0)].frames] == [0, 0, 0]  # the video of one frame
     assert (1, 3) in places(train_set(filter_empty=False))
     assert {video for video, _ in places(train_set(min_size=41))} == {1}  # 96x40, 40x56 go
     with pytest.raises(ValueError, match='no training frame left: of 46 frames 9 have'):
@@ -143,15 +147,6 @@ def test_a_file_without_videos_says_what_to_set(image_set):
     assert dataset.video_lengths.tolist() == [1] * 6
     assert [frame.frame_id for frame in dataset[2].frames] == [0] * 15
     assert dataset[2].key.instance_ids.tolist() == [5, 6]  # annotation ids
-
-
-def test_references_use_the_whole_video(train_set):
-    dataset = train_set(ref_img_sampler=BILATERAL)
-    frames = dataset[(3, 7)].frames  # key: frame 20 of video 1
-    assert [frame.video_id for frame in frames] == [1, 1, 1] and frames[0].frame_id == 20
-    seen = {tuple(f.frame_id for f in dataset[(3, seed)].refs) for seed in range(300)}
-    assert all(11 <= before < 20 < after <= 29 for before, after in seen) and len(seen) > 60
-    assert [f.frame_id for f in dataset[(5, 0)].frames] == [0, 0, 0]  # the video of one frame
 
 
 def sides(boxes: np.ndarray) -> list[tuple]:

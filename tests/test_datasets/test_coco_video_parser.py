@@ -19,7 +19,7 @@ def opened(tmp_path):
 
 
 @pytest.mark.parametrize(('seed', 'indent'), [(0, None), (1, 1), (2, None)])
-def test_equals_a_walk_over_the_dicts(tmp_path, seed, indent):
+def test_equals_a_walk_over_the_dicts(tmp_path, monkeypatch, seed, indent):
     dataset = make_dataset(seed=seed)
     path = write(tmp_path, dataset, indent=indent)
     for way in (CocoVideoIndex.read, CocoVideoIndex.open, CocoVideoIndex.open):  # the last one maps
@@ -31,13 +31,9 @@ def test_equals_a_walk_over_the_dicts(tmp_path, seed, indent):
             index.position_of(123456)
     with pytest.raises(ValueError, match='read-only'):
         index.ann_boxes[0] = 0
-
-
-def test_ordered_file_of_many_pieces(opened, monkeypatch):
-    """Ascending ids and grouped annotations, as the converters write them, in small blocks."""
     monkeypatch.setattr(f'{PARSER}.BLOCK', 512)
-    dataset = ordered((9, 4, 11, 2))
-    check_against(opened(dataset), dataset)
+    dataset = ordered((9, 4, 11, 2))  # as the converters write it
+    check_against(CocoVideoIndex.open(write(tmp_path, dataset)), dataset)
 
 
 @pytest.mark.parametrize(
@@ -128,32 +124,25 @@ def test_unusual_but_legal_values(opened):
 GONE = object()  # instead of a value
 
 
-def changed(path: str, value):
-    """Sets (or removes) a field of the file that `ordered` makes: `images.2.id`."""
-
-    def change(dataset):
-        *places, last = [int(key) if key.isdigit() else key for key in path.split('.')]
-        for key in places:
-            dataset = dataset[key]
-        if value is GONE:
-            del dataset[last]
-        else:
-            dataset[last] = value
-
-    return change
+def change(dataset, place: str, value) -> None:
+    """Set (or remove) a field: `images.2.id`."""
+    *places, last = [int(key) if key.isdigit() else key for key in place.split('.')]
+    for key in places:
+        dataset = dataset[key]
+    if value is GONE:
+        del dataset[last]
+    else:
+        dataset[last] = value
 
 
-# image ids 1 to 8 of videos 3 (frames 0..3), 10 (0), 17 (0..2)
+# of the file that `ordered` makes: image ids 1 to 8 of videos 3 (frames 0..3), 10 (0), 17 (0..2)
 BAD = [
     ('images.2.id', 1, r'image id 1: the id must be unique.*\[0\] and images\[2\]'),
     ('annotations.3.id', 1, r'annotation id 1: the id must be unique'),
-    ('videos.1.id', 3, r'video id 3: the id must be unique'),
-    ('categories.1.id', 5, r'category id 5: the id must be unique'),
     ('images.4.video_id', 77, r'image id 5: video id 77 is not in `videos`'),
     ('images.4.video_id', GONE, r'image id 5: has no `video_id`'),
     ('videos', GONE, r'image id 1: video id 3 is not in `videos`'),
     ('images.1.frame_id', GONE, r'image id 2: has no `frame_id`, or a negative one'),
-    ('images.1.frame_id', -2, r'image id 2: .*negative one'),
     ('images.2.frame_id', 1, r'id 3: frame_id 1 of .* 3 is already that of image id 2; .* 0 to 3'),
     ('images.3.frame_id', 9, r'id 4: frame_id 9 follows, but frame_id 3 of video id 3 is missing'),
     ('images.4.frame_id', 1, r'image id 5: .*frame_id 0 of video id 10 is missing'),
@@ -162,26 +151,20 @@ BAD = [
     ('annotations.2.bbox', [1, 2, float('nan'), 4], r'annotation id 3: `bbox` must'),
     ('annotations.2.bbox', [1, 2, 3], r'annotation id 3: .*not \[1, 2, 3\]'),
     ('annotations.2.bbox', [[1], 2, 3, 4], r'annotation id 3: `bbox`'),
-    ('annotations.2.bbox', ['1', 2, 3, 4], r'annotation id 3: `bbox`'),
     ('annotations.2.bbox', {'x': 1}, r'annotation id 3: `bbox`'),
-    ('annotations.2.bbox', GONE, r'annotation id 3: has no `bbox`'),
     ('categories.1.name', '', r'category id 15: `name` must be a non-empty string'),
-    ('categories.1.name', 7, r'category id 15: .*non-empty string, not 7'),
     ('annotations.0.image_id', 99, r'annotation id 1: image_id 99 is not in `im'),
     ('annotations.0.category_id', 6, r'annotation id 1: category_id 6 is not in'),
     ('annotations.0.area', float('inf'), r'annotation id 1: `area` must be a fin'),
     ('annotations.0.instance_id', 'a', r"`instance_id` must be an integer, not 'a'"),
     ('annotations.0.iscrowd', 'no', r"`iscrowd` must be true or false, not 'no'"),
-    ('images.5.height', None, r'image id 6: has no `height`'),
     ('images.5.height', 0, r'image id 6: `height` must be a positive integer'),
     ('images.5.width', 2**31, r'image id 6: `width` must be a positive integer'),
     ('images.5.file_name', GONE, r'image id 6: has no `file_name`'),
     ('images.5.id', GONE, r'images\[5\]: has no `id`'),
-    ('images.5.id', 'six', r"images\[5\]: `id` must be an integer, not 'six'"),
     ('images.5.id', True, r'`id` must be an integer, not True'),
     ('images.5.id', 2**63, r'of at most 9223372036854775807, not 92233'),
     ('images.0', 'a.png', r'images\[0\]: must be an object'),
-    ('images.7', [], r'images\[7\]: must be an object'),
     ('annotations', GONE, r'`annotations`: the list is missing \(it may be empty\)'),
     ('images', {'id': 1}, r'`images`: must be a list'),
 ]
@@ -194,7 +177,7 @@ def test_bad_entries(tmp_path, monkeypatch, place, value, message, block):
     monkeypatch.setattr(f'{PARSER}.BLOCK', block)
     dataset = ordered()
     assert len(dataset['annotations']) > 4
-    changed(place, value)(dataset)
+    change(dataset, place, value)
     path = write(tmp_path, dataset)
     with pytest.raises(AnnotationError, match=f'^{path}:? .*{message}') as refused:
         CocoVideoIndex.open(path)
@@ -214,7 +197,8 @@ def test_bad_entries(tmp_path, monkeypatch, place, value, message, block):
         (b'[{"id": 1}]', 'not an annotation file: the top level must be an object'),
         (b'{"images": [], "annotations": [{"id"', r'at character 36 where it ends \(is it cut'),
         (b'\xff\xfe{\x00}\x00', 'not UTF-8'),
-        (b'\x89PNG\r\n\x1a\n', 'not UTF-8'),
+        (b'{"images": []} x', 'text after the end of the object, at character 15'),
+        (b'{"images" 1}', "a colon must follow the key 'images'"),
         (b'{}', '`images`: the list is missing'),
         (None, 'there is no such annotation file'),
     ],

@@ -11,7 +11,6 @@ from own_data import (
     image,
     names,
     write,
-    write_frames,
     write_images,
     write_video,
 )
@@ -66,15 +65,21 @@ def test_with_video_ids_only(from_coco):
     assert boxes(content) == [('x', 1, 'dog', 1, [0, 0, 5, 5])]
 
 
-def test_cocovid_keeps_its_key_frames(from_coco):
-    flags = enumerate([True, False, True, False, False])
-    fields = (dict(video_id=1, frame_id=i, is_vid_train_frame=flag) for i, flag in flags)
-    images = [image(i, f'v/{i}.jpg', **more) for i, more in enumerate(fields)]
-    text = coco(images, [annotation(1, 0, [0, 0, 5, 5])], videos=[{'id': 1, 'name': 'night'}])
-    assert from_coco(text)['videos'] == [{'id': 1, 'name': 'night', 'vid_train_frames': [0, 2]}]
+def test_cocovid_keeps_its_key_frames_and_ids_may_be_hashes(from_coco, tmp_path):
+    big, flags = 10**15 + 7, [True, False, True, False, False]
+    images = [image(i, f'v/{i}.jpg', video_id=big, frame_id=i) for i in range(5)]
+    for entry, flag in zip(images, flags, strict=True):
+        entry['is_vid_train_frame'] = flag
+    lists = {'categories': [{'id': big, 'name': 'cat'}, {'id': -5, 'name': 'dog'}]}
+    lists['videos'] = [{'id': big, 'name': 'night'}]
+    text = coco(images, [annotation(big, 0, [0, 0, 5, 5], category_id=big)], **lists)
+    content = from_coco(text)
+    assert content['videos'] == [{'id': 1, 'name': 'night', 'vid_train_frames': [0, 2]}]
+    assert names(content) == ['cat', 'dog'] and content['annotations'][0]['category_id'] == 1
     content = from_coco(text, every=3)
     assert content['videos'][0]['vid_train_frames'] == [0, 3]
     assert [i['is_vid_train_frame'] for i in content['images']] == [True, False, False, True, False]
+    assert CocoVideoIndex.open(tmp_path / 'ann.json').ann_categories.tolist() == [big]
 
 
 def test_of_a_video_file(from_coco, tmp_path):
@@ -85,22 +90,17 @@ def test_of_a_video_file(from_coco, tmp_path):
     assert frames(content) == [('ann', 0, 'ann/000000.jpg'), ('ann', 1, 'ann/000002.jpg')]
 
 
-def test_sizes_from_the_files(from_coco, tmp_path):
-    write_frames(tmp_path / 'v', 1)
-    images = [{'id': 1, 'file_name': 'v/000000.jpg'}]
-    (entry,) = from_coco(coco(images, [annotation(1, 1, [0, 0, 5, 5])]))['images']
-    assert (entry['width'], entry['height']) == (64, 48)
-
-
 def test_sizes_are_those_of_the_picture_upright(from_coco, refused, tmp_path):
     (tmp_path / 'v').mkdir()
     exif = Image.Exif()
     exif[Base.Orientation] = 6
     Image.new('RGB', (48, 64)).save(tmp_path / 'v/0.png', exif=exif.tobytes())
-    text = coco([image(1, 'v/0.png')], [annotation(1, 1, [40, 10, 20, 20])])
-    assert from_coco(text)['annotations'][0]['bbox'] == [40, 10, 20, 20]
-    turned = text.replace('"width": 64, "height": 48', '"width": 48, "height": 64')
-    write(tmp_path, {'ann.json': turned})
+    objects = [annotation(1, 1, [40, 10, 20, 20])]
+    for given in ({'id': 1, 'file_name': 'v/0.png'}, image(1, 'v/0.png')):
+        content = from_coco(coco([given], objects))
+        assert content['annotations'][0]['bbox'] == [40, 10, 20, 20]
+        assert (content['images'][0]['width'], content['images'][0]['height']) == (64, 48)
+    write(tmp_path, {'ann.json': coco([image(1, 'v/0.png', width=48, height=64)], objects)})
     refused('coco', tmp_path / 'ann.json', r'48x64 pixels, but .*0\.png has 64x48')
 
 
@@ -128,17 +128,6 @@ def test_boxes_without_area_are_left_out_and_named(from_coco, capsys):
     assert 'annotation id 2' in shown and '[3, 3, -2, 9]' in shown
 
 
-def test_category_ids_may_be_hashes(from_coco, tmp_path):
-    big = 10**15 + 7
-    categories = [{'id': big, 'name': 'cat'}, {'id': -5, 'name': 'dog'}]
-    images = [image(1, 'v/0.jpg', video_id=big, frame_id=0)]
-    objects = [annotation(big, 1, [1, 1, 9, 9], category_id=big)]
-    lists = dict(categories=categories, videos=[{'id': big, 'name': 'v'}])
-    content = from_coco(coco(images, objects, **lists))
-    assert names(content) == ['cat', 'dog'] and content['annotations'][0]['category_id'] == 1
-    assert CocoVideoIndex.open(tmp_path / 'ann.json').ann_categories.tolist() == [big]
-
-
 IN_VIDEO = dict(video_id=1, frame_id=2)
 WIDER = image(2, 'v/1.jpg', width=80)
 
@@ -146,7 +135,6 @@ WIDER = image(2, 'v/1.jpg', width=80)
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('{"images": [', r'ann\.json, line 1 is not JSON'),
         ('[1]', 'it has no list `images`'),
         ('{"images": [], "annotations": {}}', 'it has no list `annotations`'),
         (coco([{'id': 1}], []), r'images\[0\], id 1: has no `file_name`'),

@@ -9,7 +9,6 @@ from own_data import write
 
 from mmdet.core.errors import ConversionError
 from mmdet.programs.convert import convert_det, convert_vid
-from mmdet.programs.convert.ilsvrc import read_train_videos
 
 OUTPUTS = {
     'vid': ('imagenet_vid_train.json', 'imagenet_vid_val.json'),
@@ -70,18 +69,8 @@ def tree(tmp_path):
     return write(tmp_path / 'ILSVRC', vid_files() | det_files())
 
 
-@pytest.fixture
-def converted(tree, tmp_path):
-    """Converts the tree in this process; the files of the conversion by name, in order."""
-
-    def run(kind, **options):
-        CONVERT[kind](tree, tmp_path / 'out', **(dict(workers=1) | options))
-        return outcome(tmp_path / 'out')
-
-    return run
-
-
 def outcome(folder: Path) -> dict[str, dict]:
+    """The files of a conversion by name, in order."""
     files = sorted(folder.iterdir()) if folder.exists() else []
     return {path.name: json.loads(path.read_text()) for path in files}
 
@@ -131,11 +120,12 @@ def test_small_videos_by_hand(tmp_path, lists):
     assert flags == [none, (True, False, False), (False, True, False), none, none]
 
 
-def test_small_images_by_hand(converted, monkeypatch):
+def test_small_images_by_hand(tree, tmp_path, monkeypatch):
     """Also where the file system lists names in another order."""
     listdir = os.listdir
     monkeypatch.setattr(os, 'listdir', lambda path: sorted(listdir(path), reverse=True))
-    (det,) = converted('det').values()
+    convert_det(tree, tmp_path / 'out', workers=1)
+    (det,) = outcome(tmp_path / 'out').values()
     assert list(det) == ['categories', 'images', 'annotations']
     assert det['categories'][30] == {'id': 31, 'name': 'other_categeries', 'encode_name': None}
     names = [(Path(i['file_name']).stem, i['is_vid_train_frame']) for i in det['images']]
@@ -155,100 +145,75 @@ def test_small_images_by_hand(converted, monkeypatch):
 
 
 FRAME = f'Annotations/VID/{VIDEO_A}/000001.xml'
-ROW = rf"asked for by row 3 of \S+VID_train_15frames.txt \('{VIDEO_A} 1 0 3'\)"
+OTHER = f'Annotations/VID/{VIDEO_B}/000001.xml'
+LISTED = f'{DET}/ILSVRC2014_train_0003/c.xml'
+TRAIN, VAL = 'ImageSets/VID_train_15frames.txt', 'ImageSets/VID_val_videos.txt'
+ROW = rf".*; asked for by row 3 of \S+VID_train_15frames.txt \('{VIDEO_A} 1 0 3'\)"
+TWICE = f'{VIDEO_V} 1 0 1\n{VIDEO_V} 2 0 1\n'
+GONE = None
+
+
+def bear(*sides, **more):
+    return annotation(box(BEAR, sides, **more))
 
 
 @pytest.mark.parametrize(
-    ('content', 'message'),
+    ('name', 'text', 'message'),
     [
-        (None, ' is missing'),
-        ('<annotation><size>', ' is not well-formed XML: no element.*'),
-        ('<annotation/>', ': <annotation> has no <size/width>'),
-        (annotation(size=(0, 48)), ': <size> is 0 x 48'),
-        (annotation('<object><name>x</name></object>'), ': <object> has no <bndbox/xmin>'),
-        (annotation(box(BEAR, (1, 'nan', 3, 4), 0)), ": <bndbox/ymin> .* 'nan', not a whole .*"),
-        (annotation(box(BEAR, (1, 1, 10**30, 4), 0)), ': <bndbox/xmax> .*0, more than 2147483647'),
-        (annotation(box(BEAR, (1, 2, 3, 4))), ': <object> has no <(trackid|occluded)>'),
-        (annotation(box('', (1, 2, 3, 4), 0)), ': <object> has no <name>'),
-        (annotation(box(BEAR, (1, 2, 3, 4), 0, occluded='')), ': <object> has no <occluded>'),
+        (FRAME, GONE, f'{FRAME} is missing{ROW}'),
+        (FRAME, '<annotation><size>', f'{FRAME} is not well-formed XML{ROW}'),
+        (FRAME, '<annotation/>', f'{FRAME}: <annotation> has no <size/width>{ROW}'),
+        (FRAME, annotation(size=(0, 48)), f'{FRAME}: <size> is 0 x 48{ROW}'),
+        (FRAME, bear(1, 'nan', 3, 4, track=0), "<bndbox/ymin> .* 'nan', not a whole number"),
+        (FRAME, bear(1, 1, 10**30, 4, track=0), '<bndbox/xmax> .*0, more than 2147483647'),
+        (FRAME, bear(1, 2, 3, 4), f'{FRAME}: <object> has no <(trackid|occluded)>'),
+        (FRAME, bear(1, 2, 3, 4, track=0, occluded=''), f'{FRAME}: <object> has no <occluded>'),
+        (TRAIN, f'{VIDEO_A} 1 x 3', f"row 1 of .*{VIDEO_A} 1 x 3'.: .* name and 3 whole numbers"),
+        (TRAIN, f'{VIDEO_A} 1 2', 'expected a name and 3 whole numbers'),
+        (TRAIN, f'{VIDEO_A} 1 4 3', 'frame 4 is not in 0..3'),
+        (TRAIN, f'{VIDEO_A} 1 -1 3', 'frame -1 is not in 0..3'),
+        (TRAIN, f'{VIDEO_A} 1 0 0', 'needs at least one frame, got 0'),
+        (TRAIN, f'{VIDEO_B} 1 1 2\n{VIDEO_B} 1 1 9', f'row 2 .*{VIDEO_B} has 9 .* 2 in row 1 of '),
+        (TRAIN, '../a 1 1 3', "'../a' is not a plain path"),
+        (TRAIN, '/a 1 1 3', "'/a' is not a plain path"),
+        (VAL, TWICE, r'row 2 .*v is listed already in row 1'),
+        (VAL, ' \n', 'is empty'),
+        (VAL, GONE, r'neither .*ImageSets/VID_val.* nor .*Lists/VID_val'),
+        (f'Data/VID/{VIDEO_B}/000001.JPEG', '', f'{VIDEO_B}/000000.JPEG is missing; .* by row 1 '),
+        (LISTED, GONE, r'0003/c.xml is missing; asked for by row 1 of .*c 1'),
+        (
+            f'{DET}/ILSVRC2014_train_0000/d.xml',
+            '<a>',
+            r'd.xml is not .*; an image that no list row',
+        ),
+        (f'{DET}/ILSVRC2014_train_0001', 'a file', r'Cannot list .*0001: Not a directory'),
     ],
 )
-def test_a_bad_xml_is_named_with_its_row(tree, converted, tmp_path, content, message):
-    """And the output of an earlier conversion stays as it was."""
-    before = converted('vid', splits=['train'])
-    (tree / FRAME).unlink()
-    if content is not None:
-        (tree / FRAME).write_text(content)
-    with pytest.raises(ConversionError, match=f'{FRAME}{message}; {ROW}'):
-        converted('vid', splits=['train'])
-    assert outcome(tmp_path / 'out') == before
+def test_a_fault_is_named_and_an_earlier_conversion_stays(tree, tmp_path, name, text, message):
+    kind, out = 'det' if 'DET' in name else 'vid', tmp_path / 'out'
+    write(out, {'imagenet_vid_train.json': '{}'})
+    if text is GONE:
+        (tree / name).unlink()
+    else:
+        write(tree, {name: text})
+    with pytest.raises(ConversionError, match=message):
+        CONVERT[kind](tree, out, workers=1)
+    assert outcome(out) == {'imagenet_vid_train.json': {}}
 
 
-def test_the_first_error_in_list_order_from_worker_processes(tree, converted, tmp_path):
+def test_the_first_error_in_list_order_from_worker_processes(tree, tmp_path):
     (tree / FRAME).unlink()
-    (tree / f'Annotations/VID/{VIDEO_B}/000001.xml').write_text('<a>')
+    (tree / OTHER).write_text('<a>')
     with pytest.raises(ConversionError, match=r'b/000001.xml is not well-formed XML'):
-        converted('vid', workers=2)
+        convert_vid(tree, tmp_path / 'out', workers=2)
     assert not outcome(tmp_path / 'out')
 
 
-def test_frames_are_checked_when_data_is_here(tree, converted):
-    write(tree, {f'Data/VID/{VIDEO_V}/000000.JPEG': ''})
-    assert list(converted('vid', splits=['val'])) == ['imagenet_vid_val.json']
-    message = rf"{VIDEO_B}/000000.JPEG is missing; asked for by row 1 of .*'{VIDEO_B} 1 2 2'"
-    with pytest.raises(ConversionError, match=message):
-        converted('vid', splits=['train'])
-
-
-def test_det_errors(tree, converted, tmp_path):
-    def check(message):
-        with pytest.raises(ConversionError, match=message):
-            converted('det')
-        assert not outcome(tmp_path / 'out')
-
-    write(tree, {f'{DET}/ILSVRC2014_train_0000/d.xml': '<annotation>'})
-    check(r'0000/d.xml is not .*; an image that no list row names')
-    (tree / f'{DET}/ILSVRC2014_train_0003/c.xml').unlink()
-    check(r'0003/c.xml is missing; asked for by row 1 of .*c 1')
-    write(tree, {f'{DET}/ILSVRC2014_train_0001': 'a file'})
-    check(r'Cannot list .*0001: Not a directory')
-
-
-@pytest.mark.parametrize(
-    ('row', 'message'),
-    [
-        (f'{VIDEO_A} 1 x 3', 'expected a name and 3 whole numbers'),
-        (f'{VIDEO_A} 1 2', 'expected a name and 3 whole numbers'),
-        (f'{VIDEO_A} 1 4 3', 'frame 4 is not in 0..3'),
-        (f'{VIDEO_A} 1 -1 3', 'frame -1 is not in 0..3'),
-        (f'{VIDEO_A} 1 0 0', 'needs at least one frame, got 0'),
-        (f'{VIDEO_B} 1 1 9', f'{VIDEO_B} has 9 frames here, but 2 in row 1 of '),
-        ('../a 1 1 3', "'../a' is not a plain path"),
-        ('/a 1 1 3', "'/a' is not a plain path"),
-    ],
-)
-def test_a_bad_row_is_named(tmp_path, row, message):
-    write(tmp_path, {'list.txt': f'{VIDEO_B} 1 2 2\n{row}\n'})
-    with pytest.raises(ConversionError) as error:
-        read_train_videos(tmp_path / 'list.txt')
-    assert str(error.value).startswith(f"row 2 of {tmp_path / 'list.txt'} ('{row}'): ")
-    assert message in str(error.value)
-
-
-def test_unusable_lists_and_layouts(tree, converted, tmp_path):
-    rows = f'{VIDEO_V} 1 0 1\n{VIDEO_V} 2 0 1\n'
-    for content, message in ((rows, r'row 2 .*v is listed already in row 1'), (' \n', 'is empty')):
-        write(tree, {'ImageSets/VID_val_videos.txt': content})
-        with pytest.raises(ConversionError, match=message):
-            converted('vid')
-    (tree / 'ImageSets/VID_val_videos.txt').unlink()
-    with pytest.raises(ConversionError, match=r'neither .*ImageSets/VID_val.* nor .*Lists/VID_val'):
-        converted('vid')
+def test_unknown_layouts(tmp_path, tree):
     with pytest.raises(ConversionError, match=r'Unknown layout.*Did you mean \S+/ILSVRC\?'):
         convert_vid(tmp_path, tmp_path / 'out')
     with pytest.raises(ConversionError, match=r'no folder \S+/nothing/Annotations/DET'):
         convert_det(tmp_path / 'nothing', tmp_path / 'out')
-    assert not outcome(tmp_path / 'out')  # all lists are read before the first XML
 
 
 def test_the_commands(run_tool, tree, tmp_path):
@@ -260,7 +225,8 @@ def test_the_commands(run_tool, tree, tmp_path):
     assert vid.returncode == det.returncode == 0, vid.stderr + det.stderr
     assert '5 files' in vid.stdout and 'bear' in vid.stdout and 'other_categeries' in det.stdout
     assert sorted(outcome(tmp_path / 'out')) == sorted(OUTPUTS['vid'] + OUTPUTS['det'])
-    (tree / FRAME).unlink()
+    write(tree, {f'Data/VID/{VIDEO_V}/000000.JPEG': ''})  # frames are here: those are checked
+    assert run('vid', '--splits', 'val').returncode == 0
     failed = run('vid', '--splits', 'train')
     assert failed.returncode == 1
     assert failed.stderr.count('\n') == 1 and failed.stderr.startswith('error: ')

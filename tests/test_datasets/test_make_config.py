@@ -54,9 +54,7 @@ def test_every_method_is_a_base(repo, data, tmp_path):
         for name in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'default_hooks'):
             assert mine[name] == theirs[name]
         assert mine.get('expected') is None
-        text = out.read_text()
-        assert f'_base_ = {os.path.relpath(base, tmp_path)!r}' in text
-        assert "classes = ('cat', 'dog')" in text and len(text.splitlines()) < 45
+        assert f'_base_ = {os.path.relpath(base, tmp_path)!r}' in out.read_text()
 
 
 def test_what_it_names_can_be_built(base, data, tmp_path):
@@ -70,32 +68,6 @@ def test_what_it_names_can_be_built(base, data, tmp_path):
     assert len(clip.frames) == 3 and clip.key.labels.tolist() == [1, 0]
     assert len(DATASETS.build(cfg.test_dataloader.dataset)) == 4
     assert METRICS.build(cfg.test_evaluator).ann_file == str(data.ann_val)
-
-
-def test_many_classes_with_odd_names(base, data, tmp_path):
-    names = [f'the \'{i}\' kind, "odd"\\' for i in range(30)]
-
-    def change(content):
-        content['categories'] = [{'id': i + 1, 'name': name} for i, name in enumerate(names)]
-
-    changed(data.ann_train, change)
-    changed(data.ann_val, lambda c: (change(c), c['categories'].reverse()))  # another order
-    make_config(base, data, tmp_path / 'my.py')
-    cfg = Config.fromfile(str(tmp_path / 'my.py'))
-    assert list(cfg.train_dataloader.dataset.classes) == names
-    assert list(cfg.test_dataloader.dataset.classes) == names
-    assert cfg.model.detector.roi_head.bbox_head.num_classes == 30
-
-
-def test_categories_that_differ_are_refused(base, data, tmp_path):
-    out = tmp_path / 'my.py'
-    changed(data.ann_val, lambda c: c['categories'][0].update(name='bird'))
-    with pytest.raises(ConfigError, match=r"val\.json has no 'cat'; .*ann\.json has no 'bird'"):
-        make_config(base, data, out)
-    changed(data.ann_val, lambda c: c['categories'].clear() or c['annotations'].clear())
-    with pytest.raises(ConfigError, match=r"val\.json has no 'cat', 'dog'\. Convert both"):
-        make_config(base, data, out)
-    assert not out.exists()
 
 
 def test_an_older_config_stays(base, data, tmp_path):
@@ -141,15 +113,25 @@ def test_what_cannot_be_used(base, data, tmp_path):
     ]:
         with pytest.raises(error, match=message):
             make_config(*arguments)
+    changed(data.ann_val, lambda c: c['categories'][0].update(name='bird'))
+    with pytest.raises(ConfigError, match=r"val\.json has no 'cat'; .*ann\.json has no 'bird'"):
+        make_config(base, data, tmp_path / 'my.py')
     assert not (tmp_path / 'my.py').exists()
 
 
-def test_a_base_without_a_concatenation(base, data, tmp_path):
-    """What was written may be a base in its turn."""
+def test_what_was_written_may_be_a_base_in_its_turn(base, data, tmp_path):
+    """With many classes of odd names, in another order for validation."""
+    names = [f'the \'{i}\' kind, "odd"\\' for i in range(30)]
+    categories = [{'id': i + 1, 'name': name} for i, name in enumerate(names)]
+    changed(data.ann_train, lambda c: c.update(categories=categories))
+    changed(data.ann_val, lambda c: c.update(categories=categories[::-1]))
     make_config(base, data, tmp_path / 'one.py')
     other = yolo_set(tmp_path / 'elsewhere')
     make_config(tmp_path / 'one.py', replace(data, img_root_val=other), tmp_path / 'two.py')
     one, two = (Config.fromfile(str(tmp_path / f'{name}.py')) for name in ('one', 'two'))
+    assert list(two.train_dataloader.dataset.classes) == names
+    assert list(two.test_dataloader.dataset.classes) == names
+    assert two.model.detector.roi_head.bbox_head.num_classes == 30
     assert two.train_dataloader == one.train_dataloader
     assert two.val_dataloader.dataset.img_prefix == str(other)
 

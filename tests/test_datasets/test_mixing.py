@@ -69,16 +69,13 @@ def test_images_are_scaled_to_fit_and_a_short_clip_repeats_its_last_frame():
         assert sizes.tolist() == [[16, 12], [8, 6], [8, 6], [8, 6]]
 
 
-def test_mixup_is_the_average_with_the_boxes_of_both():
-    mixup = MixUp(size=40, scale=(1, 1), flip_prob=0)
-    for frame in mixed(mixup, plain_clip(200), [plain_clip(100)]).frames:
-        assert (frame.image == 150).all()
-        assert frame.boxes.tolist() == [[4, 6, 20, 18]] * 2 and frame.labels.tolist() == [200, 100]
-
-
 @pytest.mark.parametrize('seed', range(6))
 def test_mixup_scales_mirrors_and_cuts_the_other_one(seed):
     """The object of the other clip is where its pixels are."""
+    plain = MixUp(size=40, scale=(1, 1), flip_prob=0)
+    for frame in mixed(plain, plain_clip(200), [plain_clip(100)]).frames:
+        assert (frame.image == 150).all()  # the average, with the boxes of both
+        assert frame.boxes.tolist() == [[4, 6, 20, 18]] * 2 and frame.labels.tolist() == [200, 100]
     other = plain_clip(0, bright_box=[2, 8, 30, 20])
     clip = mixed(MixUp(size=80, scale=(0.5, 1.5)), plain_clip(0, size=(60, 80)), [other], seed)
     for frame in clip.frames:
