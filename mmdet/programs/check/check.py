@@ -12,8 +12,7 @@ from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.programs.check.annotation_checks import check_annotations
 from mmdet.programs.check.config_checks import check_config_fits
 from mmdet.programs.check.faults import KEPT, FaultLog
-from mmdet.programs.check.file_checks import check_files
-from mmdet.programs.check.leakage import check_leakage
+from mmdet.programs.check.file_checks import check_files, check_leakage
 from mmdet.programs.check.statistics import Statistics, count, print_statistics
 
 LARGE = 500_000  # annotations

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
 
 from mmdet.datasets.parsers import CocoVideoIndex
 
@@ -41,14 +42,9 @@ class FaultLog:
 
     def first(self, number: int) -> list[Fault]:
         """The first faults of every kind in turn, so that no kind hides another, by kind."""
-        rank: Counter = Counter()
-        places = []
-        for fault in self.kept:
-            rank[fault.check] += 1
-            places.append(rank[fault.check])
-        # stable: of equal rank, the kind that came first
-        chosen = sorted(range(len(self.kept)), key=lambda i: places[i])[:number]
-        return [self.kept[i] for i in sorted(chosen)]
+        kinds = [[f for f in self.kept if f.check == check] for check in self.counts]
+        in_turn = filter(None, chain.from_iterable(zip_longest(*kinds)))
+        return sorted(islice(in_turn, number), key=self.kept.index)
 
     @property
     def total(self) -> int:
