@@ -29,22 +29,20 @@ class ConcatDataset:
             DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
             for dataset in datasets
         ]
-        self.classes = self.datasets[0].classes
+        first = self.datasets[0]
+        self.classes = first.classes
         for dataset in self.datasets[1:]:
-            self._check_classes(dataset)
+            if dataset.classes != first.classes:
+                raise ConfigError(
+                    f'Datasets that are joined must have the same classes: {first.ann_file} has '
+                    f'{first.classes}, {dataset.ann_file} has {dataset.classes}. Set `classes` of '
+                    f'both.'
+                )
         self._ends = list(accumulate(map(len, self.datasets)))
         self.aspect_flags = np.concatenate([dataset.aspect_flags for dataset in self.datasets])
         lengths = [dataset.video_lengths for dataset in self.datasets]
         whole = all(part is not None for part in lengths)
         self.video_lengths = np.concatenate(lengths) if whole else None
-
-    def _check_classes(self, dataset: Any) -> None:
-        first = self.datasets[0]
-        if dataset.classes != first.classes:
-            raise ConfigError(
-                f'Datasets that are joined must have the same classes: {first.ann_file} has '
-                f'{first.classes}, {dataset.ann_file} has {dataset.classes}. Set `classes` of both.'
-            )
 
     def __len__(self) -> int:
         return self._ends[-1]

@@ -186,7 +186,8 @@ def write_index(
     try:
         with open(temporary, 'xb+') as file:
             places = {}
-            for name, array in (arrays | {'meta': _as_bytes(meta)}).items():
+            plain = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+            for name, array in (arrays | {'meta': plain}).items():
                 start = max(file.seek(0, os.SEEK_END), _HEADER)
                 file.seek(-(-start // _ALIGN) * _ALIGN)
                 places[name] = (array.dtype.str, array.shape, file.tell())
@@ -197,10 +198,6 @@ def write_index(
         temporary.unlink(missing_ok=True)
     _remove_old(folder, key)
     return path
-
-
-def _as_bytes(meta: dict[str, Any]) -> np.ndarray:
-    return np.frombuffer(json.dumps(meta).encode(), np.uint8)
 
 
 def _write_header(file: BinaryIO, key: Key, places: dict[str, tuple]) -> None:

@@ -54,9 +54,9 @@ def resize_clip(
 
     Boxes are multiplied by the float32 factors new / old of each side and clipped to the image.
     """
-    sizes = [
-        target_size(frame.image.shape[:2], scale, keep_ratio, backend) for frame in clip.frames
-    ]
+    by_pillow = keep_ratio and backend == 'pillow'
+    size_of = pillow_size if by_pillow else partial(scaled_size, keep_ratio=keep_ratio)
+    sizes = [size_of(frame.image.shape[:2], scale) for frame in clip.frames]
     resized: dict[int, np.ndarray] = {}  # of an image's id: DET clips repeat one image
     sources = [frame.image for frame in clip.frames]  # keeps the ids valid
     for frame, source, image in zip(clip.frames, sources, new_block(sizes), strict=True):
@@ -67,15 +67,6 @@ def resize_clip(
             resized[id(source)] = image
         _set_resized(frame, image)
     return clip
-
-
-def target_size(
-    size: tuple[int, int], scale: Sequence[float], keep_ratio: bool, backend: str
-) -> tuple[int, int]:
-    """(height, width) by the rule that goes with the backend."""
-    if keep_ratio and backend == 'pillow':
-        return pillow_size(size, scale)
-    return scaled_size(size, scale, keep_ratio)
 
 
 def _cv2_resize(source: np.ndarray, out: np.ndarray) -> None:
@@ -114,8 +105,11 @@ class Resize:
     """
 
     def __init__(self, scale: Sequence[int], keep_ratio: bool = True, backend: str = 'cv2'):
+        if backend not in BACKENDS:
+            known = closest(backend, BACKENDS)
+            raise ConfigError(f'Unknown backend {backend!r} of Resize. {known}')
         self.scale, self.keep_ratio = _checked_scale(scale), keep_ratio
-        self.backend = _checked_backend(backend)
+        self.backend = backend
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
         return resize_clip(clip, self.scale, self.keep_ratio, self.backend)
@@ -143,12 +137,6 @@ def _checked_scale(scale: Sequence[int]) -> tuple[int, int]:
     if not isinstance(scale, Sequence) or len(scale) != 2 or min(scale) < 1:
         raise ConfigError(f'A scale is (long side, short side) in pixels, not {scale!r}')
     return tuple(scale)
-
-
-def _checked_backend(backend: str) -> str:
-    if backend not in BACKENDS:
-        raise ConfigError(f'Unknown backend {backend!r} of Resize. {closest(backend, BACKENDS)}')
-    return backend
 
 
 @TRANSFORMS.register_module()

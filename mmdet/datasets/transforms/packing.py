@@ -70,16 +70,14 @@ def _distinct(frames: Sequence[Frame]) -> list[int]:
     rows, count = [], 0
     for frame in frames:
         same_file = known.setdefault(os.fspath(frame.path), [])
-        row = next((r for r, image in same_file if _equal(image, frame.image)), None)
+        # crops of their own make copies of a file differ
+        equal = (r for r, i in same_file if i is frame.image or np.array_equal(i, frame.image))
+        row = next(equal, None)
         if row is None:
             row, count = count, count + 1
             same_file.append((row, frame.image))
         rows.append(row)
     return rows
-
-
-def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return a is b or np.array_equal(a, b)  # crops of their own make copies of a file differ
 
 
 def _check_sizes(clip: Clip) -> None:

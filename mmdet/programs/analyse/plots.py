@@ -72,7 +72,8 @@ def plot_ap_by_size(runs: Mapping[str, Mapping], path: Path) -> None:
 
 
 def _plot_ap(runs: Mapping[str, Mapping], keys: Mapping[str, str], title: str, path: Path) -> None:
-    values = {name: [_percent(run.get(key)) for key in keys.values()] for name, run in runs.items()}
+    ap = {name: [run.get(key) for key in keys.values()] for name, run in runs.items()}
+    values = {name: [math.nan if v is None else 100 * v for v in ap[name]] for name in runs}
     with png_figure(path, (7, 4)) as (axis,):
         _draw_groups(axis, values, list(keys), _number)
         axis.set(title=title, ylabel=f'{title.split()[0]} (%)', ylim=(0, 109))
@@ -187,10 +188,6 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path, title
             text = f'{count}' if count < 10_000 else f'{count / 1000:.0f}k'
             color = 'white' if part[row, column] > 0.55 else 'black'
             axis.text(column, row, text, ha='center', va='center', color=color, fontsize=7)
-
-
-def _percent(value: float | None) -> float:
-    return math.nan if value is None else 100 * value
 
 
 def _number(value: float) -> str:

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -116,9 +117,10 @@ def load_training(path: str | os.PathLike) -> TrainingLog:
 def _rows(path: Path) -> list[dict]:
     """One JSON object per line, without a last line that is half-written: the run may go on."""
     lines, rows = lines_of(read_text(path, LogError)), []
+    read_row = partial(json.loads, parse_int=float)  # integers of any length
     for number, line in enumerate(lines, 1):
         try:
-            row = parsed(_row_of, line, path, LogError, number)
+            row = parsed(read_row, line, path, LogError, number)
         except LogError:
             if number == len(lines):
                 break
@@ -128,10 +130,6 @@ def _rows(path: Path) -> list[dict]:
             raise LogError(f'{path}, line {number} is not a JSON object with a step: {line[:80]!r}')
         rows.append(row)
     return rows
-
-
-def _row_of(line: str) -> object:
-    return json.loads(line, parse_int=float)  # of any length
 
 
 def _joined(earlier: list[dict], later: list[dict]) -> list[dict]:

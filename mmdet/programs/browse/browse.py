@@ -163,7 +163,7 @@ class SplitClips:
         """The video of this name, of which it is the end, or the first one."""
         with_videos = [part for part in self.parts if part.load_as_video]
         if not with_videos:
-            raise ConfigError('This split has images only, no videos: leave --video and .mp4 away.')
+            raise ConfigError('This split has images only, no videos: omit --video and .mp4.')
         if name is None:
             return with_videos[0], 0
         videos = [(part, v) for part in with_videos for v in part.index.videos()]

@@ -37,6 +37,7 @@ from mmdet.programs.convert.records import (
     ObjectRecord,
     Source,
     VideoSource,
+    is_true,
     parse_integer,
     parse_number,
 )
@@ -192,10 +193,6 @@ def _label_of(node: Element, origin: str) -> str:
     return name
 
 
-def _is_set(node: Element, name: str) -> bool:
-    return node.get(name) in ('1', 'True', 'true')
-
-
 # --- for video ------------------------------------------------------------------------------------
 
 
@@ -294,9 +291,9 @@ def _shapes(track: Element, origin: str) -> list[_Shape]:
             continue
         frame = parse_integer(node.get('frame'), f'frame of <{node.tag}>', origin)
         place = f'frame {frame} of {origin}'
-        outside, keyframe = _is_set(node, 'outside'), node.get('keyframe', '1') == '1'
+        outside, keyframe = is_true(node.get('outside')), node.get('keyframe', '1') == '1'
         box = _shape_box(node, place)
-        shapes[frame] = _Shape(frame, box, outside, _is_set(node, 'occluded'), keyframe, place)
+        shapes[frame] = _Shape(frame, box, outside, is_true(node.get('occluded')), keyframe, place)
     return [shapes[frame] for frame in sorted(shapes)]
 
 
@@ -389,7 +386,7 @@ def _read_images(
                 _shape_box(shape, f'<{shape.tag}> {number} of {origin}'),
                 f'<{shape.tag}> {number} of {origin}',
                 track=_track_of(shape),
-                occluded=_is_set(shape, 'occluded'),
+                occluded=is_true(shape.get('occluded')),
             )
             for number, shape in enumerate(element, 1)
             if shape.tag in SHAPES

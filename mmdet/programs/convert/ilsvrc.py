@@ -126,7 +126,11 @@ def _convert(path: Path, head: dict, batches: list[Batch], read: Read, workers: 
     with atomic_write(path) as file:
         file.write(f'{{"categories": {json.dumps(head["categories"])}')
         if 'videos' in head:
-            write_list(file, 'videos', map(_video_entry, head['videos'], range(1, total + 1)))
+            entries = (
+                {'id': i, 'name': video.name, 'vid_train_frames': video.key_frames}
+                for i, video in enumerate(head['videos'], 1)
+            )
+            write_list(file, 'videos', entries)
         with (
             FrameProgress(total, 'Reading XML') as progress,
             closing(_parallel(read, batches, workers)) as results,  # no worker reads on
@@ -150,10 +154,6 @@ def _parallel(
         return
     with ProcessPoolExecutor(workers) as pool, closing(pool.map(read, batches)) as found:
         yield from zip(batches, found, strict=True)
-
-
-def _video_entry(video: 'Video', video_id: int) -> dict:
-    return {'id': video_id, 'name': video.name, 'vid_train_frames': video.key_frames}
 
 
 def _image_entries(

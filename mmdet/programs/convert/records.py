@@ -117,6 +117,11 @@ def parse_integer(text: str | None, what: str, origin: str) -> int:
     return int(number)
 
 
+def is_true(text: str | None) -> bool:
+    """A flag of an XML file is set."""
+    return (text or '').strip() in ('1', 'True', 'true')
+
+
 def named_rows(path) -> list[tuple[str, str]]:
     """(origin, text) of the rows of a text file that are not blank."""
     return [(f'row {i} of {path}', text) for i, text in read_rows(path, ConversionError)]

@@ -13,7 +13,7 @@ from mmdet.core.errors import ConversionError
 from mmdet.core.text import read_xml
 from mmdet.programs.convert.frame_folders import checked_size
 from mmdet.programs.convert.label_files import LayoutOptions, open_label_files
-from mmdet.programs.convert.records import ObjectRecord, Source, parse_number
+from mmdet.programs.convert.records import ObjectRecord, Source, is_true, parse_number
 
 TRACK_FIELDS = ('trackid', 'track_id')
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
@@ -47,8 +47,8 @@ def _object(node: Element, origin: str) -> ObjectRecord:
         (xmin, ymin, xmax - xmin, ymax - ymin),
         origin,
         track=_track(node),
-        occluded=_is_set(node, 'occluded'),
-        crowd=_is_set(node, 'difficult'),
+        occluded=is_true(node.findtext('occluded')),
+        crowd=is_true(node.findtext('difficult')),
     )
 
 
@@ -60,7 +60,3 @@ def _track(node: Element) -> str | None:
         if attribute.findtext('name') in TRACK_FIELDS:
             return attribute.findtext('value')
     return None
-
-
-def _is_set(node: Element, field: str) -> bool:
-    return (node.findtext(field) or '').strip() in ('1', 'True', 'true')
