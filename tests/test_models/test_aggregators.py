@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from mmdet.core.errors import ConfigError
 from mmdet.models.aggregators import MegaAggregator, RDNAggregator, Relation, SelsaAggregator
 from mmdet.models.aggregators import relation as relation_module
-from mmdet.models.aggregators.regions import Regions, beside
+from mmdet.models.aggregators.regions import Regions
 
 CHANNELS, HEADS, N, M = 24, 4, 7, 11
-BASE, DISTILLED = 5, 2
 
 
 def randomised(module: nn.Module) -> nn.Module:
@@ -81,67 +80,24 @@ def test_padding_counts_for_nothing_in_any_frame_of_a_batch(position, absent, dt
         torch.testing.assert_close(mixed[i : i + 1], alone, atol=near, rtol=near)
 
 
-# ---- the stages of MEGA and RDN
+# ---- the stages of MEGA and RDN; test_window_model.py compares them with the original
 
 
-def best_regions(frame: int, number: int) -> tuple[Tensor, Tensor]:
-    boxes, feats = region_pair(N, frame)
-    return boxes[0, :number], feats[0, :number].relu()
-
-
-def regions(frames, number: int, padding: int = 0) -> Regions:
-    """Regions [1, F, number, ...] of frames, followed by `padding` frames that do not exist."""
-    parts = [best_regions(frame, number) for frame in [*frames, *[99] * padding]]
-    boxes, feats = (torch.stack(x)[None] for x in zip(*parts, strict=True))
-    valid = torch.ones(1, len(parts), number, dtype=torch.bool)
-    valid[:, len(frames) :] = False
-    return Regions(feats, boxes, valid)
-
-
-def layers(number: int) -> nn.ModuleList:
-    return randomised(nn.ModuleList(nn.Linear(CHANNELS, CHANNELS) for _ in range(number))).double()
-
-
-@pytest.mark.parametrize(('stages', 'global_stages'), [(3, 1), (3, 2), (2, 1)])
 @torch.no_grad()
-def test_mega_equals_the_original_with_its_lists(stages, global_stages):
-    module = MegaAggregator(CHANNELS, HEADS, stages, global_stages, DISTILLED)
-    module, fcs = randomised(module).double(), layers(stages - 1)
-    video = naive_mega.legacy_steps(6, 1, [3, 0, 4, 1, 5, 2], num_global=2)
-    expected = naive_mega.mega(best_regions, module, fcs, video, 3, proposals=N, base=BASE)
-    memory: list[list[Regions]] = [[] for _ in range(stages)]
-    for step, (_, feats) in zip(video, expected, strict=True):
-        key, window = regions([step.key], N).flat(), regions(step.window, BASE)
-        globals_ = regions(step.globals, BASE, padding=1).flat()
-        found, kept = module(fcs, key, window, globals_, [joined(b) for b in memory if b] or None)
-        torch.testing.assert_close(found[0], feats, atol=1e-9, rtol=1e-9)
-        for bank, refs in zip(memory, kept, strict=True):
-            bank.append(Regions(*(x[:, 0] for x in vars(refs).values())))
-            del bank[:-3]
-    without_key = module(fcs, None, window, globals_)  # as training makes a memory
-    assert without_key[0] is None
-    for a, b in zip(module(fcs, key, window, globals_)[1], without_key[1], strict=True):
-        for x, y in zip(vars(a).values(), vars(b).values(), strict=True):
-            torch.testing.assert_close(x, y)
+def test_a_memory_is_made_without_a_key_frame_as_beside_one():
+    module = randomised(MegaAggregator(CHANNELS, HEADS, distilled=2)).double()
+    fcs = randomised(nn.ModuleList(nn.Linear(CHANNELS, CHANNELS) for _ in range(2))).double()
 
+    def regions(frames: int, seed: int) -> Regions:
+        boxes, feats = (x.unflatten(1, (frames, 5)) for x in region_pair(5 * frames, seed))
+        return Regions(feats, boxes, torch.ones(1, frames, 5, dtype=torch.bool))
 
-def joined(bank: list[Regions]) -> Regions:
-    out = bank[0]
-    for write in bank[1:]:
-        out = beside(out, write)
-    return out
-
-
-@pytest.mark.parametrize(('stages', 'advanced'), [(2, 0), (1, 0), (2, 1), (2, 2)])
-@torch.no_grad()
-def test_rdn_equals_the_original(stages, advanced):
-    module = randomised(RDNAggregator(CHANNELS, HEADS, stages, advanced, DISTILLED)).double()
-    fcs, video = layers(module.num_fcs - 1), naive_mega.legacy_steps(5, reach=2)
-    expected = naive_mega.rdn(best_regions, module, fcs, video, proposals=N, base=BASE)
-    for step, (_, feats) in zip(video, expected, strict=True):
-        window = regions(step.window, BASE, padding=2)
-        found, _ = module(fcs, regions([step.key], N).flat(), window)
-        torch.testing.assert_close(found[0], feats, atol=1e-9, rtol=1e-9)
+    key, window, globals_ = regions(1, 1).flat(), regions(3, 2), regions(2, 3).flat()
+    _, kept = module(fcs, key, window, globals_)
+    none, alone = module(fcs, None, window, globals_)
+    assert none is None and [x.rows.shape[2] for x in kept] == [5, 2, 2]
+    for a, b in zip(kept, alone, strict=True):
+        torch.testing.assert_close(list(vars(a).values()), list(vars(b).values()))
 
 
 @pytest.mark.parametrize(

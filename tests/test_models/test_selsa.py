@@ -93,12 +93,3 @@ def test_a_window_cannot_start_in_the_middle():
     clip = clip_of_frames(1, video_frames(1, 8), [5, 7, 7], ['window'] * 2)
     with pytest.raises(ConfigError, match='starts at frame 5 without the frames of its window'):
         model.step(clip, model.init_state(video_id=1))
-
-
-def test_a_window_of_the_past_follows_the_config():
-    model, window = tiny_model('selsa'), dict(WINDOW, num_ref_imgs=6, frame_range=[-3, 3], stride=2)
-    for given, reach, stride in ((window, 6, 2), (None, 14, 10)):
-        plan = model.plan('causal', given)
-        assert (plan.low, plan.high, plan.stride) == (-reach, 0, stride)
-        assert plan.in_order and plan.lookahead == 0
-    assert model.plan('offline', window).lookahead == 6

@@ -4,13 +4,10 @@ made. What holds for every video method is in test_video_methods.py."""
 from dataclasses import replace
 
 import naive_video
-import numpy as np
 import pytest
 import torch
-from literal_parts import assert_close, detections_of, image_of, regions_of
-from mmengine.config import Config
+from literal_parts import image_of
 from tiny_video_models import (
-    CONFIGS,
     WINDOW,
     adaptive_clips,
     clip_of_frames,
@@ -19,7 +16,6 @@ from tiny_video_models import (
     run,
     tiny_config,
     tiny_model,
-    total,
     training_batch,
     training_clips,
     unlimited,
@@ -35,30 +31,6 @@ LOSSES = ('loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox')
 EXTRA = pytest.mark.parametrize('extra', [True, False])
 
 # ---- prompts alone
-
-
-@torch.inference_mode()
-def test_first_frame_makes_the_prompts_of_the_video():
-    """Literally: references without prompts, one softmax over all their tokens."""
-    model = tiny_model('stpn')
-    clips, detector, expected = adaptive_clips(model, 1, 5), model.detector, []
-    refs = [image_of(model, clips[0], place)[0] for place in range(1, 15)]
-    prompts = model.prompt_predictor(torch.cat([detector.backbone(x)[-1] for x in refs]))
-    for clip in clips:
-        image, shape = image_of(model, clip)
-        boxes, own = regions_of(detector, detector.neck(detector.backbone(image, prompts)), shape)
-        outputs = naive_video.plain(model.bbox_head, own)
-        expected.append(detections_of(detector, *outputs, boxes, shape, clip.key))
-    assert_close(run(model, clips), expected)
-
-
-def test_references_carry_no_gradient_and_the_predictor_does():
-    model = tiny_model('stpn').train()
-    batch = training_batch(model, training_clips(model, 2))
-    batch.images.requires_grad_()
-    total(model.loss(batch)).backward()
-    assert [bool(g.any()) for g in batch.images.grad] == [True, False, False] * 2
-    assert model.prompt_predictor.query.grad.any()
 
 
 @pytest.mark.parametrize('support_eval', [False, True])
@@ -191,23 +163,6 @@ def test_what_the_settings_need():
         both.plan('offline', WINDOW)
     with pytest.raises(TypeError, match=r"'ref_bach'.*Did you mean 'ref_batch'"):
         MODELS.build(dict(tiny_config('stpn_selsa'), ref_bach=3))
-
-
-@pytest.mark.parametrize('name', ['stpn_selsa_swint_adam_9x', 'stpn_selsa_swinb_adam_9x'])
-def test_configs_take_the_references_they_name(name):
-    cfg = Config.fromfile(CONFIGS / f'vid/stpn/{name}.py')
-    model, rng = tiny_model('stpn_selsa'), np.random.default_rng(0)
-    datasets = cfg.train_dataloader.dataset.datasets
-    vid, det = (model.plan('train', d.ref_img_sampler) for d in datasets)
-    roles, refs = zip(*vid(40, 100, rng), strict=True)
-    assert roles == ('prompt', 'prompt', 'ref', 'ref') and refs[1] < 40 < refs[2]
-    assert det(-1, 1, rng) == [(role, -1) for role in roles]
-    plan = model.plan('offline', cfg.test_dataloader.dataset.ref_img_sampler)
-    for length in (100, 28):  # in every video, not only in the first as in 1.x
-        spread = [round(i * (length - 1) / 27) for i in range(28)]
-        refs = plan(0, length, rng)
-        assert [i for role, i in refs if role == 'prompt'] == spread[1::2]
-        assert [i for role, i in refs if role == 'ref'] == spread[::2]
 
 
 # ---- what makes prompts

@@ -10,13 +10,15 @@ from literal_parts import assert_close
 from tiny_video_models import (
     ADAPTIVE,
     DETECTORS,
+    RELATIONS,
     WINDOW,
     adaptive_clips,
     assert_same,
-    clip_of_frames,
+    lone_clip,
     losses_of,
     methods,
     packed_once,
+    plan_of,
     planned_clips,
     run,
     tiny_config,
@@ -31,20 +33,18 @@ from tiny_video_models import (
 
 from mmdet.models.task_modules import nms
 from mmdet.models.vid.video_model import VideoModel
-from mmdet.models.vid.window_model import WindowModel
 from mmdet.registry import MODELS
 
-METHODS = methods()
+METHODS = [*methods(), *RELATIONS]
 LOSSES = ('loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox')
 EVERY = pytest.mark.parametrize('method', [*DETECTORS, *METHODS])
 WITH_REFS = pytest.mark.parametrize('method', METHODS)
 
 
 def test_every_registered_method_is_among_them():
-    """MEGA and RDN, whose clips are of another kind, have test_window_model.py."""
     registered = {c for c in MODELS.module_dict.values() if issubclass(c, VideoModel)}
     tested = {MODELS.get(tiny_config(method).type) for method in METHODS}
-    assert {c for c in registered if not issubclass(c, WindowModel)} == tested
+    assert registered == tested
 
 
 @EVERY
@@ -79,7 +79,7 @@ def test_short_videos_with_references_packed_once_and_streams_without_any(method
     model = tiny_model(method)
     if ids[0]:
         frames = video_frames(1, 8)
-        found = run(model, [clip_of_frames(1, frames, [i]) for i in ids])
+        found = run(model, [lone_clip(model, 1, frames, i) for i in ids])
     else:
         clips = adaptive_clips(model, 1, len(ids), num_refs=6)
         once = [packed_once(clip) for clip in clips]
@@ -100,10 +100,10 @@ def test_frames_without_proposals(method):
 def test_another_video_another_size_and_training_mode_are_refused(method):
     model = tiny_model(method)
     state = model.init_state(video_id=1)
-    model.step(clip_of_frames(1, video_frames(1, 2), [0]), state)
+    model.step(lone_clip(model, 1, video_frames(1, 2), 0), state)
     with pytest.raises(ValueError, match=r'init_state\(video_id=2\)'):
-        model.step(clip_of_frames(2, video_frames(2, 2), [0]), state)
-    other = clip_of_frames(1, video_frames(1, 2, (64, 64)), [1])
+        model.step(lone_clip(model, 2, video_frames(2, 2), 0), state)
+    other = lone_clip(model, 1, video_frames(1, 2, (64, 64)), 1)
     kept = [getattr(model, part, None) for part in ('regions', 'pixel_memory')]
     if any(part is not None for part in kept):
         with pytest.raises(ValueError, match='resolution'):
@@ -130,7 +130,7 @@ def test_randomness_depends_on_the_seed_and_the_video_alone():
 def test_plans_go_to_worker_processes(method, mode):
     """As the data set that holds them does where workers are not forked."""
     given = dict(ADAPTIVE, method='bilateral_uniform') if mode == 'train' else ADAPTIVE
-    plan = tiny_model(method).plan(mode, given)
+    plan = plan_of(tiny_model(method), mode, given)
     refs, again = (
         p and [p(key, 40, np.random.default_rng(0)) for key in (0, 10)]
         for p in (plan, pickle.loads(pickle.dumps(plan)))

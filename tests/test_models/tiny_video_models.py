@@ -41,12 +41,12 @@ NAMED = {
     'selsa_on_tdvit': '_base_/models/selsa_tdvit_t',
     'mamba_on_swin': 'vid/mamba/mamba_swint_fpn_3x',
 }
+RELATIONS = {'mega': '_base_/models/mega_r50_c4', 'rdn': '_base_/models/rdn_r50_c4'}
 COMPOSED = ['selsa_with_prompts', 'selsa_with_pixels']  # which no config of ours has
 
 
 def methods() -> list[str]:
-    """Every base config that puts other parts together than those before it. MEGA and RDN, whose
-    clips are of another kind, have test_window_model.py."""
+    """Every base config that puts other parts together than those before it, but for RELATIONS."""
     found = {parts(tiny_config(name)): name for name in [*NAMED, *COMPOSED]}
     for path in sorted((CONFIGS / '_base_/models').glob('*.py')):
         model = Config.fromfile(path).model
@@ -77,9 +77,11 @@ def narrow_config(method: str) -> ConfigDict:
         return ConfigDict(narrow_config('stpn_selsa'), type='SELSA')
     if method == 'selsa_with_pixels':
         return ConfigDict(narrow_config('selsa'), pixel_memory=dict(PIXELS))
-    path = {**DETECTORS, **NAMED}.get(method, method)
+    path = {**DETECTORS, **NAMED, **RELATIONS}.get(method, method)
     model = Config.fromfile(CONFIGS / f'{path}.py').model
     detector = model.get('detector', model)
+    if method in RELATIONS:
+        return narrow_c4(model)
     narrow_resnet(detector) if 'depth' in detector.backbone else narrow_swin(detector)
     head = detector.roi_head.bbox_head
     head.fc_out_channels = 32
@@ -99,6 +101,25 @@ def narrow_resnet(detector: Config) -> None:
     backbone = detector.backbone
     backbone.update(depth=18, base_channels=CHANNELS, norm_eval=True, init_cfg=None)
     detector.neck.in_channels = [CHANNELS * 2**i for i in backbone.out_indices]
+
+
+def narrow_c4(model: ConfigDict) -> ConfigDict:
+    """A window of 7 frames; with MEGA 4 global ones and a memory of 5."""
+    model.update(dict(num_global=4, memory_frames=5) if model.type == 'MEGA' else {}, window=7)
+    model.data_preprocessor.std = (58.0, 57.0, 57.0)
+    detector, head = model.detector, model.detector.roi_head.bbox_head
+    detector.backbone.update(
+        depth=18, base_channels=CHANNELS, norm_eps=1e-5, frozen_stages=-1, norm_frozen=False,
+        init_cfg=None,
+    )  # fmt: skip
+    detector.neck.update(in_channels=[8 * CHANNELS], out_channels=8)
+    detector.rpn_head.update(in_channels=4 * CHANNELS, feat_channels=16)
+    detector.rpn_head.anchor_generator.scales = [0.5, 1, 2]
+    detector.roi_head.bbox_roi_extractor.out_channels = 8
+    head.update(in_channels=8, fc_out_channels=32, topk=8)
+    head.aggregator.update(in_channels=32, num_attention_blocks=4, distilled=3)
+    detector.test_cfg.rpn.max_per_img = detector.train_cfg.rpn_proposal.max_per_img = 20
+    return model
 
 
 def narrow_swin(detector: Config) -> None:
@@ -126,8 +147,10 @@ def tiny_model(method: str, options: dict | None = None, **changes) -> BaseVideo
     torch.manual_seed(0)
     model = MODELS.build(dict(tiny_config(method, options), **changes)).eval()
     for name, weight in model.named_parameters():
-        if name.endswith(('fc_cls.weight', 'rpn_cls.weight', 'rpn_reg.weight')):
+        if name.endswith(('fc_cls.weight', 'rpn_cls.weight', 'rpn_reg.weight', '.v.weight')):
             torch.nn.init.normal_(weight, std=0.2)
+        if name.endswith('pos.bias'):  # keeps the logarithm of the gate away from its pole
+            torch.nn.init.constant_(weight, 0.5)
         if name.endswith('bn2.weight'):  # zero at the start, which would cut the branch off
             torch.nn.init.ones_(weight)
     return model
@@ -211,11 +234,22 @@ def packed_once(clip: Clip) -> Clip:
     return Clip(frames, images=images, rows=[distinct.index(i) for i in ids])
 
 
+def plan_of(model: BaseVideoDetector, mode: str, sampler: dict) -> Plan | None:
+    """MEGA and RDN choose their frames themselves."""
+    return model.plan(mode, None if isinstance(model, WindowModel) else sampler)
+
+
+def lone_clip(model: BaseVideoDetector, video: int, frames: torch.Tensor, key: int) -> Clip:
+    """A key frame of which a model sees no other; in a window it is one of the frames."""
+    window = isinstance(model, WindowModel)
+    return clip_of_frames(video, frames, [key] * (1 + window), ['local'] * window)
+
+
 def planned_clips(
     model: BaseVideoDetector, video: int, length: int, sampler: dict, mode: str = 'offline'
 ) -> list[Clip]:
     """All clips of a video, as a model plans them."""
-    frames, plan = video_frames(video, length), model.plan(mode, sampler)
+    frames, plan = video_frames(video, length), plan_of(model, mode, sampler)
     return [planned_clip(video, frames, i, plan) for i in range(length)]
 
 
@@ -235,7 +269,7 @@ def training_clips(
     sampler = dict(num_ref_imgs=num_refs, frame_range=2, method=method)
     if getattr(model, 'temporal', None) is not None:
         sampler = dict(method='combined', samplers=[STAGES, sampler]) if model.regions else STAGES
-    plan = model.plan('train', sampler)
+    plan = plan_of(model, 'train', sampler)
     clips = [planned_clip(video, video_frames(video, 5, size), 2, plan) for video in range(count)]
     for clip in clips:
         clip.key.boxes = np.array([[4, 6, 30, 28], [20, 10, 60, 44]], np.float32)
