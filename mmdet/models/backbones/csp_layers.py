@@ -30,13 +30,7 @@ class Focus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The four pixels of a 2x2 block become channels: top left, bottom left, top right,
         bottom right."""
-        left, right = x[..., 0::2], x[..., 1::2]
-        quarters = (
-            left[..., 0::2, :],
-            left[..., 1::2, :],
-            right[..., 0::2, :],
-            right[..., 1::2, :],
-        )
+        quarters = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
         return self.conv(torch.cat(quarters, dim=1))
 
 

@@ -27,16 +27,11 @@ def load_pretrained(
     drop_prefixes: tuple[str, ...] = (),
     convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict,
 ) -> None:
-    """Fill `module` with the weights `init_cfg` names; every parameter must be found.
+    """Fill `module` with the weights that `init_cfg` names (None: leave it); all must be found.
 
     Args:
-        init_cfg: None, or `dict(type='Pretrained', checkpoint=FILE_OR_ADDRESS)`.
         drop_prefixes: entries of the file that the backbone does not have, such as a classifier.
         convert: turns the file's names into the module's.
-
-    Raises:
-        ConfigError: `init_cfg` of another type, weights that do not fit, or that cannot be read or
-            fetched.
     """
     if init_cfg is None:
         return

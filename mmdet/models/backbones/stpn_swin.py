@@ -55,15 +55,8 @@ class STPNSwinTransformer(SwinTransformer):
         return PatchMerging(dim, self.prompt_layout)
 
     def forward(self, x: Tensor, prompts: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Maps of shape [B, C_i, H_i, W_i], the same with and without prompts.
-
-        Args:
-            x: [B, 3, h, w] normalised images.
-            prompts: [P, C] shared by all images, or [B, P, C]; C is embed_dims. None: plain Swin.
-
-        Raises:
-            ValueError: prompts of another number or width.
-        """
+        """Maps [B, C_i, H_i, W_i] of normalised images [B, 3, h, w], each seen with its prompts:
+        [P, C] shared by all images, or [B, P, C]; C is embed_dims. None: plain Swin."""
         if prompts is None:
             return self._encode(x, None)
         expected = (self.num_tokens, self.num_features[0])

@@ -45,9 +45,6 @@ class SwinTransformer(nn.Module):
         convert_weights: whether the pretrained file has Microsoft's names; None: look.
         init_cfg: None, or dict(type='Pretrained', checkpoint=FILE_OR_ADDRESS): a file of
             Microsoft's, of mmdetection 2.x or of ours, of a backbone or a whole detector.
-
-    Raises:
-        ConfigError: settings that do not fit each other.
     """
 
     def __init__(
@@ -106,10 +103,8 @@ class SwinTransformer(nn.Module):
         return PatchMerging(dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """[B, 3, h, w] normalised images, any size -> [B, C_i, H_i, W_i] for each of out_indices.
-
-        The maps are channels-last in memory: nothing was copied, and convolutions like it.
-        """
+        """[B, 3, h, w] normalised images, any size -> [B, C_i, H_i, W_i] for each of out_indices,
+        channels last in memory."""
         return self._encode(x, None)
 
     def _encode(self, image: Tensor, prompts: Tensor | None) -> tuple[Tensor, ...]:
@@ -125,11 +120,8 @@ class SwinTransformer(nn.Module):
     def _walk(
         self, image: Tensor, prompts: Tensor | None, run: Callable[..., Tensor]
     ) -> tuple[Tensor, ...]:
-        """From images through all stages to the maps.
-
-        Args:
-            run: the output of a block from its place (stage, index), itself and its inputs.
-        """
+        """From images through all stages to the maps; `run` gives the output of a block from its
+        place (stage, index), itself and its inputs."""
         x, hw = self.patch_embed(image)
         x, num_prompts = self.drop_after_pos(x), 0
         if prompts is not None:
@@ -166,7 +158,6 @@ class SwinTransformer(nn.Module):
         return self
 
     def _own_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The entries of a pretrained file for this model, under its names."""
         return swin_weights(state, self, self.convert_weights)
 
     def init_weights(self) -> None:

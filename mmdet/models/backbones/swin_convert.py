@@ -28,9 +28,8 @@ def swin_weights(
 ) -> dict[str, Tensor]:
     """The entries of `state` for the Swin `model`, named, ordered and sized as its own.
 
-    Output norms that the file lacks (ImageNet files) or the model lacks (`out_indices`) are the
-    model's business: it keeps its own. So are tables of another window size, which are resampled,
-    and the constant index. Everything else is passed on, fitting or not.
+    The model keeps output norms that the file lacks (ImageNet files), and its constant index.
+    Tables of another window size are resampled; all else is passed on, fitting or not.
 
     Args:
         state: of a backbone, or of a whole detector, whose other parts are left out.

@@ -1,14 +1,14 @@
 """The layers of a Swin Transformer: patch embedding, blocks with their FFN, patch merging.
 
 B: images, C: channels of a stage, H, W: its token map, P: prompts (none in a plain Swin, see
-`STPNSwinTransformer`), R = P + H*W: rows, M: windows of an image, T: tokens of a window.
-
-Every map of tokens is [B, R, C].
+`STPNSwinTransformer`), R = P + H*W: rows, M: windows of an image, T: tokens of a window. Every map
+of tokens is [B, R, C].
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import stochastic_depth
 
 from mmdet.core.errors import ConfigError
 from mmdet.models.backbones.pieces import row_by_row
@@ -25,8 +25,7 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        keep = 1 - self.rate
-        return x * x.new_empty(len(x), 1, 1).bernoulli_(keep).div_(keep)
+        return stochastic_depth(x, self.rate, 'row')
 
 
 class FFN(nn.Module):

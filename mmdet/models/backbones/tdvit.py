@@ -55,9 +55,6 @@ class TDViTTransformer(SwinTransformer):
         memory_feature: which map of a temporal block is remembered, its 'input' or its 'output'.
         paired: in training, the references' temporal blocks see the key frame's map, not their own.
         swin: the arguments of `SwinTransformer`.
-
-    Raises:
-        ConfigError: an unknown choice, or numbers that do not fit each other.
     """
 
     def __init__(
@@ -104,12 +101,8 @@ class TDViTTransformer(SwinTransformer):
         return sizes
 
     def forward(self, x: Tensor, stage_refs: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Maps [B, C_i, H_i, W_i] of images [B, 3, h, w].
-
-        Args:
-            stage_refs: in training, the references of `train_maps`; None: every block sees its own
-                map, so that this is the plain Swin.
-        """
+        """Maps [B, C_i, H_i, W_i] of images [B, 3, h, w]; `stage_refs`: in training, the references
+        of `train_maps`. None: every block sees its own map, as in the plain Swin."""
         return self.remember(x)[0] if stage_refs is None else self.train_maps(x, stage_refs)
 
     def remember(
@@ -145,9 +138,6 @@ class TDViTTransformer(SwinTransformer):
         Args:
             x: [B, 3, h, w] key frames.
             refs: [B, S, 3, h, w], one for every stage, in their order.
-
-        Raises:
-            ValueError: another number of references.
         """
         if refs.shape[1] != len(self.stages):
             raise ValueError(
@@ -188,7 +178,6 @@ class TDViTTransformer(SwinTransformer):
             block.drop_path.rate = rate * i / max(len(own) - 1, 1)
 
     def _extra_prefixes(self) -> tuple[str, ...]:
-        """What the names of the extra blocks' weights start with."""
         depth = len(self.stages[EXTRA_STAGE].blocks) if self.extra_blocks else 0
         extra = range(depth - self.extra_blocks, depth)
         return tuple(f'stages.{EXTRA_STAGE}.blocks.{j}.' for j in extra)
@@ -205,10 +194,8 @@ class TDViTTransformer(SwinTransformer):
         return self._fill_extra(super()._own_weights(state))
 
     def _fill_extra(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`state` with the weights of extra blocks that it lacks, from two blocks before.
-
-        Two, because every other block is shifted.
-        """
+        """`state` with the weights of extra blocks that it lacks, from two blocks before (every
+        other one is shifted)."""
         for prefix in self._extra_prefixes():
             stem, index = prefix.removesuffix('.').rsplit('.', 1)
             source = f'{stem}.{int(index) - 2}.'

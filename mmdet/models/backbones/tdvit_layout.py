@@ -24,14 +24,9 @@ def temporal_blocks(
     """The temporal blocks in the order in which a frame passes them.
 
     Args:
-        depths: blocks of each stage, the extra ones among them.
-        extra_blocks: of these, how many end the third stage; they are temporal.
+        depths: blocks of each stage, the extra ones among them, which are temporal.
         scheme: of the others, 'split': the last half of a stage (rounded down) is temporal;
             'factorised': every other block, beginning with the second.
-        dilations: of each stage.
-
-    Raises:
-        ConfigError: numbers that do not fit each other.
     """
     _check_numbers(depths, extra_blocks, dilations)
     blocks = []
@@ -46,7 +41,6 @@ def temporal_blocks(
 
 
 def check_choice(name: str, value: Any, legal: tuple) -> None:
-    """Raises ConfigError unless `value` is one of `legal`."""
     if value not in legal:
         raise ConfigError(f'{name} {value!r}: expected {" or ".join(map(repr, legal))}.')
 

@@ -36,11 +36,8 @@ class ReferencePass:
 
     @torch.no_grad()
     def map_at(self, place: TemporalBlock, key_map: Tensor) -> Tensor:
-        """[B, H*W, C]: what the temporal block would remember of its stage's reference.
-
-        Args:
-            key_map: [B, H*W, C], the key frame's input of that block.
-        """
+        """[B, H*W, C]: what the temporal block would remember of its stage's reference; `key_map`:
+        the key frame's input of that block."""
         self._advance_to(place)
         block = self.backbone.block_at(place)
         seen = block.keys_values(key_map, self.hw) if self.backbone.paired else None

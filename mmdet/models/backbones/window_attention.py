@@ -20,9 +20,8 @@ from mmdet.models.static import is_recording, keep_alive
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention among the tokens of a window, biased by their relative position.
-
-    Only patch tokens have positions: logits to and from prompts get no bias.
+    """Multi-head attention among the tokens of a window, biased by their relative position; prompts
+    have none.
 
     The keys and values may be those of another frame's window at the same place (a *reference*,
     made by `keys_values`): instead of the window's own or, with `joint`, after them.
@@ -50,11 +49,8 @@ class WindowAttention(nn.Module):
         self._kept_bias: tuple[WindowGrid, tuple, Tensor] | None = None
 
     def forward(self, windows: Tensor, grid: WindowGrid, reference: Tensor | None = None) -> Tensor:
-        """[B, M*T, C] -> [B, M*T, C], before the output projection `proj`.
-
-        Args:
-            reference: [B, M*T, 2C], each image's `keys_values` of another frame.
-        """
+        """[B, M*T, C] -> [B, M*T, C], before the output projection `proj`; `reference`
+        [B, M*T, 2C]: each image's `keys_values` of another frame."""
         joint = self.joint and reference is not None
         bias = self.bias(grid, windows.dtype, halves=2 if joint else 1)
         given = [windows] if reference is None else [windows, reference.to(windows.dtype)]
@@ -92,20 +88,13 @@ class WindowAttention(nn.Module):
             query, pairs = self._project(windows, slice(channels)), reference
         query = query.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         key, value = pairs.unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=bias,
-            dropout_p=self.attn_drop_rate if self.training else 0.0,
-            scale=self.scale,
-        )
+        dropout = self.attn_drop_rate if self.training else 0.0
+        out = F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=self.scale)
         return out.transpose(1, 2).flatten(2)
 
     def bias(self, grid: WindowGrid, dtype: torch.dtype, halves: int = 1) -> Tensor:
-        """[1, heads, T, T], or [M, heads, T, T] with a shift: what is added to the logits.
-
-        With two `halves` the last axis is 2T, the same for the reference's keys again.
+        """What is added to the logits: [1, heads, T, T], or [M, heads, T, T] with a shift; with two
+        `halves` the last axis is 2T, the same for the reference's keys again.
 
         In evaluation mode the last one is kept until the grid, the dtype or the table changes. A
         table written through `.data`, as averaging hooks do, does not show it: `eval()` or
@@ -113,11 +102,11 @@ class WindowAttention(nn.Module):
         """
         table = self.relative_position_bias_table
         if self.training or torch.is_grad_enabled() or table.is_inference():
-            return self._tiled_bias(grid, dtype, halves)
+            return self._make_bias(grid, dtype, halves)
         state = (table.data_ptr(), table._version, dtype, halves)
         kept = self._kept_bias  # looked at once: another thread may replace it
         if kept is None or kept[:2] != (grid, state):
-            kept = (grid, state, self._tiled_bias(grid, dtype, halves))
+            kept = (grid, state, self._make_bias(grid, dtype, halves))
             if not is_recording():  # what is made then lies in the memory of the graph
                 self._kept_bias = kept
         return keep_alive(kept[2])
@@ -126,14 +115,11 @@ class WindowAttention(nn.Module):
         self._kept_bias = None
         return super().train(mode)
 
-    def _tiled_bias(self, grid: WindowGrid, dtype: torch.dtype, halves: int) -> Tensor:
-        bias = torch.cat([self._make_bias(grid, dtype)] * halves, dim=-1)
-        return bias.contiguous()  # fused attention wants rows in one piece
-
-    def _make_bias(self, grid: WindowGrid, dtype: torch.dtype) -> Tensor:
+    def _make_bias(self, grid: WindowGrid, dtype: torch.dtype, halves: int) -> Tensor:
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         bias = F.pad(bias, (grid.num_prompts, 0, grid.num_prompts, 0))[None]
-        return (bias if grid.mask is None else bias + grid.mask[:, None]).to(dtype)
+        bias = (bias if grid.mask is None else bias + grid.mask[:, None]).to(dtype)
+        return torch.cat([bias] * halves, dim=-1).contiguous()  # fused attention wants whole rows
 
 
 class ShiftedWindowAttention(nn.Module):

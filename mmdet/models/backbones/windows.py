@@ -1,8 +1,8 @@
 """Where every attention window finds its tokens.
 
-Padding, cyclic shift and partition together are one gather of rows, and undoing them is another, so
-a block copies its map twice and not six times. Prompts are rows in front of the map that belong to
-every window: gathering repeats them, the way back averages them over the windows.
+Padding, cyclic shift and partition together are one gather of rows, and undoing them is another.
+Prompts are rows in front of the map that belong to every window: gathering repeats them, the way
+back averages them over the windows.
 
 B: images, P: prompts, H, W: the token map, R = P + H*W: rows, M: windows of an image,
 N: tokens of a window, T = P + N, C: channels.
@@ -18,9 +18,8 @@ from torch.autograd.function import once_differentiable
 # Added to the logits of tokens that the cyclic shift brought together; Swin's value.
 FAR = -100.0
 
-# Whose prompts the windows of a batch of B images see. The M windows of image b are numbers b*M to
-# b*M + M-1. 'batch': its own. 'window': window k sees those of image k % B, and image b's prompts
-# come back from the windows with k % B == b. Version 1.x did so; it differs where B > 1.
+# Whose prompts the windows of a batch of B images see, M windows each. 'batch': of their own image.
+# 'window': window k (of B*M) sees those of image k % B and gives back to them, as version 1.x did.
 PROMPT_ORDERS = ('batch', 'window')
 
 
@@ -78,11 +77,8 @@ def window_grid(
     device: torch.device,
     prompt_order: str = 'batch',
 ) -> WindowGrid:
-    """The windows of a `height` x `width` map that is rolled by (-shift, -shift).
-
-    The map is padded at its right and bottom to multiples of `size`; the padding is attended to, as
-    in Swin.
-    """
+    """The windows of a map that is padded at its right and bottom to multiples of `size` and rolled
+    by (-shift, -shift); the padding is attended to, as in Swin."""
     # Outside inference mode: a grid first used in testing may take part in a backward pass later.
     # On the device: training at many scales makes new ones all the time.
     with torch.inference_mode(False), device:

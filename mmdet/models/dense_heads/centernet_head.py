@@ -31,11 +31,8 @@ class CenterNetHead(nn.Module):
     `float32_layers` decide boxes and scores: they keep float32 where the others have a smaller one.
 
     Args:
-        num_classes: C.
-        in_channels, feat_channels: of the map, and inside.
         strides: of the one map.
         normalizer: as of `FCOSHead`.
-        train_cfg: empty, CenterNet has nothing to set.
         test_cfg: `score_thr` (above which a peak counts) and `max_per_img`.
     """
 
@@ -88,9 +85,7 @@ class CenterNetHead(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Class logits [B, C, h, w], sizes and offsets [B, 2, h, w]; arguments as of `FCOSHead`."""
         (x,), (cls_x,) = feats, feats if cls_feats is None else cls_feats
-        pairs = ((self.heatmap_head, cls_x), (self.wh_head, x), (self.offset_head, x))
-        heatmap, sizes, offsets = (_run(branch, x) for branch, x in pairs)
-        return heatmap, sizes, offsets
+        return _run(self.heatmap_head, cls_x), _run(self.wh_head, x), _run(self.offset_head, x)
 
     def losses(
         self, feats: Feats, gt: GroundTruth, img_shapes: Tensor, cls_feats: Feats | None = None

@@ -23,11 +23,6 @@ from mmdet.models.losses.dense_losses import divisor, focal_loss, iou_loss_of_di
 from mmdet.registry import MODELS
 
 PRIOR_PROBABILITY = 0.01  # of every class at every point, before training
-OLD_NAMES = {
-    'fcos_cls.': 'conv_cls.',
-    'fcos_reg.': 'conv_reg.',
-    'fcos_centerness.': 'conv_centerness.',
-}
 Feats = Sequence[Tensor]
 
 
@@ -60,7 +55,6 @@ class FCOSHead(nn.Module):
 
     Args:
         num_classes: without background.
-        in_channels, feat_channels: of the input maps and inside the towers.
         stacked_convs: convolutions of a tower.
         strides: of the levels, finest first.
         reach: what a level learns, see `distance_ranges`.
@@ -68,7 +62,6 @@ class FCOSHead(nn.Module):
         normalizer: what the losses are divided by, 'image': positives of each image, so that a
             batch gives the mean of its images' losses; 'batch': their mean over the batch and all
             processes, as FCOS was trained (it weighs points equally, not images).
-        train_cfg: empty, FCOS has nothing to set.
         test_cfg: `nms_pre` per level, `score_thr` (class score, before centerness), `nms`,
             `max_per_img`.
     """
@@ -146,9 +139,10 @@ class FCOSHead(nn.Module):
     ) -> dict[str, Tensor]:
         """`loss_cls`, `loss_bbox`, `loss_centerness`; points of the padding are background."""
         outputs = self(feats, cls_feats)
-        logits = torch.cat([out.logits for out in outputs], dim=1)
-        distances = torch.cat([out.distances for out in outputs], dim=1)
-        centerness = torch.cat([out.centerness for out in outputs], dim=1)
+        logits, distances, centerness = (
+            torch.cat([getattr(out, name) for out in outputs], dim=1)
+            for name in ('logits', 'distances', 'centerness')
+        )
         points = [
             grid_points(x.shape[-2:], s, x.device) for x, s in zip(feats, self.strides, strict=True)
         ]
@@ -208,25 +202,15 @@ class FCOSHead(nn.Module):
 def _tower(in_channels: int, channels: int, depth: int) -> nn.Sequential:
     """3x3 convolutions without bias, group norm of 32 groups (fewer of few channels), ReLU."""
     groups = math.gcd(32, channels // 2)  # a group of one channel and one cell has no variance
-    return nn.Sequential(
-        *(
-            nn.Sequential(
-                OrderedDict(
-                    conv=nn.Conv2d(
-                        channels if i else in_channels, channels, 3, padding=1, bias=False
-                    ),
-                    gn=nn.GroupNorm(groups, channels),
-                    activate=nn.ReLU(inplace=True),
-                )
-            )
-            for i in range(depth)
-        )
-    )
+    layers = []
+    for inputs in [in_channels] + [channels] * (depth - 1):
+        conv = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
+        norm, relu = nn.GroupNorm(groups, channels), nn.ReLU(inplace=True)
+        layers.append(nn.Sequential(OrderedDict(conv=conv, gn=norm, activate=relu)))
+    return nn.Sequential(*layers)
 
 
 def _rename_old(module: nn.Module, state: dict, prefix: str, *_) -> None:
     """Checkpoints of early FCOS have other names for the three outputs."""
-    for old, new in OLD_NAMES.items():
-        for kind in ('weight', 'bias'):
-            if f'{prefix}{old}{kind}' in state:
-                state[f'{prefix}{new}{kind}'] = state.pop(f'{prefix}{old}{kind}')
+    for name in [name for name in state if name.startswith(f'{prefix}fcos_')]:
+        state[f'{prefix}conv_{name.removeprefix(f"{prefix}fcos_")}'] = state.pop(name)

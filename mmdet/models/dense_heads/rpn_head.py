@@ -34,8 +34,6 @@ class RPNHead(nn.Module):
     """A 3x3 convolution, then an objectness logit and four offsets per anchor, shared by levels.
 
     Args:
-        in_channels, feat_channels: of the input maps and of the hidden map.
-        anchor_generator, bbox_coder, loss_cls, loss_bbox: configs of the parts.
         train_cfg: `assigner`, `sampler`, `allowed_border` (anchors further outside the image are
             not trained; -1 trains all).
         maps: numbers of the neck's maps that it sees; None: all.
@@ -88,9 +86,8 @@ class RPNHead(nn.Module):
         return logits, deltas
 
     def anchors(self, feats: tuple[Tensor, ...]) -> list[Tensor]:
-        """Anchors of the maps, per level [H * W * A, 4]."""
-        sizes = [tuple(x.shape[-2:]) for x in self._own(feats)]
-        return self.anchor_generator.grid_anchors(sizes)
+        """Per level [H * W * A, 4]."""
+        return self.anchor_generator.grid_anchors([tuple(x.shape[-2:]) for x in self._own(feats)])
 
     def _own(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return feats if self.maps is None else tuple(feats[i] for i in self.maps)

@@ -45,9 +45,7 @@ class YOLOXHead(nn.Module):
     `float32_layers` decide boxes and scores: they keep float32 where the others have a smaller one.
 
     Args:
-        num_classes, in_channels, feat_channels, stacked_convs: as of `FCOSHead`.
-        strides: of the levels, finest first.
-        normalizer: as of `FCOSHead`.
+        num_classes, stacked_convs, strides, normalizer: as of `FCOSHead`.
         train_cfg: `assigner`, a `SimOTAAssigner`.
         test_cfg: `score_thr` (class times objectness, at least), `nms`, `max_per_img`.
 
@@ -91,9 +89,8 @@ class YOLOXHead(nn.Module):
         for conv in (*self.multi_level_conv_cls, *self.multi_level_conv_obj):
             nn.init.constant_(conv.bias, -math.log(1 / PRIOR_PROBABILITY - 1))
         if train_cfg:
-            self.assigner = TASK_UTILS.build(
-                settings(train_cfg, 'train_cfg', 'assigner')['assigner']
-            )
+            cfg = settings(train_cfg, 'train_cfg', 'assigner')
+            self.assigner = TASK_UTILS.build(cfg['assigner'])
         if test_cfg is not None:
             self.test_cfg = settings(test_cfg, 'test_cfg', 'score_thr', 'nms', 'max_per_img')
 

@@ -27,11 +27,7 @@ class Detector(BaseVideoDetector):
     training_graphs: TrainingGraphs | None = None
 
     def encode(self, images: Tensor, **context: Tensor) -> Maps:
-        """The backbone's maps of images [N, 3, H, W].
-
-        Args:
-            context: what a context gives the backbone, such as `prompts`.
-        """
+        """The backbone's maps of images [N, 3, H, W]; `context`: such as `prompts`."""
         return self.backbone(images, **context)
 
     def feats(self, maps: Maps) -> Maps:
@@ -45,11 +41,7 @@ class Detector(BaseVideoDetector):
         return self.feats(self.encode(images))
 
     def losses(self, feats: Maps, gt: GroundTruth, img_shapes: Tensor) -> dict[str, Tensor]:
-        """Mean over images of each image's losses.
-
-        Args:
-            img_shapes: [N, 2] (height, width) before padding.
-        """
+        """Mean over images of each image's losses; `img_shapes` [N, 2]: before padding."""
         raise NotImplementedError
 
     def detect(self, feats: Maps, img_shapes: Tensor) -> BatchDetections:

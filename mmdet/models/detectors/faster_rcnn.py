@@ -15,10 +15,7 @@ from mmdet.registry import MODELS
 class FasterRCNN(Detector):
     """Backbone, neck, region proposals, region classification.
 
-    It is a complete single-frame model, and the `detector` inside the video models.
-
     Args:
-        backbone, neck, rpn_head, roi_head: configs of the parts.
         train_cfg: `rpn` (targets), `rpn_proposal` (proposals of the frame trained on), `rcnn`.
         test_cfg: `rpn` (proposals in testing, and of reference frames), `rcnn`.
         data_preprocessor: config; not needed inside a video model.

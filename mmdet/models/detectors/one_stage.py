@@ -19,7 +19,6 @@ class OneStageDetector(Detector):
     2107.08430) with `YOLOXHead`, CenterNet (arXiv 1904.07850) with `CenterNetHead`.
 
     Args:
-        backbone, neck, bbox_head: configs of the parts.
         train_cfg, test_cfg: of the head.
         data_preprocessor: config; not needed inside a video model.
     """

@@ -11,12 +11,7 @@ from mmdet.registry import MODELS
 
 @MODELS.register_module()
 class CrossEntropyLoss(nn.Module):
-    """Softmax cross entropy over the last axis, or, with `use_sigmoid`, one logit per row.
-
-    Args:
-        use_sigmoid: binary cross entropy of logits.
-        loss_weight: factor of the result.
-    """
+    """Softmax cross entropy over the last axis; with `use_sigmoid`, binary, one logit per row."""
 
     def __init__(self, use_sigmoid: bool = False, loss_weight: float = 1.0) -> None:
         super().__init__()

@@ -38,12 +38,7 @@ class ModulatedDeformConv(nn.Module):
 
 @MODELS.register_module()
 class CTResNetNeck(nn.Module):
-    """Doubles the side of the one map of a backbone several times: [N, C, H, W] -> H * 2^n.
-
-    Args:
-        in_channels: of the map.
-        channels: after each doubling.
-    """
+    """Doubles the side of a backbone's last map once for each of `channels`: H -> H * 2^n."""
 
     def __init__(self, in_channels: int, channels: tuple[int, ...] = (256, 128, 64)) -> None:
         super().__init__()

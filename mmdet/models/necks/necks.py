@@ -17,10 +17,8 @@ def conv_module(
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2)
     nn.init.xavier_uniform_(conv.weight)
     nn.init.zeros_(conv.bias)
-    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
-    if relu:
-        layers['activate'] = nn.ReLU(inplace=True)
-    return nn.Sequential(layers)
+    activate = dict(activate=nn.ReLU(inplace=True)) if relu else {}
+    return nn.Sequential(OrderedDict(conv=conv, **activate))
 
 
 @MODELS.register_module()
@@ -28,9 +26,6 @@ class ChannelMapper(nn.Module):
     """One convolution and ReLU per level: [N, C_i, H_i, W_i] -> [N, out_channels, H_i, W_i].
 
     Args:
-        in_channels: channels of each input level.
-        out_channels: channels of every output level.
-        kernel_size: side of the convolution.
         kept_levels: so many levels come first and pass as they are.
     """
 
@@ -57,8 +52,7 @@ class FPN(nn.Module):
     """Feature pyramid (arXiv 1612.03144): lateral 1x1, nearest top-down sum, 3x3 output.
 
     Args:
-        in_channels: channels of each input level, finest first.
-        out_channels: channels of every output level.
+        in_channels: of each input level, finest first.
         num_outs: output levels; those beyond the inputs halve the level before them.
         start_level: input levels before this one are not used.
         add_extra_convs: how they are halved: False, by subsampling; 'on_output', by a 3x3

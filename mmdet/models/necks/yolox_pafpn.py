@@ -16,7 +16,6 @@ class YOLOXPAFPN(nn.Module):
 
     Args:
         in_channels: of each input level, finest first, each half the side of the one before.
-        out_channels: of every output level.
         num_csp_blocks: of every CSP layer.
     """
 

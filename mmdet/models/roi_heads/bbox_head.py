@@ -30,8 +30,6 @@ class Shared2FCBBoxHead(nn.Module):
     Args:
         in_channels, roi_feat_size: C and S of the region features [C, S, S].
         fc_out_channels, num_shared_fcs: width and number of the layers.
-        num_classes: K.
-        bbox_coder, loss_cls, loss_bbox: configs of the parts.
     """
 
     float32_layers = ('fc_cls', 'fc_reg', 'bbox_coder')  # they decide scores and boxes
@@ -92,12 +90,7 @@ class Shared2FCBBoxHead(nn.Module):
         return rows
 
     def loss(
-        self,
-        logits: Tensor,
-        deltas: Tensor,
-        labels: Tensor,
-        targets: Tensor,
-        weights: Tensor,
+        self, logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor, weights: Tensor
     ) -> dict[str, Tensor]:
         """Weighted sums over the sampled regions of B images, S slots each.
 

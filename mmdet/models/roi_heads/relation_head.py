@@ -33,9 +33,6 @@ class RelationBBoxHead(Shared2FCBBoxHead):
         aggregator: config of a `MegaAggregator` or `RDNAggregator`.
         topk: regions of a frame that others see, best proposals first.
         kwargs: of `Shared2FCBBoxHead`, without `num_shared_fcs`.
-
-    Raises:
-        ConfigError: another aggregator, or one that distils more regions than `topk`.
     """
 
     def __init__(self, aggregator: dict, topk: int = 75, **kwargs) -> None:

@@ -16,7 +16,6 @@ class SingleRoIExtractor(nn.Module):
     Args:
         roi_layer: `dict(type='RoIAlign', output_size=7, sampling_ratio=2)`; 0 samples adapt.
             `aligned=False` leaves out the shift by half a pixel, as Detectron did.
-        out_channels: channels of the maps.
         featmap_strides: strides of the levels used, finest first.
         finest_scale: regions below twice this side use the finest level.
         first_map: number of the map that has the first of `featmap_strides`.

@@ -24,10 +24,6 @@ class SelsaBBoxHead(Shared2FCBBoxHead):
     Args:
         aggregator: config of an `Aggregator`, one per shared layer.
         topk: regions of a frame that become references, best proposals first; None: all.
-        kwargs: of `Shared2FCBBoxHead`.
-
-    Raises:
-        ConfigError: `aggregator` is something else.
     """
 
     def __init__(self, aggregator: dict, topk: int | None = None, **kwargs) -> None:
@@ -57,11 +53,7 @@ class SelsaBBoxHead(Shared2FCBBoxHead):
 
 @MODELS.register_module()
 class MambaBBoxHead(SelsaBBoxHead):
-    """SELSA's head for a memory.
-
-    Args:
-        topk: regions of each frame that become references or are written, best proposals first.
-    """
+    """SELSA's head for a memory, to which the `topk` regions of a frame are written."""
 
     def __init__(self, topk: int = 300, **kwargs) -> None:
         super().__init__(topk=topk, **kwargs)

@@ -21,7 +21,6 @@ class StandardRoIHead(nn.Module):
     """Classifies regions of several images at once.
 
     Args:
-        bbox_roi_extractor, bbox_head: configs of the parts.
         train_cfg: `assigner` and `sampler`.
         test_cfg: `score_thr`, `nms.iou_threshold`, `max_per_img`.
     """

@@ -18,7 +18,7 @@ class AnchorGenerator(nn.Module):
 
     Args:
         strides: pixels between cells, per level.
-        ratios: heights over widths, the area kept.
+        ratios: the area kept.
         scales: sides of the square anchor in strides.
         legacy: anchors as Detectron had them: whole pixels, centred in their cell, the last
             pixel included (a side is x2 - x1 + 1).
@@ -43,10 +43,6 @@ class AnchorGenerator(nn.Module):
     def base_anchors(self) -> list[Tensor]:
         """Per level [A, 4], around the origin."""
         return [getattr(self, f'base_anchors_{i}') for i in range(len(self.strides))]
-
-    @property
-    def num_levels(self) -> int:
-        return len(self.strides)
 
     @property
     def num_base_anchors(self) -> int:

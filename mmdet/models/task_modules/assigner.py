@@ -78,7 +78,7 @@ class MaxIoUAssigner:
         assigned = torch.where(best >= self.pos_iou_thr, best_gt + 1, assigned)
         if self.match_low_quality:
             highest = ious.amax(dim=1, keepdim=True)
-            taken = (ious == highest) & (highest >= self.min_pos_iou) & pairs
+            taken = (ious == highest) & (highest >= self.min_pos_iou)
             number = torch.arange(1, gt_boxes.shape[1] + 1, device=boxes.device)
             low_quality = (taken * number).amax(dim=2)
             assigned = torch.where(low_quality > 0, low_quality, assigned)

@@ -58,7 +58,8 @@ def batched_nms(
     max_keep: int,
     legacy: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`sorted_nms` of boxes in any order, where only boxes of one group suppress each other.
+    """`sorted_nms` of boxes in any order, where only boxes of one group suppress each other;
+    indices are into N, best score first.
 
     Groups (classes, pyramid levels) are moved apart by an offset that is added in float32, as 1.x
     does: a loop over groups rounds differently, and an IoU next to the threshold can fall on the
@@ -67,9 +68,6 @@ def batched_nms(
     Args:
         boxes: [B, N, 4]. scores, valid, groups (int64): [B, N].
         legacy: boxes include their last pixel, see `DeltaXYWHBBoxCoder`.
-
-    Returns:
-        indices [B, M] into N, best score first, and which of them are used [B, M].
     """
     boxes = with_last_pixel(boxes.float()) if legacy else boxes.float()
     order = scores.masked_fill(~valid, -torch.inf).sort(dim=1, descending=True, stable=True).indices
