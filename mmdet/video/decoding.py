@@ -31,11 +31,7 @@ def is_address(path: str) -> bool:
 
 
 def open_video(path: str) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """A file or address and its main video stream.
-
-    Raises:
-        VideoError: unreadable, no video in it, or no decoder for it.
-    """
+    """A file or address and its main video stream; VideoError where there is none to decode."""
     is_url = is_address(path)
     place = path if is_url else os.path.abspath(path)  # a name such as 12:30:05.mp4 is no protocol
     options = {'rtsp_transport': 'tcp'} if path.lower().startswith('rtsp') else {}
@@ -96,13 +92,11 @@ def decoded(container, stream) -> Iterator[Decoded]:
 
 
 def upright(frame: av.VideoFrame) -> np.ndarray:
-    """[H, W, 3] uint8 BGR, turned and mirrored as the display matrix of the file says.
-
-    Phones film sideways, front cameras store the mirror image.
-    """
+    """[H, W, 3] uint8 BGR, turned and mirrored as the display matrix of the file says: phones film
+    sideways, front cameras store the mirror image."""
     image = frame.to_ndarray(format='bgr24')
     (a, b), (c, d) = _display_matrix(frame)
-    if abs(b) + abs(c) > abs(a) + abs(d):  # the axes change places, then each may run backwards
+    if turned(frame):  # the axes change places, then each may run backwards
         image, a, d = image.transpose(1, 0, 2), c, b
     image = image[:, ::-1] if a < 0 else image
     image = image[::-1] if d < 0 else image
@@ -116,10 +110,8 @@ def turned(frame: av.VideoFrame) -> bool:
 
 
 def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
-    """[[a, b], [c, d]]: the stored point (x, y) is shown at (a x + c y, b x + d y), y downwards.
-
-    Source: ISO 14496-12, 8.2.2 (matrix of a track). The numbers are as large as the file has them.
-    """
+    """[[a, b], [c, d]]: the stored point (x, y) is shown at (a x + c y, b x + d y), y downwards, at
+    the scale of the file (ISO 14496-12, 8.2.2, matrix of a track)."""
     data = frame.side_data.get(Type.DISPLAYMATRIX)
     if data is None:
         return np.eye(2)
@@ -140,10 +132,8 @@ def announced_seconds(stream: av.VideoStream) -> float | None:
 
 @dataclass
 class FrameTable:
-    """Presentation times of all frames in ticks of the stream, ascending.
-
-    `keys` are the positions of key frames; to decode from the i-th of them, seek to `seeks[i]`.
-    """
+    """Presentation times of all frames in ticks of the stream, ascending; positions of key frames
+    (`keys`), and where to seek to decode from each (`seeks`)."""
 
     times: np.ndarray
     keys: np.ndarray
@@ -193,11 +183,8 @@ class SeekingReader:
 
     Decoding starts at the last key frame at or before the wanted one. After a seek, frames are
     used from the first one on that the decoder calls a key frame: those before it may lack what
-    they refer to (open groups, gradual refresh).
-
-    Args:
-        path: of the file.
-        table: of the file; None where frames have no times: they are counted from the start.
+    they refer to (open groups, gradual refresh). Without a table of times, frames are counted from
+    the start.
     """
 
     def __init__(self, path: str, table: FrameTable | None) -> None:
@@ -207,11 +194,7 @@ class SeekingReader:
         self._last: tuple[int, av.VideoFrame] | None = None
 
     def read(self, position: int) -> av.VideoFrame:
-        """The frame; where it is lost to damage, one beside it.
-
-        Raises:
-            VideoError: not a single frame can be decoded there.
-        """
+        """The frame; where it is lost to damage, one beside it, or else a VideoError."""
         near = None
         for key in self._starts(position):
             if key is not None:

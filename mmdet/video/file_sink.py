@@ -7,16 +7,8 @@ from mmdet.core.fileio import write_error, writing
 
 
 class FileSink:
-    """A new file for a container. libav ends the whole process when a write fails while it closes
-    a container, so a failure is kept here instead, and `check` raises it.
-
-    Args:
-        path: of the file, which must not exist.
-        shown: the name for messages.
-
-    Raises:
-        WriteError: the file cannot be made.
-    """
+    """A new file for a container; `shown` is its name in messages. libav ends the process when a
+    write fails while it closes a container: a failure is kept here, and `check` raises it."""
 
     def __init__(self, path: Path, shown: Path) -> None:
         self.name = os.path.abspath(path)  # libav reads it again to put the index first
@@ -49,10 +41,6 @@ class FileSink:
         self._file.close()
 
     def check(self) -> None:
-        """Say what went wrong so far.
-
-        Raises:
-            WriteError: a write failed; names the file and the reason.
-        """
+        """Raises a WriteError, which names file and reason, if a write failed so far."""
         if self._failure is not None:
             raise write_error(self.shown, self._failure) from self._failure

@@ -116,8 +116,7 @@ class ImageFiles(FrameSource):
 
     def read(self, index: int) -> np.ndarray:
         """The image; where it cannot be read, the nearest earlier or else later one that can."""
-        order = [*range(index, -1, -1), *range(index + 1, len(self.paths))]
-        for near in order:
+        for near in (*range(index, -1, -1), *range(index + 1, len(self.paths))):
             try:
                 return read_image(self.paths[near])
             except (UndecodableFrameError, OSError):

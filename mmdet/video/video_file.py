@@ -28,11 +28,8 @@ MAX_FPS = 480  # beyond it, a rate is the resolution of a clock (webm of browser
 class VideoFile(FrameSource):
     """A file, or an address like http://... or rtsp://..., which is read in order only.
 
-    Images are turned and mirrored as the display matrix in the file says. The index of a frame
-    counts the frames that decode, in the order of display; its time is relative to the first frame.
-
-    Raises:
-        VideoError: unreadable, no video in it, or no decoder for it.
+    Images are upright. The index of a frame counts the frames that decode, in the order of display;
+    its time is relative to the first frame.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -43,15 +40,12 @@ class VideoFile(FrameSource):
         self._container, self._stream = open_video(self.path)
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps: Fraction | None = rate if rate and rate <= MAX_FPS else None
-        self.num_frames = self._announced()
+        seconds = announced_seconds(self._stream)
+        by_time = round(seconds * self.fps) if seconds and self.fps else None
+        self.num_frames = self._stream.frames or by_time
         self._count: int | None = None
         self._table: FrameTable | None = None
         self._reader: SeekingReader | None = None
-
-    def _announced(self) -> int | None:
-        seconds = announced_seconds(self._stream)
-        by_time = round(seconds * self.fps) if seconds and self.fps else None
-        return self._stream.frames or by_time
 
     def frames(self, stride: int = 1) -> Iterator[SourceFrame]:
         clock, seconds, index = self._clock(), 0.0, -1
@@ -83,10 +77,8 @@ class VideoFile(FrameSource):
         return 1 / aspect if turned(frame) else aspect
 
     def _check_end(self, last: int, seconds: float, span: float) -> None:
-        """Note when less came than the header announces, by count (where it counts) and time.
-
-        `span` is what the time stamps cover, as the header counts it.
-        """
+        """Note when less came than the header announces, by count (where it counts) and time;
+        `span`: what the time stamps cover."""
         frames, end = self._stream.frames, announced_seconds(self._stream)
         enough = end is None or end - span < 2.5 / (self.fps or DEFAULT_FPS)
         if not enough and last + 1 < (frames or float('inf')):
@@ -102,15 +94,12 @@ class VideoFile(FrameSource):
             if self._table is None:
                 self._count = _count_decoded(self.path)
             else:
-                self._count = len(self._table)
-                self._set_missing_rate(self._table)
+                times, self._count = self._table.times, len(self._table)
+                span = int(times[-1] - times[0]) if len(times) > 1 else 0
+                if self.fps is None and span:
+                    self.fps = (len(times) - 1) / (span * self._stream.time_base)
             self.num_frames = self._count
         return self._count
-
-    def _set_missing_rate(self, table: FrameTable) -> None:
-        span = int(table.times[-1] - table.times[0]) if len(table) > 1 else 0
-        if self.fps is None and span:
-            self.fps = (len(table) - 1) / (span * self._stream.time_base)
 
     def read(self, index: int) -> np.ndarray:
         """The frame; where it is lost to damage, one beside it. May raise VideoError."""

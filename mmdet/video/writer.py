@@ -1,12 +1,13 @@
 """H.264 video from BGR frames."""
 
+import logging
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
-from types import TracebackType
 
 import av
 import av.error
@@ -32,10 +33,8 @@ class VideoWriter:
     when the block ends. When the block is left by an exception or Ctrl-C, what was written so far
     is closed properly and kept as a valid, shorter video; without a frame there is no file.
 
-    A frame may come with its time, so that what was filmed at a varying rate is shown at that rate.
-
-    Odd sizes: H.264 with 4:2:0 colours needs even ones, so one row or column is repeated at the
-    border; the picture itself is not scaled.
+    H.264 with 4:2:0 colours needs even sizes: of odd ones, a row or column at the border is
+    repeated.
 
     Args:
         path: ends in .mp4, .m4v, .mov or .mkv. Missing folders are made.
@@ -60,10 +59,8 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in _CONTAINERS:
-            raise ValueError(
-                f'Cannot tell the container of {str(path)!r}. Legal endings: '
-                f'{", ".join(_CONTAINERS)}.'
-            )
+            legal = ', '.join(_CONTAINERS)
+            raise ValueError(f'Cannot tell the container of {str(path)!r}. Legal endings: {legal}.')
         if not 0 < fps < 1000:
             raise ValueError(f'The frame rate must lie between 0 and 1000, got {fps}.')
         self.fps = exact_rate(fps)
@@ -80,10 +77,8 @@ class VideoWriter:
         return self
 
     def write(self, image: np.ndarray, time_s: float | None = None) -> None:
-        """Append one frame, [H, W, 3] uint8 BGR, to be shown at `time_s` seconds.
-
-        Without a time: as many frames after the first one as were written before.
-        """
+        """Append one frame, [H, W, 3] uint8 BGR, to be shown at `time_s` seconds (None: when the
+        rate says)."""
         self._check(image)
         with _writing(self.path):
             if self._container is None:
@@ -101,12 +96,7 @@ class VideoWriter:
         frame.time_base, frame.duration = tick, round(1 / self.fps / tick)
         self._container.mux(self._stream.encode(frame))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         if self._container is None:
             if kind is None:
                 raise RuntimeError(f'Not a single frame was given, so {self.path} was not written.')
@@ -136,10 +126,8 @@ class VideoWriter:
 
     def _check(self, image: np.ndarray) -> None:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(
-                f'A frame must be uint8 [H, W, 3] in BGR order, got {image.dtype} '
-                f'{list(image.shape)}.'
-            )
+            given = f'{image.dtype} {list(image.shape)}'
+            raise ValueError(f'A frame must be uint8 [H, W, 3] in BGR order, got {given}.')
         given = (image.shape[1], image.shape[0])
         self.size = self.size or given
         if given != tuple(self.size):
@@ -176,11 +164,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:
-    """The frame rate as a fraction; NTSC rates (29.97, 23.976, ...) become N * 1000/1001.
-
-    >>> exact_rate(29.97), exact_rate(25), exact_rate(7.5)
-    (Fraction(30000, 1001), Fraction(25, 1), Fraction(15, 2))
-    """
+    """The frame rate as a fraction; NTSC rates (29.97, 23.976, ...) become N * 1000/1001."""
     ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
     if fps != round(fps) and abs(float(ntsc) - float(fps)) < 1e-3:
         return ntsc
@@ -188,11 +172,7 @@ def exact_rate(fps: float | Fraction) -> Fraction:
 
 
 def find_codec(candidates: tuple[str, ...] = _CODECS) -> str:
-    """The best video encoder of this installation; says so once when it is not H.264.
-
-    Raises:
-        RuntimeError: none of the candidates exists.
-    """
+    """The best video encoder of this installation; says so once when it is not H.264."""
     for name in candidates:
         try:
             av.codec.Codec(name, 'w')
@@ -210,13 +190,9 @@ def find_codec(candidates: tuple[str, ...] = _CODECS) -> str:
     )
 
 
-_warned: set[str] = set()
-
-
+@cache
 def _warn_once(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
-        print_log(message, logger='current', level=30)
+    print_log(message, logger='current', level=logging.WARNING)
 
 
 def _add_stream(container, codec: str, fps: Fraction, size: tuple[int, int], quality: int):

@@ -31,9 +31,6 @@ def contact_sheet(
         columns: by default as square a page as the number of images allows.
         tile_width: pixels; the height is that of the tallest image, at most the width.
         row_titles: one per row, over it; shortened to the width of the page.
-
-    Raises:
-        ValueError: no images, or another number of captions.
     """
     if not len(images) or len(captions) not in (0, len(images)):
         raise ValueError(

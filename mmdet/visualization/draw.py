@@ -49,11 +49,7 @@ def draw_detections(
     class_names: Sequence[str],
     score_thr: float = 0.3,
 ) -> np.ndarray:
-    """Draw the detections of one frame from a score (0..1) on; the surest ones lie on top.
-
-    Raises:
-        ValueError: the image is not uint8 [H, W, 3], or a label has no name.
-    """
+    """Draw the detections of one frame from a score (0..1) on; the surest ones lie on top."""
     scores = detections.scores.numpy()
     order = np.argsort(scores, kind='stable')
     order = order[scores[order] >= score_thr]
@@ -68,15 +64,8 @@ def draw_detections(
 def draw_ground_truth(
     image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> np.ndarray:
-    """Draw annotated boxes: dashed and white, so that they are never taken for detections.
-
-    Args:
-        boxes: [N, 4].
-        labels: [N] 0-based class indices.
-
-    Raises:
-        ValueError: as of `draw_detections`.
-    """
+    """Draw annotated boxes [N, 4] with 0-based labels [N]: dashed and white, so that they are never
+    taken for detections."""
     _check_labels(labels, class_names)
     names = readable_names(class_names)
     texts = [names[int(c)] for c in labels]
@@ -98,15 +87,10 @@ def draw_boxes(
         texts: one label per box, '' for none.
         colors: BGR per box; by default the class colours in order.
         dashed: broken lines, and labels below instead of above.
-
-    Raises:
-        ValueError: the image is not uint8 [H, W, 3], or the counts differ.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(
-            f'Drawing needs a uint8 image [H, W, 3] in BGR order, got {image.dtype} '
-            f'{list(image.shape)}.'
-        )
+        given = f'{image.dtype} {list(image.shape)}'
+        raise ValueError(f'Drawing needs a uint8 image [H, W, 3] in BGR order, got {given}.')
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     texts = [''] * len(boxes) if texts is None else texts
     colors = [class_color(i) for i in range(len(boxes))] if colors is None else colors

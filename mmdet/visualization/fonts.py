@@ -39,10 +39,8 @@ def font_for(text: str, bold: bool = False) -> str | None:
 
 
 def readable(text: str, stand_in: str | None = None) -> str:
-    """The text if a font has its characters, else the stand-in, with a warning once.
-
-    Without a stand-in, the characters that DejaVu Sans lacks become question marks.
-    """
+    """The text if a font has its characters, else the stand-in (None: question marks in place of
+    what DejaVu Sans lacks), with a warning once."""
     if font_for(text) is not None:
         return text
     if not _told:
@@ -102,10 +100,8 @@ def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=4096)
 def text_mask(text: str, size: int, bold: bool = False) -> np.ndarray:
-    """How much of each pixel a line of text covers: [h, w] uint8 0..255.
-
-    `size` is in pixels per em; `h` depends on it only, so that lines of text sit level.
-    """
+    """How much of each pixel a line of text covers: [h, w] uint8 0..255. `h` depends only on the
+    size (pixels per em), so that lines of text sit level."""
     ascent, descent = _font(default_font(bold), size).getmetrics()
     text = readable(text)
     font = _font(font_for(text, bold) or default_font(bold), size)

@@ -125,7 +125,7 @@ def test_errors_name_what_was_given(tmp_path, name, images, fps, message):
 def test_without_x264_another_codec_is_used_and_said_once(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(video_writer, 'find_codec', lambda: find_codec(('no-such', 'mpeg4')))
-    monkeypatch.setattr(video_writer, '_warned', set())
+    video_writer._warn_once.cache_clear()
     monkeypatch.setattr(video_writer, 'print_log', lambda text, **_: said.append(text))
     for name in ('a.mp4', 'b.mp4'):
         write(tmp_path / name, frames(5))
