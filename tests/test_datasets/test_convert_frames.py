@@ -67,12 +67,12 @@ def test_the_first_place_that_has_frames(tmp_path):
     write_frames(tmp_path / 'b/cam', 1)
     write_video(tmp_path / 'b/other.MP4', 2)
     places = [tmp_path / 'a', tmp_path / 'b']
-    assert find_frames(places, ['cam', 'other'], tmp_path).name == 'b/cam'
-    found = find_frames(places, ['other'], tmp_path)
+    assert find_frames(places, ['cam', 'other'], tmp_path, 'v').name == 'b/cam'
+    found = find_frames(places, ['other'], tmp_path, 'v')
     assert found.name == 'b/other' and len(found.files) == 2
     tried = re.escape(f'{tmp_path / "a/x"}, {tmp_path / "b/x"}')
-    with pytest.raises(ConversionError, match=f'at any of: {tried}'):
-        find_frames(places, ['x'], tmp_path)
+    with pytest.raises(ConversionError, match=f'v: found neither .* at any of: {tried}'):
+        find_frames(places, ['x'], tmp_path, 'v')
     (tmp_path / 'f.jpg').write_text('text')
     for name in 'fg':
         with pytest.raises(ConversionError, match=rf'{name}\.jpg cannot be read as an image'):

@@ -159,7 +159,7 @@ def _point_to_files(path: Path, name: str, images: list[dict], options: LayoutOp
         return []
     try:
         places = dict.fromkeys([path.parent, options.img_root])
-        frames = find_frames(places, [name, path.stem], options.img_root)
+        frames = find_frames(places, [name, path.stem], options.img_root, str(path))
     except ConversionError:
         return [f'{first} does not exist: is --img-root right?']
     names = [image['file_name'] for image in images]

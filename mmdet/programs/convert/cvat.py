@@ -26,7 +26,7 @@ from mmdet.programs.convert.frame_folders import (
     checked_size,
     find_frames,
     folder_name,
-    image_size,
+    frame_record,
     numbered_frames,
     relative_name,
 )
@@ -84,8 +84,7 @@ def _open_file(path: Path, options: LayoutOptions, merged: Source) -> list[Video
     for task in tasks:
         video = _video(path, task, options.img_root, alone=len(tasks) == 1)
         read = partial(_read, video, options.img_root, merged.notes, alone=len(tasks) == 1)
-        frames = video.frames
-        found.append(VideoSource(frames.name, len(frames.files), read, frames.fps))
+        found.append(video.frames.video(read))
     return found
 
 
@@ -104,6 +103,11 @@ class _Task:
     stop: int | None
     step: int
     original_size: tuple[int, int] | None  # width, height
+
+    @property
+    def names(self) -> list[str]:
+        """What its frames may be called."""
+        return [name for name in (Path(self.source).stem, self.source, self.name) if name]
 
 
 def _top_elements(path: Path) -> Iterator[Element]:
@@ -230,14 +234,10 @@ class _Video:
 
 def _video(path: Path, task: _Task, img_root: Path, alone: bool) -> _Video:
     """The frames of a task, and how they are numbered in the XML."""
-    names = [Path(task.source).stem, task.source, task.name]
-    names = [name for name in names if name] + [path.stem, 'images', ''] * alone
-    try:
-        frames = find_frames([path.parent, path.parent / 'images', img_root], names, img_root)
-    except ConversionError as error:
-        raise ConversionError(
-            f'{path}: the frames of task {task.name!r} (source {task.source!r}): {error}'
-        ) from None
+    names = task.names + [path.stem, 'images', ''] * alone
+    missing = f'{path}: the frames of task {task.name!r} (source {task.source!r})'
+    places = [path.parent, path.parent / 'images', img_root]
+    frames = find_frames(places, names, img_root, missing)
     files, count = frames.files, len(frames.files)
     if task.size in (None, count):
         first, step = task.start, task.step
@@ -279,8 +279,7 @@ def _read(video: _Video, img_root: Path, notes: list[str], alone: bool) -> Itera
             f'last frame, as in CVAT.'
         )
     for position, image in enumerate(video.frames.files):
-        name = relative_name(image, img_root)
-        yield FrameRecord(name, *image_size(image), by_frame.pop(position, []))
+        yield frame_record(image, img_root, by_frame.pop(position, []))
 
 
 def _shapes(track: Element, origin: str) -> list[_Shape]:
@@ -356,14 +355,9 @@ def _image_files(
         for suffix in IMAGE_SUFFIXES if not is_image(Path(names[0])) else ():
             if (folder / f'{names[0]}{suffix}').is_file():
                 return [_existing(folder / f'{name}{suffix}') for name in names]
-    stems = [Path(task.source).stem, task.source, task.name] if task else []
-    try:
-        places = [path.parent, img_root]
-        frames = find_frames(places, [n for n in [group, *stems, path.stem] if n], img_root)
-    except ConversionError as error:
-        raise ConversionError(
-            f'{path}: there is no image {names[0]!r} in {img_root} or beside the file: {error}'
-        ) from None
+    names_of_video = [n for n in (group, *(task.names if task else []), path.stem) if n]
+    missing = f'{path}: there is no image {names[0]!r} in {img_root} or beside the file'
+    frames = find_frames([path.parent, img_root], names_of_video, img_root, missing)
     return numbered_frames(frames, names, 0, path)
 
 

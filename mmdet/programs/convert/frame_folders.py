@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +15,7 @@ from mmdet.core.errors import ConversionError, UndecodableFrameError, VideoError
 from mmdet.core.folders import hidden
 from mmdet.core.images import is_image, is_video, natural_key, write_image
 from mmdet.core.progress import FrameProgress
+from mmdet.programs.convert.records import FrameRecord, ObjectRecord, VideoSource
 from mmdet.video.video_file import VideoFile
 
 JPEG_QUALITY = 95
@@ -27,6 +28,14 @@ class FrameFolder:
     name: str
     files: list[Path]
     fps: float | None = None
+
+    def video(self, read: Callable[[], Iterator[FrameRecord]]) -> VideoSource:
+        return VideoSource(self.name, len(self.files), read, self.fps)
+
+
+def frame_record(image: Path, img_root: Path, objects: list[ObjectRecord]) -> FrameRecord:
+    """A frame as it is on disk, with its objects."""
+    return FrameRecord(relative_name(image, img_root), *image_size(image), objects)
 
 
 # what Roboflow puts behind the name of every image: clip-12_jpg.rf.3f2a9c1e...
@@ -94,11 +103,13 @@ def in_order(files: Iterable[Path]) -> list[Path]:
     return files
 
 
-def find_frames(folders: Iterable[Path], names: Iterable[str], img_root: Path) -> FrameFolder:
+def find_frames(
+    folders: Iterable[Path], names: Sequence[str], img_root: Path, missing: str
+) -> FrameFolder:
     """The frames of a video that goes by one of `names`, from the first place that has them.
 
     A place is FOLDER/NAME with images, or a video file FOLDER/NAME or FOLDER/NAME.mp4 (.avi, ...);
-    an empty name stands for the images of the folder itself.
+    an empty name stands for the images of the folder itself. An error says first what is `missing`.
     """
     places = [folder / name for folder in folders for name in names]
     for place in dict.fromkeys(places):
@@ -108,7 +119,7 @@ def find_frames(folders: Iterable[Path], names: Iterable[str], img_root: Path) -
         for video in _videos_called(place):
             return frames_of_video(video, img_root)
     raise ConversionError(
-        f'found neither a folder of images nor a video file at any of: '
+        f'{missing}: found neither a folder of images nor a video file at any of: '
         f'{", ".join(dict.fromkeys(map(str, places)))}'
     )
 

@@ -30,7 +30,6 @@ from mmdet.programs.convert.records import (
     FrameRecord,
     ObjectRecord,
     Source,
-    VideoSource,
     check_tracks,
 )
 
@@ -74,12 +73,7 @@ def open_label_files(
     frames. Frames without one have no objects."""
     pairs = [pair for root in roots for pair in _labelled_videos(root, suffix, options)]
     videos = [
-        VideoSource(
-            folder.name,
-            len(folder.files),
-            partial(_read, folder.files, labels, options.img_root, read),
-            folder.fps,
-        )
+        folder.video(partial(_read, folder.files, labels, options.img_root, read))
         for folder, labels in pairs
     ]
     return Source(videos, classes, notes=_hints_of_prefixes(folder for folder, _ in pairs))

@@ -16,14 +16,15 @@ An object is occluded where less than half of it is visible.
 import configparser
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from mmdet.core.errors import ConversionError
 from mmdet.core.folders import walk_files
 from mmdet.core.text import read_rows, read_text
-from mmdet.programs.convert.frame_folders import FrameFolder, find_frames, image_size, relative_name
+from mmdet.programs.convert.frame_folders import find_frames, folder_name, frame_record
 from mmdet.programs.convert.label_files import LayoutOptions
 from mmdet.programs.convert.name_files import unique_names
 from mmdet.programs.convert.records import (
@@ -62,13 +63,6 @@ def _sequences(roots: Sequence[Path], truth: str, hint: str = '') -> list[Path]:
     return folders
 
 
-def _frames(folder: Path, names: Iterable[str], img_root: Path) -> FrameFolder:
-    try:
-        return find_frames([folder], names, img_root)
-    except ConversionError as error:
-        raise ConversionError(f'{folder}: {error}') from None
-
-
 # --- MOT Challenge -------------------------------------------------------------------------------
 
 
@@ -95,9 +89,11 @@ def _mot_classes(folder: Path) -> list[str]:
 def _mot_video(folder: Path, names: list[str], img_root: Path) -> VideoSource:
     path = folder / 'seqinfo.ini'
     info, own_name = _seqinfo(path), folder.resolve().name
-    frames = _frames(folder, [info.get('imdir', 'img1'), own_name, ''], img_root)
+    names_of_frames = [info.get('imdir', 'img1'), own_name, '']
+    frames = find_frames([folder], names_of_frames, img_root, missing=str(folder))
     if frames.files[0].parent.parent.resolve() == folder.resolve():
-        _name_by_sequence(frames, folder, img_root)
+        with suppress(ConversionError):  # MOT17-02 rather than MOT17-02/img1
+            frames.name = folder_name(folder, img_root)
     if 'seqlength' in info:
         length = parse_integer(info['seqlength'], 'seqLength', str(path))
         if length != len(frames.files):
@@ -105,20 +101,9 @@ def _mot_video(folder: Path, names: list[str], img_root: Path) -> VideoSource:
                 f'{path} says seqLength={length}, but {frames.files[0].parent} has '
                 f'{len(frames.files)} frames.'
             )
-    fps = frames.fps
     if 'framerate' in info:
-        fps = parse_number(info['framerate'], 'frameRate', str(path))
-    read = partial(_read_mot, folder / 'gt' / 'gt.txt', frames.files, names, img_root)
-    return VideoSource(frames.name, len(frames.files), read, fps)
-
-
-def _name_by_sequence(frames: FrameFolder, folder: Path, img_root: Path) -> None:
-    """Call a video MOT17-02 rather than MOT17-02/img1."""
-    try:
-        name = relative_name(folder, img_root)
-    except ConversionError:
-        return
-    frames.name = folder.resolve().name if name == '.' else name
+        frames.fps = parse_number(info['framerate'], 'frameRate', str(path))
+    return frames.video(partial(_read_mot, folder / 'gt' / 'gt.txt', frames.files, names, img_root))
 
 
 def _seqinfo(path: Path) -> dict[str, str]:
@@ -145,8 +130,7 @@ def _read_mot(
             )
         objects[frame].append(record)
     for frame, image in enumerate(files, 1):
-        found = check_tracks(objects.pop(frame, []))
-        yield FrameRecord(relative_name(image, img_root), *image_size(image), found)
+        yield frame_record(image, img_root, check_tracks(objects.pop(frame, [])))
 
 
 def _parse_mot_row(line: str, origin: str, names: Sequence[str]) -> tuple[int, ObjectRecord]:
@@ -189,7 +173,7 @@ def open_got10k(roots: Sequence[Path], options: LayoutOptions) -> Source:
 
 
 def _got10k_video(folder: Path, img_root: Path) -> VideoSource:
-    frames = _frames(folder, ['', folder.resolve().name], img_root)
+    frames = find_frames([folder], ['', folder.resolve().name], img_root, missing=str(folder))
     rows = named_rows(folder / 'groundtruth.txt')
     if len(rows) != len(frames.files):
         hint = ' Test sequences have no ground truth but that of frame 0.' * (len(rows) == 1)
@@ -204,9 +188,9 @@ def _got10k_video(folder: Path, img_root: Path) -> VideoSource:
     if 'object_class' not in info:
         raise ConversionError(f'{path} does not give the class (object_class: NAME).')
     rate = re.match(r'[\d.]+', info.get('anno_fps', ''))
-    fps = frames.fps or (float(rate[0]) if rate else None)
+    frames.fps = frames.fps or (float(rate[0]) if rate else None)
     read = partial(_read_got10k, folder, frames.files, rows, info['object_class'], img_root)
-    return VideoSource(frames.name, len(rows), read, fps)
+    return frames.video(read)
 
 
 def _read_got10k(
@@ -225,7 +209,7 @@ def _read_got10k(
             box = tuple(parse_number(f, f'column {c}', origin) for c, f in enumerate(fields, 1))
             occluded = cover[i] < HALF_VISIBLE * FULL_COVER
             objects = [ObjectRecord(name, box, origin, track=1, occluded=occluded)]
-        yield FrameRecord(relative_name(image, img_root), *image_size(image), objects)
+        yield frame_record(image, img_root, objects)
 
 
 def _levels(path: Path, length: int, highest: int, default: int) -> list[int]:
