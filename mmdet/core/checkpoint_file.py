@@ -37,7 +37,6 @@ def load_checkpoint_file(source: str | os.PathLike, trust: bool = False) -> dict
     Raises:
         CheckpointError: absent, truncated, damaged (names the record whose check sum is wrong), no
             checkpoint at all, or in need of `trust`.
-        DownloadError: the address could not be fetched.
     """
     path = fetch_once(source) if is_url(source) else existing_file(source)
     try:
@@ -70,11 +69,7 @@ def fetch_once(url: str | os.PathLike) -> Path:
 
 
 def existing_file(source: str | os.PathLike) -> Path:
-    """`source` as a path.
-
-    Raises:
-        CheckpointError: there is no such file; names the checkpoints of its folder.
-    """
+    """`source` as a path; CheckpointError: there is no such file, but those of its folder."""
     path = Path(source).expanduser()
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob('*.pth'))[:MAX_LISTED]
@@ -84,13 +79,8 @@ def existing_file(source: str | os.PathLike) -> Path:
 
 
 def state_dict_of(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The weights in a container of ours, of 1.x, of DETR's kind (`model`), or a bare state dict.
-
-    What wrappers put into the names is taken away, see `own_names`.
-
-    Raises:
-        CheckpointError: there are no weights.
-    """
+    """The weights in a container of ours, of 1.x, of DETR's kind (`model`), or a bare state dict,
+    under the names of the model itself; CheckpointError: there are none."""
     for key in ('state_dict', 'model', 'params'):
         if isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]

@@ -27,21 +27,14 @@ def is_url(path: str | os.PathLike) -> bool:
     return str(path).startswith(('http://', 'https://'))
 
 
-def fetch(url: str, cache_dir: str | os.PathLike | None = None) -> Path:
-    """The local copy of `url`, downloaded with a progress bar when it is not in the cache yet.
+def fetch(url: str) -> Path:
+    """The local copy of an http(s) address, downloaded when it is not in torch's cache yet.
 
     A name that ends in `-<8 or more hex digits>.pth` promises the SHA-256 of the file; it is
     checked. Names without one are kept apart by address. The file appears whole or not at all.
-
-    Args:
-        url: an http(s) address.
-        cache_dir: where files are kept; torch's `hub/checkpoints` when None.
-
-    Raises:
-        DownloadError: no connection, an error status, a cut connection, or another hash.
     """
     name = Path(urllib.parse.urlparse(url).path).name or 'download'
-    folder = Path(cache_dir or Path(torch.hub.get_dir()) / 'checkpoints')
+    folder = Path(torch.hub.get_dir(), 'checkpoints')
     promised = HASH_IN_NAME.search(name)
     if not promised:
         folder /= hashlib.sha256(url.encode()).hexdigest()[:12]
@@ -63,7 +56,15 @@ def _download(url: str, target: Path, promised: str) -> None:
                 while chunk := body.read(CHUNK):
                     file.write(chunk)
                     digest.update(chunk)
-            _check(url, file.tell(), size, digest.hexdigest(), promised)
+            if size and file.tell() != size:
+                raise DownloadError(
+                    f'{url} ended after {file.tell()} of {size} bytes. Nothing was kept; try again.'
+                )
+            if not digest.hexdigest().startswith(promised):
+                raise DownloadError(
+                    f'{url} has SHA-256 {digest.hexdigest()[:16]}..., but its name promises '
+                    f'{promised}. The file was changed or damaged on its way; nothing was kept.'
+                )
     except urllib.error.HTTPError as error:
         raise DownloadError(f'{url} answered {error.code} {error.reason}.') from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
@@ -72,15 +73,3 @@ def _download(url: str, target: Path, promised: str) -> None:
             f'Cannot reach {url}: {reason}. Without internet, download it elsewhere and give the '
             f'path of the file, or put it at {target}.'
         ) from error
-
-
-def _check(url: str, received: int, size: int, digest: str, promised: str) -> None:
-    if size and received != size:
-        raise DownloadError(
-            f'{url} ended after {received} of {size} bytes. Nothing was kept; try again.'
-        )
-    if not digest.startswith(promised):
-        raise DownloadError(
-            f'{url} has SHA-256 {digest[:16]}..., but its name promises {promised}. The file was '
-            f'changed or damaged on its way; nothing was kept.'
-        )

@@ -46,12 +46,8 @@ class _Recorded(io.FileIO):
 
 @contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Turn what the system says in this block about `path` into one sentence.
-
-    Raises:
-        WriteError: for a failure to write `path`, its temporary file or its folder.
-        OSError: anything else, as it was.
-    """
+    """Turn what the system says in this block about `path`, its temporary file or its folder into
+    a WriteError of one sentence; other errors stay as they are."""
     try:
         yield
     except OSError as error:
@@ -88,19 +84,16 @@ def atomic_write(path: str | os.PathLike, mode: str = 'w', sync: bool = True) ->
     """Open `path` for writing; the file appears whole when the block ends, or not at all.
 
     The bytes go to `.NAME.TOKEN.tmp` in the same folder (a rename is atomic only within one file
-    system), are flushed and fsynced, and take the name by `os.replace`. When the block raises, the
-    temporary file is removed and what was at `path` stays as it was. A killed process leaves at
-    most the temporary file behind, which the next writer of `path` removes. Missing parent folders
-    are made; a symbolic link at `path` is followed, as `open` does; text is UTF-8.
+    system), which takes the name by `os.replace`. When the block raises, what was at `path` stays.
+    A killed process leaves at most the temporary file, which the next writer of `path` removes.
+    Missing parent folders are made; a link at `path` is followed, as `open` does; text is UTF-8.
 
     Args:
-        path: the file to write or replace.
         mode: 'w' for text, 'wb' for bytes.
         sync: wait for the disk, so that the file also survives a loss of power. Off for the
             thousands of pictures of a set, which are made again.
 
     Raises:
-        ValueError: for any other mode.
         WriteError: the folder cannot be written, the disk is full, or `path` is a folder; whatever
             the block raised because of it.
     """
@@ -143,21 +136,14 @@ def remove_stale(target: Path) -> None:
         left = [e for e in entries if name.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
         for entry in left:
             if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_S:
-                _remove_if_free(entry.path)
-
-
-def _remove_if_free(path: str) -> None:
-    with suppress(OSError), open(path, 'rb') as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(path)
+                with suppress(OSError), open(entry.path, 'rb') as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(entry.path)
 
 
 def check_writable(path: str | os.PathLike) -> None:
-    """Try now what is to be written after hours: a file is made beside `path`, and removed.
-
-    Raises:
-        WriteError: the folder cannot be made or written, or the disk is full.
-    """
+    """Try now what is to be written after hours: a file is made beside `path`, and removed; a
+    WriteError where that fails."""
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise WriteError(f'cannot write {path}: a folder of that name exists')
@@ -165,11 +151,7 @@ def check_writable(path: str | os.PathLike) -> None:
 
 
 def check_folder(folder: str | os.PathLike, wanted: str | os.PathLike | None = None) -> None:
-    """The same for a folder that will get files; it is made.
-
-    Raises:
-        WriteError: names `wanted`, or the folder.
-    """
+    """The same for a folder that will get files; it is made. The error names `wanted`, or it."""
     folder = Path(folder)
     probe = folder / f'.{secrets.token_hex(8)}.tmp'
     try:

@@ -77,7 +77,6 @@ def contained(folder: str | os.PathLike, name: str | os.PathLike, what: str = 'T
     """`folder/name`, links resolved, if that is below `folder`. It need not exist.
 
     Args:
-        folder: trusted.
         name: from an annotation file, a checkpoint, a request: not trusted.
         what: how the message names it.
 

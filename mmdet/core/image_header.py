@@ -14,6 +14,7 @@ from mmap import mmap
 from typing import NamedTuple
 
 Data = bytes | mmap
+_JPEG, _PNG, _TIFF = b'\xff\xd8', b'\x89PNG\r\n\x1a\n', (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _EXIF = b'Exif\0\0'
 _TAIL = 1 << 16  # bytes at the end of a PNG in which EXIF is looked for
 _SOS = 0xDA  # JPEG: the scan, compressed data, follows
@@ -49,14 +50,11 @@ def read_header(data: Data) -> ImageHeader | None:
     """The header of a file; None where it is none of these formats, or damaged."""
     start = data[:12]
     try:
-        if start.startswith(b'\xff\xd8'):
-            return _jpeg(data)
-        if start.startswith(b'\x89PNG\r\n\x1a\n'):
-            return _png(data)
+        for formats, read in ((_JPEG, _jpeg), (_PNG, _png), (_TIFF, _tiff)):
+            if start.startswith(formats):
+                return read(data)
         if start[:4] == b'RIFF' and start[8:] == b'WEBP':
             return _webp(data)
-        if start[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-            return _tiff(data)
         if start.startswith(b'BM'):
             width, height = struct.unpack_from('<ii', data, 18)
             return ImageHeader(width, abs(height)) if width > 0 and height else None
@@ -105,15 +103,11 @@ def _png(data: Data) -> ImageHeader:
         start = data.rfind(b'eXIf', max(start, len(data) - _TAIL)) + 4
         length = struct.unpack_from('>I', data, start - 8)[0] if start > 4 else 0
         chunk = data[start - 4 : start + length]
-        kind = b'eXIf' if data[start + length : start + length + 4] == _checksum(chunk) else kind
+        end = start + length
+        kind = b'eXIf' if data[end : end + 4] == struct.pack('>I', zlib.crc32(chunk)) else kind
     if kind == b'eXIf':
         orientation = _orientation(data[start : start + length])
     return ImageHeader(width, height, orientation, bits)
-
-
-def _checksum(chunk: bytes) -> bytes:
-    """Of the kind and content of a chunk of a PNG."""
-    return struct.pack('>I', zlib.crc32(chunk))
 
 
 def _webp(data: Data) -> ImageHeader | None:
@@ -137,25 +131,20 @@ def _webp(data: Data) -> ImageHeader | None:
 
 def _tiff(data: Data) -> ImageHeader:
     tags = _first_directory(data)
-    return ImageHeader(
-        tags[_WIDTH][0],
-        tags[_HEIGHT][0],
-        _legal(tags.get(_ORIENTATION, (1,))[0]),
-        max(tags.get(_BITS, (1,))),
-        _FLOAT in tags.get(_FORMAT, ()),
-        is_tiff=True,
-    )
+    bits, is_float = max(tags.get(_BITS, (1,))), _FLOAT in tags.get(_FORMAT, ())
+    return ImageHeader(tags[_WIDTH][0], tags[_HEIGHT][0], _turn(tags), bits, is_float, is_tiff=True)
 
 
 def _orientation(exif: bytes) -> int:
     """Of a block of EXIF, which is a small TIFF; 1 where it does not say or is damaged."""
     try:
-        return _legal(_first_directory(exif).get(_ORIENTATION, (1,))[0])
+        return _turn(_first_directory(exif))
     except (struct.error, IndexError, KeyError):
         return 1
 
 
-def _legal(orientation: int) -> int:
+def _turn(tags: dict[int, tuple[int, ...]]) -> int:
+    orientation = tags.get(_ORIENTATION, (1,))[0]
     return orientation if 1 <= orientation <= 8 else 1
 
 

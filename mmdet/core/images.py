@@ -25,8 +25,6 @@ MAX_PIXELS = 1 << 30  # of what OpenCV decodes
 DAMAGE = re.compile('corrupt JPEG|premature end of JPEG', re.IGNORECASE)
 HARMLESS = re.compile('JFIF revision|Adobe color transform|ICC marker|Invalid SOS parameters')
 VIDEO_SUFFIXES = {'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv'}
-
-
 # what sensors have; a picture has as many bits as its brightest sample needs
 _DEPTHS = (8, 10, 12, 14, 16, 20, 24, 32)
 SCALED = 'Scale them to 8 or 16 bits in the same way for all frames.'
@@ -97,9 +95,6 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 95) -
 
     Args:
         quality: of JPEG, 0 to 100.
-
-    Raises:
-        WriteError: the format cannot hold it, or the file cannot be written; says which.
     """
     jpeg = Path(path).suffix.lower() in ('.jpg', '.jpeg')
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if jpeg else []  # others warn of it

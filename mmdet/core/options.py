@@ -62,8 +62,9 @@ def _unquoted(text: str) -> str | None:
 
 
 def _scalar(text: str) -> Any:
-    if text in _WORDS or text.lower() in ('true', 'false'):
-        return _WORDS[text if text in _WORDS else text.lower()]
+    word = text if text == 'None' else text.lower()
+    if word in _WORDS:
+        return _WORDS[word]
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _FRACTION.fullmatch(text) else text

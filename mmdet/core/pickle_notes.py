@@ -35,12 +35,8 @@ class Note:
         raise DamagedPickle(f'state for a {type(self).__name__}')
 
     def build(self) -> Any:
-        """The value.
-
-        Raises:
-            DamagedPickle: the notes contradict each other.
-            BlockedGlobals: they ask for what is not loaded.
-        """
+        """The value, or DamagedPickle: the notes contradict each other; BlockedGlobals: they ask
+        for what is not loaded."""
         raise DamagedPickle(f'a bare {type(self).__name__}')
 
 
@@ -56,8 +52,17 @@ class Maker(Note):
         return self._make(*args)
 
 
-class Inert:
-    """Stands for a class of another toolbox: takes any state, keeps nothing, resolves to None."""
+class Stateless:
+    """Takes any state and keeps nothing of it."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class Inert(Stateless):
+    """Stands for a class of another toolbox; resolves to None."""
 
     __slots__ = ()
 
@@ -67,11 +72,8 @@ class Inert:
     def __init__(self, *_) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
-        pass
 
-
-class PlainDict(dict):
+class PlainDict(Stateless, dict):
     """Stands for the dict classes of Python and of configs; attributes are dropped."""
 
     __slots__ = ()
@@ -79,17 +81,11 @@ class PlainDict(dict):
     def __init__(self, *args) -> None:
         super().__init__(args[0] if args and isinstance(args[0], dict | list) else ())
 
-    def __setstate__(self, state: Any) -> None:
-        pass
 
-
-class PlainText(str):
+class PlainText(Stateless, str):
     """Stands for string classes such as torch's version."""
 
     __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        pass
 
 
 class DtypeNote(Note):
@@ -109,13 +105,10 @@ class DtypeNote(Note):
 
     def build(self) -> np.dtype:
         if self._built is None:  # thousands of arrays share one
-            self._built = self._checked()
+            if not isinstance(self.code, str) or self.code not in NUMERIC:
+                raise BlockedGlobals(f'a numpy.dtype({str(self.code)[:20]!r})')
+            self._built = np.dtype(self.code).newbyteorder(self.order)
         return self._built
-
-    def _checked(self) -> np.dtype:
-        if not isinstance(self.code, str) or self.code not in NUMERIC:
-            raise BlockedGlobals(f'a numpy.dtype({str(self.code)[:20]!r})')
-        return np.dtype(self.code).newbyteorder(self.order)
 
 
 class ArrayNote(Note):
@@ -155,12 +148,8 @@ class ScalarNote(Note):
         return ArrayNote((), self.dtype, False, self.raw).build().item()
 
 
-def checked_shape(shape: Any) -> tuple[int, ...]:
-    """A tuple of at most 32 sizes of 0 or more.
-
-    Raises:
-        DamagedPickle: anything else.
-    """
+def checked_shape(shape: Any = ()) -> tuple[int, ...]:
+    """A tuple of at most 32 sizes of 0 or more; anything else is DamagedPickle."""
     shape = (shape,) if type(shape) is int else shape
     if not isinstance(shape, tuple | list) or len(shape) > MAX_DIMS:
         raise DamagedPickle('a shape that is no short tuple')
@@ -193,7 +182,6 @@ def _frombuffer(raw: Any = b'', dtype: Any = None, shape: Any = (), order: Any =
 
 
 def _reconstruct(kind: Any = None, shape: Any = None, code: Any = None) -> ArrayNote:
-    """An array without contents, which its state brings."""
     if kind is not NDARRAY or shape != (0,) or code not in (b'b', 'b'):
         raise DamagedPickle('an array that numpy does not write')
     return ArrayNote()

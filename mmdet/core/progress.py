@@ -12,16 +12,16 @@ LINE_EVERY_S = 15
 
 
 class FrameProgress:
-    """Shows frames done, frames per second and the time left, on rank 0 only.
+    """Shows frames (or another `unit`) done, their rate and the time left, on rank 0 only.
 
     Args:
-        total: frames of this process; None where nobody knows.
+        total: of this process; None where nobody knows.
         what: the verb, e.g. 'Testing'.
         label: added in brackets, e.g. 'rank 0 of 2'.
     """
 
-    def __init__(self, total: int | None, what: str, label: str = '') -> None:
-        self.total, self.done = total, 0
+    def __init__(self, total: int | None, what: str, label: str = '', unit: str = 'frames') -> None:
+        self.total, self.done, self.unit = total, 0, unit
         self.what = f'{what} ({label})' if label else what
         self._shown = is_main_process()
         self._bar: Progress | None = None
@@ -34,7 +34,7 @@ class FrameProgress:
                 TextColumn('{task.description}'),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn('{task.fields[rate]} frames/s'),
+                TextColumn(f'{{task.fields[rate]}} {self.unit}/s'),
                 TimeRemainingColumn(),
                 console=console,
             )
@@ -55,7 +55,7 @@ class FrameProgress:
                 place += f'/{self.total}'
                 left = f', eta {timedelta(seconds=int((self.total - self.done) / rate))}'
             MMLogger.get_current_instance().info(
-                f'{self.what}: {place} frames, {rate:.1f} frames/s{left}'
+                f'{self.what}: {place} {self.unit}, {rate:.1f} {self.unit}/s{left}'
             )
 
     def __exit__(self, *exception) -> None:
@@ -64,6 +64,6 @@ class FrameProgress:
         seconds = time.monotonic() - self._start
         if self._shown and exception[0] is None:
             MMLogger.get_current_instance().info(
-                f'{self.what}: {self.done} frames in {timedelta(seconds=int(seconds))} '
-                f'({self.done / max(seconds, 1e-9):.1f} frames/s)'
+                f'{self.what}: {self.done} {self.unit} in {timedelta(seconds=int(seconds))} '
+                f'({self.done / max(seconds, 1e-9):.1f} {self.unit}/s)'
             )

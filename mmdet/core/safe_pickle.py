@@ -30,16 +30,13 @@ BYTES_PER_BYTE = 64
 
 
 class SafeUnpickler(pickle.Unpickler):
-    """Reads plain values, and notes of numpy arrays.
+    """Reads plain values, and notes of numpy arrays; BlockedGlobals: the file names anything else.
+    Bytes that are no pickle raise anything.
 
     Args:
         file: binary; may go on after the pickle.
         names: more stand-ins, by (module, name).
         persistent: makes values of persistent ids. None: there may be none.
-
-    Raises (in `load`):
-        BlockedGlobals: the file names anything else.
-        anything: bytes that are no pickle.
     """
 
     def __init__(
@@ -66,7 +63,7 @@ class SafeUnpickler(pickle.Unpickler):
 
 
 def load_pickle(file: IO[bytes], size: int, **kwargs) -> Any:
-    """The resolved value of a pickle of `size` bytes; arguments and errors of `SafeUnpickler`."""
+    """The resolved value of a pickle of `size` bytes; arguments of `SafeUnpickler`."""
     return resolve(load_notes(file, size, **kwargs))
 
 
@@ -122,15 +119,13 @@ class _Resolver:
     def resolve(self, value: Any, depth: int) -> tuple[Any, int]:
         if type(value) in PLAIN:
             return value, 1
-        known = self._done.get(id(value))
-        if known is not None:
-            return known
-        if depth > MAX_DEPTH:
-            raise DamagedPickle(f'values nested more than {MAX_DEPTH} deep')
-        found = self._done[id(value)] = self._build(value, depth + 1)
-        if found[1] > MAX_VALUES:
-            raise DamagedPickle(f'more than {MAX_VALUES} values')
-        return found
+        if id(value) not in self._done:
+            if depth > MAX_DEPTH:
+                raise DamagedPickle(f'values nested more than {MAX_DEPTH} deep')
+            found = self._done[id(value)] = self._build(value, depth + 1)
+            if found[1] > MAX_VALUES:
+                raise DamagedPickle(f'more than {MAX_VALUES} values')
+        return self._done[id(value)]
 
     def _build(self, value: Any, depth: int) -> tuple[Any, int]:
         if isinstance(value, Note):

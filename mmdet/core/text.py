@@ -18,6 +18,7 @@ _HINT = 'Save it as UTF-8.'
 _DECLARED = re.compile(rb'(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?\sencoding\s*=\s*["\']([\w.:-]+)["\']')
 _HEAD = 1024  # bytes in which an XML declaration stands
 _BLOCK = 1 << 20  # characters
+_LINE_END = re.compile(r'\r\n|\r|\n')
 # what Windows programs mean by the names of smaller encodings
 _SUPERSETS = {'gb2312': 'gb18030', 'gbk': 'gb18030', 'shift_jis': 'cp932', 'euc_kr': 'cp949'}
 
@@ -37,13 +38,13 @@ def read_text(path: Path, error: type[VFEError]) -> str:
     try:
         text = data.decode('utf-8-sig')
     except UnicodeDecodeError as reason:
-        line = 1 + len(_line_ends(data[: reason.start].decode('latin-1')))
+        line = len(_LINE_END.split(data[: reason.start].decode('latin-1')))
         raise error(
             f'{path} cannot be read as text: line {line} holds the byte '
             f'0x{data[reason.start]:02x}, which is not UTF-8. {_HINT}'
         ) from reason
     if '\0' in text:
-        line = 1 + len(_line_ends(text[: text.index('\0')]))
+        line = len(_LINE_END.split(text[: text.index('\0')]))
         raise error(f'{path} cannot be read as text: line {line} holds a zero byte. {_HINT}')
     return text
 
@@ -53,19 +54,14 @@ def lines_of(text: str) -> list[str]:
 
     (`str.splitlines` also cuts at characters that may stand in names, such as U+2028.)
     """
-    lines = re.split(r'\r\n|\r|\n', text)
+    lines = _LINE_END.split(text)
     return lines[:-1] if lines[-1] == '' else lines
-
-
-def _line_ends(text: str) -> list[str]:
-    return re.findall(r'\r\n|\r|\n', text)
 
 
 def read_rows(path: Path, error: type[VFEError]) -> list[tuple[int, str]]:
     """(number from 1, text without blanks around it) of the lines that are not blank.
 
-    Raises:
-        error: as `read_text`.
+    Raises as `read_text`.
     """
     lines = enumerate(lines_of(read_text(path, error)), 1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
@@ -79,10 +75,7 @@ def read_json(path: Path, error: type[VFEError]) -> Any:
 def parsed(
     parse: Callable[[str], Any], text: str, path: Path, error: type[VFEError], line: int = 1
 ) -> Any:
-    """What a parser of JSON or YAML makes of a text.
-
-    Args:
-        line: of the file, where the text begins.
+    """What a parser of JSON or YAML makes of a text, which begins at that line of the file.
 
     Raises:
         error: it is not such a text, nested too deeply, or holds a number of thousands of digits;

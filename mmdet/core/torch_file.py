@@ -10,6 +10,7 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Set
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from mmdet.core.errors import CheckpointError
 from mmdet.core.pickle_notes import BlockedGlobals, DamagedPickle
 from mmdet.core.safe_pickle import load_notes, load_pickle, resolve
-from mmdet.core.torch_names import CHECKPOINT_NAMES, StorageNote, Storages
+from mmdet.core.torch_names import CHECKPOINT_NAMES, Storages
 
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 DIGEST = '.vfe/sha256'  # a record of ours, over all others
@@ -27,10 +28,9 @@ LOCAL_HEADER = struct.Struct('<4s5H3I2H')
 
 
 def read_torch_file(path: Path, weights: bool = True) -> Any:
-    """What the file holds, on the CPU, without running code from it.
+    """What a file of `torch.save` holds, on the CPU, without running code from it.
 
     Args:
-        path: a file written by `torch.save`.
         weights: False: tensors are of the device 'meta', their memory is neither read nor checked.
 
     Raises:
@@ -39,11 +39,9 @@ def read_torch_file(path: Path, weights: bool = True) -> Any:
     """
     try:
         with open(path, 'rb') as file:
-            start = file.read(4)
+            zipped = file.read(2) == b'PK'
             file.seek(0)
-            if start[:2] == b'PK':
-                return _Archive(file, path).read(weights)
-            return _read_legacy(file, path)
+            return _Archive(file, path).read(weights) if zipped else _read_legacy(file, path)
     except (CheckpointError, BlockedGlobals):
         raise
     except OSError as error:
@@ -58,11 +56,7 @@ def read_torch_file(path: Path, weights: bool = True) -> Any:
 
 
 def check_records(path: Path) -> None:
-    """Compare the records of a file with their check sums; files without them pass.
-
-    Raises:
-        CheckpointError: names the first damaged record.
-    """
+    """Compare the records of a file with their check sums; files without them pass."""
     with open(path, 'rb') as file:
         if file.read(2) == b'PK':
             _Archive(file, path).check()
@@ -120,36 +114,31 @@ class _Archive:
         )
 
     def read(self, weights: bool) -> Any:
-        self._check_byte_order()
+        byte_order = f'{self.root}/byteorder'
+        if byte_order in self.records and self._bytes(byte_order) != b'little':
+            raise CheckpointError(f'{self.path} was written by a big-endian machine.')
         storages = Storages(self._tensor if weights else _no_bytes)
-        name = f'{self.root}/data.pkl'
-        data = self._bytes(name)
+        data = self._bytes(f'{self.root}/data.pkl')
         names = CHECKPOINT_NAMES
         value = load_pickle(io.BytesIO(data), len(data), names=names, persistent=storages)
         if weights:
-            self._check_rest(storages.notes)
+            self.check(but={f'{self.root}/data/{key}' for key in storages.notes})
         return value
 
-    def check(self) -> None:
-        """Compare every record with its check sum."""
-        for name in self.records:
+    def check(self, but: Set[str] = frozenset()) -> None:
+        """Compare the records, without those that were read, with their check sums, and all with
+        the digest that `add_digest` left, where there is one."""
+        for name in self.records.keys() - but:
             self._bytes(name)
-
-    def _check_rest(self, storages: dict[str, StorageNote]) -> None:
-        """Check the records that no tensor uses, and the digest of all."""
-        for name in self.records.keys() - {f'{self.root}/data/{key}' for key in storages}:
-            self._bytes(name)
-        self._check_digest()
-
-    def _check_byte_order(self) -> None:
-        name = f'{self.root}/byteorder'
-        if name in self.records and self._bytes(name) != b'little':
-            raise CheckpointError(f'{self.path} was written by a big-endian machine.')
+        name = f'{self.root}/{DIGEST}'
+        if name in self.records:
+            others = [info for other, info in self.records.items() if other != name]
+            if _digest(others, self.root) != self._bytes(name).decode():
+                raise self._damaged(name, 'is the digest of other contents')
 
     def _bytes(self, name: str) -> bytes:
-        info = self.records[name]
         self.file.seek(self._starts[name])
-        data = self.file.read(info.file_size)
+        data = self.file.read(self.records[name].file_size)
         self._check_sum(name, data)
         return data
 
@@ -171,14 +160,6 @@ class _Archive:
     def _check_sum(self, name: str, data: bytes | memoryview) -> None:
         if zlib.crc32(data) != self.records[name].CRC:
             raise self._damaged(name, 'does not have its check sum (CRC-32)')
-
-    def _check_digest(self) -> None:
-        """Compare with the digest that `add_digest` left, where there is one."""
-        name = f'{self.root}/{DIGEST}'
-        if name in self.records:
-            others = [info for other, info in self.records.items() if other != name]
-            if _digest(others, self.root) != self._bytes(name).decode():
-                raise self._damaged(name, 'is the digest of other contents')
 
 
 def _no_bytes(key: str, nbytes: int) -> Tensor:
@@ -236,13 +217,9 @@ class _LegacyMemory:
             note = notes[key]
             if self._file.read(8) != struct.pack('<q', note.count):
                 raise DamagedPickle(f'storage {key} has another size than its tensor')
-            memory = torch.frombuffer(bytearray(self._exactly(note.nbytes)), dtype=torch.uint8)
-            self._memory[key] = memory
+            data = self._file.read(note.nbytes)
+            if len(data) < note.nbytes:
+                raise DamagedPickle('the file ends inside a storage')
+            self._memory[key] = torch.frombuffer(bytearray(data or b'\0'), dtype=torch.uint8)
         if self._file.read(1):
             raise DamagedPickle('bytes after the last storage')
-
-    def _exactly(self, nbytes: int) -> bytes:
-        data = self._file.read(nbytes) if nbytes else b'\0'
-        if len(data) < nbytes:
-            raise DamagedPickle('the file ends inside a storage')
-        return data

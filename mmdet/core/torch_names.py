@@ -41,6 +41,7 @@ STORAGES = {
 DTYPES = ('uint8', 'int8', 'int16', 'int32', 'int64', 'uint16', 'uint32', 'uint64', 'bool')
 DTYPES += ('float16', 'bfloat16', 'float32', 'float64', 'complex64', 'complex128')
 DTYPES += ('float8_e4m3fn', 'float8_e5m2')
+BUILTINS = ('builtins', '__builtin__')
 
 
 class DtypeName(Note):
@@ -59,15 +60,21 @@ class StorageNote(Note):
     """A piece of memory that tensors share: `count` elements of `dtype` in the record `key`.
 
     Args:
+        pid: a persistent id, as torch writes it; anything else raises DamagedPickle.
         read: gives the bytes of the record as [n] uint8, checked.
     """
 
     __slots__ = ('_bytes', '_read', 'count', 'dtype', 'key')
 
-    def __init__(
-        self, key: str, dtype: torch.dtype, count: int, read: Callable[[str, int], Tensor]
-    ) -> None:
-        self.key, self.dtype, self.count = key, dtype, count
+    def __init__(self, pid: Any, read: Callable[[str, int], Tensor]) -> None:
+        match pid:
+            case ('storage', DtypeName() as name, str() as key, _, int() as count, *view):
+                good = type(count) is int and 0 <= count < 2**62 and view in ([], [None])
+            case _:
+                good = False
+        if not good or not isinstance(pid, tuple):
+            raise DamagedPickle('a storage that is none')
+        self.key, self.dtype, self.count = key, name.dtype, count
         self._read, self._bytes = read, None
 
     @property
@@ -79,26 +86,6 @@ class StorageNote(Note):
             self._bytes = self._read(self.key, self.nbytes)
         return self._bytes
 
-    @classmethod
-    def of(cls, pid: Any, read: Callable[[str, int], Tensor]) -> 'StorageNote':
-        """From a persistent id, as torch writes it.
-
-        Raises:
-            DamagedPickle: anything else.
-        """
-        good = (
-            isinstance(pid, tuple)
-            and len(pid) in (5, 6)
-            and pid[0] == 'storage'
-            and isinstance(pid[1], DtypeName)
-            and isinstance(pid[2], str)
-            and type(pid[4]) is int
-            and 0 <= pid[4] < 2**62
-        )
-        if not good or (len(pid) == 6 and pid[5] is not None):
-            raise DamagedPickle('a storage that is none')
-        return cls(pid[2], pid[1].dtype, pid[4], read)
-
 
 class Storages:
     """Makes the storage of a persistent id, one for all tensors that share it."""
@@ -107,7 +94,7 @@ class Storages:
         self._read, self.notes = read, {}
 
     def __call__(self, pid: Any) -> StorageNote:
-        note = StorageNote.of(pid, self._read)
+        note = StorageNote(pid, self._read)
         first = self.notes.setdefault(note.key, note)
         if (first.dtype, first.count) != (note.dtype, note.count):
             raise DamagedPickle(f'two storages with the key {note.key!r}')
@@ -115,19 +102,21 @@ class Storages:
 
 
 class TensorNote(Note):
-    """A tensor: a view of a storage."""
+    """A tensor: a view of a storage; `dtype` None: of that of the storage."""
 
     __slots__ = ('dtype', 'offset', 'shape', 'storage', 'stride')
 
-    def __init__(self, storage: Any, offset: Any, shape: Any, stride: Any, dtype: Any) -> None:
+    def __init__(
+        self, storage: Any = None, offset: Any = None, shape: Any = None, stride: Any = None, *_
+    ) -> None:
         self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
-        self.dtype = dtype
+        self.dtype: torch.dtype | None = None
 
     def build(self) -> Tensor:
         storage = self.storage
         if not isinstance(storage, StorageNote) or type(self.offset) is not int:
             raise DamagedPickle('a tensor without a storage')
-        dtype = storage.dtype if self.dtype is None else self.dtype
+        dtype = self.dtype or storage.dtype
         shape, stride = checked_shape(self.shape), checked_shape(self.stride)
         count = math.prod(shape)
         last = self.offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=False))
@@ -144,26 +133,18 @@ class TensorNote(Note):
         return whole.as_strided(shape, stride, self.offset) if count else whole[:0].reshape(shape)
 
 
-def _tensor(storage=None, offset=None, shape=None, stride=None, *_) -> TensorNote:
-    return TensorNote(storage, offset, shape, stride, None)
-
-
-def _tensor_of_dtype(
-    storage=None, offset=None, shape=None, stride=None, grad=None, hooks=None, dtype=None, *_
-) -> TensorNote:
-    if not isinstance(dtype, DtypeName):
+def _tensor_of_dtype(*args) -> TensorNote:
+    note = TensorNote(*args)
+    if len(args) < 7 or not isinstance(args[6], DtypeName):
         raise DamagedPickle('a tensor without a dtype')
-    return TensorNote(storage, offset, shape, stride, dtype.dtype)
+    note.dtype = args[6].dtype
+    return note
 
 
-def _parameter(data: Any = None, *_) -> Any:
+def _parameter(data: Any = None, *_) -> TensorNote:
     if not isinstance(data, TensorNote):
         raise BlockedGlobals('torch._utils._rebuild_parameter of no tensor')
     return data
-
-
-def _size(sizes: Any = ()) -> tuple:
-    return checked_shape(sizes)
 
 
 def _device(*parts) -> str:
@@ -172,36 +153,34 @@ def _device(*parts) -> str:
     return ':'.join(map(str, parts))
 
 
-def _names() -> dict[tuple[str, str], Any]:
-    utils = {
-        '_rebuild_tensor': Maker(_tensor),
-        '_rebuild_tensor_v2': Maker(_tensor),
-        '_rebuild_tensor_v3': Maker(_tensor_of_dtype),
-        '_rebuild_parameter': Maker(_parameter),
-    }
-    names = {('torch._utils', name): maker for name, maker in utils.items()}
-    for name, dtype in STORAGES.items():
-        names['torch', name] = names['torch.storage', name] = DtypeName(dtype)
-    for name in DTYPES:
-        if hasattr(torch, name):
-            names['torch', name] = DtypeName(getattr(torch, name))
-    names['torch', 'Size'], names['torch', 'device'] = Maker(_size), Maker(_device)
-    names['torch.torch_version', 'TorchVersion'] = PlainText
-    dicts = ('OrderedDict', 'Counter', 'defaultdict')
-    names |= {('collections', name): PlainDict for name in dicts}
-    names |= {(module, 'ConfigDict'): PlainDict for module in CONFIG_MODULES}
-    names['mmengine.logging.history_buffer', 'HistoryBuffer'] = Inert
-    names['argparse', 'Namespace'] = Inert
-    for module in ('builtins', '__builtin__'):
-        names[module, 'set'] = Maker(plain_set)
-        # by `getattr` pickles find methods, by types the factory of a defaultdict
-        names |= {(module, name): Maker(_nothing) for name in ('getattr', 'int', 'float', 'list')}
-    return names
-
-
 def _nothing(*_) -> None:
     return None
 
 
-CONFIG_MODULES = ('mmengine.config.config', 'mmcv.utils.config')
-CHECKPOINT_NAMES = _names()
+CHECKPOINT_NAMES: dict[tuple[str, str], Any] = {
+    ('torch._utils', '_rebuild_tensor'): Maker(TensorNote),
+    ('torch._utils', '_rebuild_tensor_v2'): Maker(TensorNote),
+    ('torch._utils', '_rebuild_tensor_v3'): Maker(_tensor_of_dtype),
+    ('torch._utils', '_rebuild_parameter'): Maker(_parameter),
+    ('torch', 'Size'): Maker(checked_shape),
+    ('torch', 'device'): Maker(_device),
+    ('torch.torch_version', 'TorchVersion'): PlainText,
+    ('mmengine.config.config', 'ConfigDict'): PlainDict,
+    ('mmcv.utils.config', 'ConfigDict'): PlainDict,
+    ('mmengine.logging.history_buffer', 'HistoryBuffer'): Inert,
+    ('argparse', 'Namespace'): Inert,
+    **{('collections', name): PlainDict for name in ('OrderedDict', 'Counter', 'defaultdict')},
+    **{(module, 'set'): Maker(plain_set) for module in BUILTINS},
+    # by `getattr` pickles find methods, by types the factory of a defaultdict
+    **{
+        (module, name): Maker(_nothing)
+        for module in BUILTINS
+        for name in ('getattr', 'int', 'float', 'list')
+    },
+    **{
+        (module, name): DtypeName(dtype)
+        for module in ('torch', 'torch.storage')
+        for name, dtype in STORAGES.items()
+    },
+    **{('torch', n): DtypeName(getattr(torch, n)) for n in DTYPES if hasattr(torch, n)},
+}

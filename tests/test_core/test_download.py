@@ -77,11 +77,11 @@ def test_files_of_one_name_from_two_addresses_are_kept_apart(server):
     assert fetch(f'{server[0]}/a/plain.pth') != fetch(f'{server[0]}/b/plain.pth')
 
 
-def test_no_connection_says_what_to_do(tmp_path):
+def test_no_connection_says_what_to_do():
     url = 'http://127.0.0.1:9/model.pth'
     with pytest.raises(DownloadError, match='Without internet') as caught:
-        fetch(url, tmp_path)
+        fetch(url)
     place = Path(str(caught.value).split('put it at ')[1].rstrip('.'))
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(b'weights')
-    assert fetch(url, tmp_path) == place
+    assert fetch(url) == place
