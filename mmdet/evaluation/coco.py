@@ -28,16 +28,11 @@ AREAS = 4  # all, small, medium, large
 
 @dataclass
 class COCOResult:
-    """AP in 0..1, NaN where there is no object.
+    """AP in 0..1, NaN where there is no object."""
 
-    Attributes:
-        summary: `AP`, `AP50`, `AP75`, `AP_s`, `AP_m`, `AP_l`.
-        ap, ap50: [C] per class.
-    """
-
-    summary: dict[str, float]
-    ap: np.ndarray
-    ap50: np.ndarray
+    summary: dict[str, float]  # AP, AP50, AP75, AP_s, AP_m, AP_l
+    ap: np.ndarray  # [C]
+    ap50: np.ndarray  # [C]
 
 
 def coco_ap(
@@ -45,13 +40,8 @@ def coco_ap(
     truth: GroundTruth,
     advance: Callable[[int], None] = lambda _: None,
 ) -> COCOResult:
-    """Score detections under the COCO protocol.
-
-    Args:
-        detections: of all images; `image` counts the rows of `truth.image_ids`.
-        truth: the ground truth; crowd objects may be matched many times and count neither way.
-        advance: called after each class with the number of its detections (progress).
-    """
+    """Score detections under the COCO protocol; arguments as of `vid_ap`, but crowd objects take
+    part: they may be matched many times and count neither way."""
     classes = len(truth.classes)
     precision = np.full((10, 101, classes, AREAS), -1.0)  # -1: no object
     det_by_class = rows_by_class(detections.label, classes)
@@ -62,14 +52,9 @@ def coco_ap(
                 precision[:, :, c] = _precision(detections, truth, det, obj)
         advance(len(det))
     every_size = precision[..., 0]
-    summary = {
-        'AP': _mean(every_size),
-        'AP50': _mean(every_size[IOU_50]),
-        'AP75': _mean(every_size[IOU_75]),
-        'AP_s': _mean(precision[..., 1]),
-        'AP_m': _mean(precision[..., 2]),
-        'AP_l': _mean(precision[..., 3]),
-    }
+    parts = {'AP': every_size, 'AP50': every_size[IOU_50], 'AP75': every_size[IOU_75]}
+    parts |= {f'AP_{size}': precision[..., i] for i, size in enumerate('sml', 1)}
+    summary = {name: _mean(part) for name, part in parts.items()}
     ap = np.array([_mean(every_size[:, :, c]) for c in range(classes)])
     ap50 = np.array([_mean(every_size[IOU_50, :, c]) for c in range(classes)])
     return COCOResult(summary, ap, ap50)
@@ -138,12 +123,8 @@ def _can_match(
     gt_boxes: np.ndarray,
     crowd: np.ndarray,
 ) -> np.ndarray:
-    """[n] bool: a detection overlaps an object of its image by about half.
-
-    Args:
-        image, boxes: [n], [n, 4] detections of a class.
-        gt_image, gt_boxes, crowd: [m], [m, 4], [m] objects of it, by image.
-    """
+    """[n] bool: a detection of a class overlaps an object of its image, of which there are m by
+    image, by about half."""
     det, obj = pairs_of_images(image, gt_image)
     a, b = boxes[det].astype(np.float64), gt_boxes[obj].astype(np.float64)
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])

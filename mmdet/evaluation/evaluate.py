@@ -1,6 +1,5 @@
 """Scoring results against an annotation file, for the metric and for `tools/eval.py`."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.logging import print_log
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmdet.core.errors import EvaluationError
+from mmdet.core.progress import FrameProgress
 from mmdet.datasets.motion import motion_from_mat, motion_from_tracks
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.evaluation.coco import coco_ap
@@ -39,7 +37,6 @@ def evaluate_results(
     metrics: Sequence[str] | str = PROTOCOLS,
     motion_file: str | Path | None = None,
     frame_list: str | Path | None = None,
-    image_ids: Sequence[int] | None = None,
     work_dir: str | Path | None = None,
     cache_dir: str | Path | None = None,
 ) -> dict[str, float | None]:
@@ -54,28 +51,16 @@ def evaluate_results(
         motion_file: MATLAB file of motion IoUs. None: computed from the track ids.
         frame_list: text file naming the frames to score, see `read_frame_list`. The reports are
             then called `metrics.<stem of the list>.json` and so on.
-        image_ids: the images to score, instead of `frame_list`.
         work_dir: folder for `metrics.json` and `per_class.csv`. None: not written.
         cache_dir: folder for the annotation index and the motion IoUs. None: beside the file.
 
     Returns:
         `vid/AP50`, `vid/AP50_fast`, ..., `vid/AP50/<class>`, `coco/AP`, ... in 0..1; None where
         a value is not defined.
-
-    Raises:
-        EvaluationError: inputs that do not fit each other; says what to check.
-        AnnotationError, FileNotFoundError: of the annotation file.
     """
     metrics = as_protocols(metrics)
-    scored = ScoredSet.open(
-        ann_file,
-        classes,
-        motion_file=motion_file,
-        frame_list=frame_list,
-        image_ids=image_ids,
-        cache_dir=cache_dir,
-        with_motion='vid' in metrics,
-    )
+    options = dict(motion_file=motion_file, frame_list=frame_list, cache_dir=cache_dir)
+    scored = ScoredSet.open(ann_file, classes, with_motion='vid' in metrics, **options)
     scores = scored.score(scored.read(results), metrics)
     print_log(f'Evaluation on {ann_file}\n{tables(scores)}', logger='current')
     if work_dir is not None:
@@ -86,21 +71,13 @@ def evaluate_results(
 
 @dataclass
 class ScoredSet:
-    """What results are scored against: all images of an annotation file, or some of them.
-
-    Attributes:
-        index: of the annotation file.
-        truth: the ground truth of the images that are scored.
-        motion: where the motion IoUs come from, or why there are none; for people.
-        whole: the ground truth of all images, which a results file must cover.
-        rows: the scored images, as ascending rows of `whole.image_ids`; None: all.
-    """
+    """What results are scored against: all images of an annotation file, or some of them."""
 
     index: CocoVideoIndex
-    truth: GroundTruth
-    motion: str
-    whole: GroundTruth
-    rows: np.ndarray | None
+    truth: GroundTruth  # of the images that are scored
+    motion: str  # where the motion IoUs come from, or why there are none; for people
+    whole: GroundTruth  # of all images, which a results file must cover
+    rows: np.ndarray | None  # the scored images: ascending rows of `whole.image_ids`; None: all
 
     @classmethod
     def open(
@@ -110,7 +87,6 @@ class ScoredSet:
         *,
         motion_file: str | Path | None = None,
         frame_list: str | Path | None = None,
-        image_ids: Sequence[int] | None = None,
         cache_dir: str | Path | None = None,
         with_motion: bool = True,
     ) -> 'ScoredSet':
@@ -120,10 +96,9 @@ class ScoredSet:
         if with_motion:
             motion, source = _motion(index, motion_file, cache_dir)
         truth = whole = ground_truth(index, classes, motion)
+        rows = None
         if frame_list is not None:
-            image_ids = read_frame_list(frame_list, index)
-        rows = None if image_ids is None else _rows_of_images(truth, image_ids)
-        if rows is not None:
+            rows = np.searchsorted(truth.image_ids, read_frame_list(frame_list, index))
             truth = truth.select_images(rows)
         return cls(index, truth, source, whole, rows)
 
@@ -137,7 +112,6 @@ class ScoredSet:
         return self.index.positions_of(self.truth.image_ids)
 
     def file_name(self, image: int) -> str:
-        """Of a scored image."""
         return self.index.file_name(int(self.index.positions_of(self.truth.image_ids[image])))
 
     def image_areas(self) -> np.ndarray:
@@ -190,9 +164,8 @@ def load_results(results: Results, truth: GroundTruth) -> DetectionArrays:
         return load_spills(path, truth)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such results file')
-    megabytes = path.stat().st_size / 1e6
-    expected = about(megabytes / READ_MB_PER_S)
-    print_log(f'Reading {path} ({megabytes:.1f} MB){expected}', logger='current')
+    size = path.stat().st_size / 1e6
+    print_log(f'Reading {path} ({size:.1f} MB){about(size / READ_MB_PER_S)}', logger='current')
     if path.suffix in ('.pkl', '.pickle'):
         return read_pkl(path, images, classes, truth.classes)
     if path.suffix == '.json':
@@ -209,15 +182,6 @@ def _motion(
     return motion, 'n/a (no track ids)' if motion is None else 'from the track ids'
 
 
-def _rows_of_images(truth: GroundTruth, image_ids: Sequence[int]) -> np.ndarray:
-    wanted = np.unique(np.asarray(image_ids))
-    missing = wanted[~np.isin(wanted, truth.image_ids)]
-    if len(missing) or not len(wanted):
-        ids = ', '.join(map(str, missing[:5])) or 'none at all'
-        raise EvaluationError(f'Images to score that the annotation file does not have: {ids}.')
-    return np.searchsorted(truth.image_ids, wanted)
-
-
 def about(seconds: float) -> str:
     """How long something will take, if that is worth saying."""
     return f': about {seconds:.0f} s' if seconds >= SAY_FROM_S else ''
@@ -225,16 +189,11 @@ def about(seconds: float) -> str:
 
 @contextmanager
 def progress_of(what: str, total: int, microseconds: float) -> Iterator[Callable[[int], None]]:
-    """Say what runs if it will take seconds: a bar on a terminal, else a line with the estimate."""
+    """Say what runs, and how far it is, if it will take seconds."""
     expected = about(total * microseconds / 1e6)
     if not expected:
         yield lambda _: None
         return
     print_log(f'{what} of {total:,} detections{expected}', logger='current')
-    start = time.monotonic()
-    columns = (TextColumn('{task.description}'), BarColumn(), TimeRemainingColumn())
-    console = Console()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
-    print_log(f'{what}: {time.monotonic() - start:.1f} s', logger='current')
+    with FrameProgress(total, what, unit='detections') as progress:
+        yield progress.advance

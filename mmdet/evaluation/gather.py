@@ -18,10 +18,7 @@ def cpu_group(timeout_s: float) -> Iterator[Group]:
 
     The default group if it is gloo's; beside NCCL, through which objects would pass the memory of
     the GPU, one of its own. Every rank must enter this when a test starts, while the ranks are
-    together: opening a group waits for all of them.
-
-    Args:
-        timeout_s: how long a rank waits for another in this group, in seconds.
+    together: opening a group waits for all of them, and a rank waits `timeout_s` for another.
     """
     if get_world_size() == 1 or dist.get_backend() == 'gloo':
         yield None
@@ -34,10 +31,7 @@ def cpu_group(timeout_s: float) -> Iterator[Group]:
 
 
 def gather_objects(obj: Any, group: Group = None) -> list | None:
-    """The objects of all ranks in the order of the ranks, on rank 0; None elsewhere.
-
-    Every rank must call it. The objects may differ in size and be empty.
-    """
+    """The objects of all ranks, in their order, on rank 0; None elsewhere. All must call it."""
     return gather_object(obj, 0, group)
 
 

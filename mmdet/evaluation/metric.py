@@ -28,28 +28,21 @@ class VideoDetectionMetric(BaseMetric):
     Every image of the annotation file must come exactly once, from whichever rank; ranks may hold
     different numbers, or none. Rank 0 scores and writes, and all ranks get the metrics.
 
+    A setting that cannot work is an error at once, not after the test.
+
     Args:
-        ann_file: CocoVID or plain COCO JSON. None: that of the dataset, where the loop tells it
-            (`dataset_meta`).
-        classes: names in label order. None: those of the dataset, else the
-            categories of the file in its order.
-        motion_file: MATLAB file of motion IoUs. None: computed from the track ids.
+        ann_file, classes: as of `evaluate_results`. None: those of the dataset, where the loop
+            tells them (`dataset_meta`).
+        motion_file, work_dir, metrics, frame_list, cache_dir: as of `evaluate_results`.
         out_file: write the results there (`.pkl`).
         format_only: write COCO results to `<outfile_prefix>.bbox.json` and score nothing.
         outfile_prefix: None: `<work_dir>/results`.
-        work_dir: folder for `metrics.json` and `per_class.csv`. None: not written.
-        metrics: which protocols, of `vid` and `coco`.
-        frame_list: text file naming the frames to score, see `read_frame_list`.
         evaluate: False: only write what is asked for.
-        cache_dir: folder for the annotation index and the motion IoUs. None: beside the file.
         vid_style: taken from 1.x's commands and ignored: both protocols are always reported.
         prefix: put before the names of the metrics, with a slash.
 
     Attributes:
         group: through which the ranks' detections are gathered; the loop opens it, see `cpu_group`.
-
-    Raises:
-        EvaluationError, FileNotFoundError, AnnotationError: a setting that cannot work, at once.
     """
 
     default_prefix = ''
@@ -83,11 +76,8 @@ class VideoDetectionMetric(BaseMetric):
         self.out_file, self.format_only, self.work_dir = out_file, format_only, work_dir
         self.outfile_prefix = outfile_prefix or Path(work_dir or '.') / 'results'
         self.scores = evaluate and not format_only
-        self.options = {
-            'metrics': as_protocols(metrics),
-            'motion_file': motion_file,
-            'frame_list': frame_list,
-        }
+        self.options = dict(metrics=as_protocols(metrics), work_dir=work_dir, cache_dir=cache_dir)
+        self.options |= dict(motion_file=motion_file, frame_list=frame_list)
         if self.scores and ann_file is not None:
             self._truth()  # a wrong file or class is an error now, not after the test
 
@@ -121,12 +111,9 @@ class VideoDetectionMetric(BaseMetric):
         self.results.append(RankDetections.of(data_samples))
 
     def evaluate(self, size: int) -> dict[str, float | None]:
-        """Score everything that was processed on all ranks. `size` is not needed.
+        """Score everything that was processed on all ranks; `size` is not needed.
 
-        Raises:
-            EvaluationError: images that are missing, foreign, or came twice; on all ranks.
-            WriteError: the results cannot be written. Their detections are kept in the work dir,
-                and the message says where.
+        An error is one on all ranks; it says where the detections are kept that it did not lose.
         """
         part = RankDetections.joined(self.results)
         spilled = write_spill(part, self.work_dir, get_rank())
@@ -162,18 +149,10 @@ class VideoDetectionMetric(BaseMetric):
             write_coco_json(path, detections, truth.image_ids, truth.category_ids)
         if not self.scores:
             return {}
-        return evaluate_results(
-            detections,
-            self._source(),
-            truth.classes,
-            work_dir=self.work_dir,
-            cache_dir=self.cache_dir,
-            **self.options,
-        )
+        return evaluate_results(detections, self._source(), truth.classes, **self.options)
 
 
 def _with_place(error: Exception, spilled: Path | None) -> Exception:
-    """The error, saying where the detections are that it did not lose."""
     if spilled is None or not isinstance(error, VFEError | OSError):
         return error
     kept = (

@@ -25,19 +25,12 @@ COLUMNS = ('ids', 'counts', 'labels', 'rows')
 
 @dataclass
 class RankDetections:
-    """Detections of N images, n in all, best first within an image.
+    """Detections of N images, n in all, best first within an image."""
 
-    Attributes:
-        ids: [N] int64 image ids, in any order.
-        counts: [N] int64 detections of each image.
-        labels: [n] int16.
-        rows: [n, 5] float32, boxes and scores.
-    """
-
-    ids: np.ndarray
-    counts: np.ndarray
-    labels: np.ndarray
-    rows: np.ndarray
+    ids: np.ndarray  # [N] int64 image ids, in any order
+    counts: np.ndarray  # [N] int64 detections of each image
+    labels: np.ndarray  # [n] int16
+    rows: np.ndarray  # [n, 5] float32, boxes and scores
 
     @classmethod
     def of(cls, images: Sequence[Detections]) -> 'RankDetections':
@@ -49,12 +42,9 @@ class RankDetections:
             labels.append(detections.labels.numpy().astype(np.int16)[order])
             columns = [detections.boxes.numpy(), scores]
             rows.append(np.column_stack(columns).astype(np.float32)[order])
-        return cls(
-            np.array([detections.image_id for detections in images], np.int64),
-            np.array([len(detections) for detections in images], np.int64),
-            np.concatenate(labels),
-            np.concatenate(rows),
-        )
+        ids = np.array([detections.image_id for detections in images], np.int64)
+        counts = np.array([len(detections) for detections in images], np.int64)
+        return cls(ids, counts, np.concatenate(labels), np.concatenate(rows))
 
     @classmethod
     def joined(cls, parts: Iterable['RankDetections']) -> 'RankDetections':
@@ -63,12 +53,8 @@ class RankDetections:
         return cls(*map(np.concatenate, columns))
 
     def arrays(self, truth: GroundTruth) -> DetectionArrays:
-        """Flat arrays; the images must be those of the ground truth.
-
-        Raises:
-            EvaluationError: images that are missing, foreign or came twice, labels beyond the
-                classes, numbers that are not finite.
-        """
+        """Flat arrays; EvaluationError: images that are missing, foreign or came twice, labels
+        beyond the classes, numbers that are not finite."""
         self._check_images(truth)
         image = np.repeat(np.searchsorted(truth.image_ids, self.ids), self.counts)
         label = self.labels
@@ -102,11 +88,8 @@ class RankDetections:
 
 
 def write_spill(part: RankDetections, work_dir: str | Path | None, rank: int) -> Path | None:
-    """Write the detections of this rank; returns the file.
-
-    Where the work dir cannot be written, the folder for temporary files of the system takes it;
-    None if neither can.
-    """
+    """Write the detections of this rank to the work dir or, where that cannot be written, to a
+    folder for temporary files of the system; returns the file, None if neither can."""
     if work_dir is not None:
         with suppress(WriteError):
             return _write(Path(work_dir) / 'detections' / f'rank_{rank}.npz', part)
@@ -131,11 +114,7 @@ def remove_spill(path: Path | None) -> None:
 
 
 def load_spills(folder: Path, truth: GroundTruth) -> DetectionArrays:
-    """The detections in a folder of spills, of all images of the ground truth.
-
-    Raises:
-        EvaluationError: there are none, one is damaged, or see `RankDetections.arrays`.
-    """
+    """The detections in a folder of spills, of all images of the ground truth."""
     paths = sorted(folder.glob('rank_*.npz'))
     if not paths:
         raise EvaluationError(f'{folder} is a folder without detections (rank_*.npz).')

@@ -22,22 +22,14 @@ RANGES = ('all', *SPEEDS)
 
 @dataclass
 class Scores:
-    """An evaluation's outcome. AP in 0..1, NaN where there is no object.
-
-    Attributes:
-        classes: C names.
-        images: number of them.
-        objects, detections: [C] numbers of each class; crowd objects do not count.
-        motion: where the motion IoUs come from, or why there are none; for people.
-        vid, coco: None if the protocol was not asked for.
-    """
+    """An evaluation's outcome. AP in 0..1, NaN where there is no object."""
 
     classes: tuple[str, ...]
-    images: int
-    objects: np.ndarray
-    detections: np.ndarray
-    motion: str
-    vid: VIDResult | None
+    images: int  # their number
+    objects: np.ndarray  # [C] numbers of each class, without crowds
+    detections: np.ndarray  # [C]
+    motion: str  # where the motion IoUs come from, or why there are none; for people
+    vid: VIDResult | None  # None if the protocol was not asked for
     coco: COCOResult | None
 
     def metrics(self) -> dict[str, float | None]:
@@ -84,10 +76,17 @@ def tables(scores: Scores) -> str:
     counts = f'{scores.images:,} images, {scores.objects.sum():,} objects'
     console.print(f'{counts}. AP is in 0..1; - stands where there is no object.')
     if scores.vid is not None:
-        console.print(_vid_table(scores))
+        table = _table(['by motion', *RANGES])
+        table.add_row('AP50 (VID)', *[_cell(scores.mean(speed)) for speed in RANGES])
+        console.print(table)
         console.print(f'motion: {scores.motion}', soft_wrap=True)
     if scores.coco is not None:
-        console.print(_coco_table(scores))
+        summary = scores.coco.summary
+        table = _table(['by size', 'all', 'small', 'medium', 'large'])
+        table.add_row('AP (COCO)', *[_cell(summary[k]) for k in ('AP', 'AP_s', 'AP_m', 'AP_l')])
+        for name in ('AP50', 'AP75'):
+            table.add_row(f'{name} (COCO)', _cell(summary[name]))
+        console.print(table)
     console.print(_class_table(scores))
     absent = scores.objects == 0
     if absent.any() and not absent.all():
@@ -97,21 +96,6 @@ def tables(scores: Scores) -> str:
             soft_wrap=True,
         )
     return console.file.getvalue()
-
-
-def _vid_table(scores: Scores) -> Table:
-    table = _table(['by motion', *RANGES])
-    table.add_row('AP50 (VID)', *[_cell(scores.mean(speed)) for speed in RANGES])
-    return table
-
-
-def _coco_table(scores: Scores) -> Table:
-    summary = scores.coco.summary
-    table = _table(['by size', 'all', 'small', 'medium', 'large'])
-    table.add_row('AP (COCO)', *[_cell(summary[name]) for name in ('AP', 'AP_s', 'AP_m', 'AP_l')])
-    for name in ('AP50', 'AP75'):
-        table.add_row(f'{name} (COCO)', _cell(summary[name]))
-    return table
 
 
 def _class_table(scores: Scores) -> Table:
@@ -148,10 +132,8 @@ def _cell(value: float | None) -> str:
 
 
 def write_report(scores: Scores, work_dir: str | Path, name: str = '') -> tuple[Path, Path]:
-    """Write `metrics.json` and `per_class.csv` (`metrics.NAME.json`, ... with a name).
-
-    A value that is not defined is null in the JSON and empty in the CSV.
-    """
+    """Write `metrics.json` and `per_class.csv` (`metrics.NAME.json`, ... with a name), in which a
+    value that is not defined is null and empty."""
     middle = f'.{name}' if name else ''
     json_path = Path(work_dir) / f'metrics{middle}.json'
     csv_path = Path(work_dir) / f'per_class{middle}.csv'

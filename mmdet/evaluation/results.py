@@ -28,19 +28,12 @@ IMAGES_AT_ONCE = 5000  # in writing JSON: bounds the memory
 
 @dataclass
 class DetectionArrays:
-    """n detections, by image, then by class, then as given (mostly best score first).
+    """n detections, by image, then by class, then as given (mostly best score first)."""
 
-    Attributes:
-        image: [n] int32 row of the image, in ascending image id.
-        label: [n] int16.
-        boxes: [n, 4] float32 xyxy, pixels of the original image.
-        score: [n] float32.
-    """
-
-    image: np.ndarray
-    label: np.ndarray
-    boxes: np.ndarray
-    score: np.ndarray
+    image: np.ndarray  # [n] int32 row of the image, in ascending image id
+    label: np.ndarray  # [n] int16
+    boxes: np.ndarray  # [n, 4] float32 xyxy, pixels of the original image
+    score: np.ndarray  # [n] float32
 
     def __len__(self) -> int:
         return len(self.score)
@@ -84,11 +77,10 @@ def to_lists(detections: DetectionArrays, images: int, classes: int) -> list[lis
 def from_lists(
     results: Sequence[Sequence[np.ndarray]], images: int, classes: int, source: str = 'The results'
 ) -> DetectionArrays:
-    """Flat arrays of nested lists, checked.
+    """Flat arrays of the nested lists of a results file, checked.
 
     Args:
-        results: as in a results file.
-        images, classes: what the annotation file has.
+        images, classes: how many the annotation file has.
         source: how error messages name the results.
 
     Raises:
@@ -124,13 +116,11 @@ def _check_arrays(arrays: list, classes: int, source: str) -> None:
     for number, array in enumerate(arrays):
         if _is_rows(array):
             continue
-        if isinstance(array, np.ndarray) and array.dtype.kind not in 'fiu':
-            given = f'an array of {array.dtype}'
-        elif isinstance(array, np.ndarray):
-            given = f'an array of shape ({", ".join(["n", *map(str, array.shape[1:])])})'
-            given = given if array.ndim else 'an array of shape ()'
-        else:
-            given = f'a {type(array).__name__}'
+        given = f'a {type(array).__name__}'
+        if isinstance(array, np.ndarray):
+            shape = ', '.join(['n', *map(str, array.shape[1:])] if array.ndim else [])
+            numbers = array.dtype.kind in 'fiu'
+            given = f'an array of shape ({shape})' if numbers else f'an array of {array.dtype}'
         raise EvaluationError(
             f'{source} hold {given} for image number {number // classes + 1} in ascending id, '
             f'class number {number % classes + 1}. Legal: arrays of shape (n, 5), '
@@ -167,11 +157,8 @@ def write_pkl(
     classes: int,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Write a results file, whole or not at all.
-
-    The `names` of the classes, by label, follow the lists as a second pickle, which other readers
-    leave alone.
-    """
+    """Write a results file, whole or not at all. The `names` of the classes, by label, follow the
+    lists as a second pickle, which other readers leave alone."""
     with atomic_write(path, 'wb') as file:
         pickle.dump(to_lists(detections, images, classes), file, protocol=4)
         if names is not None:
@@ -189,8 +176,7 @@ def read_pkl(
             go by name; a file of 1.x names none.
 
     Raises:
-        EvaluationError: not a pickle, one with anything but lists and arrays, or results of
-            another set (see `from_lists`) or of other classes.
+        EvaluationError: anything but lists and arrays, or results of another set or other classes.
     """
     try:
         with open(path, 'rb') as file:
@@ -204,8 +190,7 @@ def read_pkl(
         raise EvaluationError(
             f'{path} is not a results file: {held}{error or type(error).__name__}. A results '
             f'file is a pickled list over images of a list over classes of (n, 5) arrays, as '
-            f'written by `tools/test.py --out`; nothing else is loaded, '
-            f'because a pickle can run code.'
+            f'written by `tools/test.py --out`; nothing else is loaded: a pickle can run code.'
         ) from error
     if not isinstance(results, list) or not all(isinstance(r, list | tuple) for r in results):
         raise EvaluationError(
@@ -229,12 +214,7 @@ def _names_behind(file: BinaryIO, size: int) -> list[str] | None:
     return names
 
 
-def _by_name(
-    results: Sequence[Sequence[np.ndarray]],
-    names: Sequence[str],
-    classes: Sequence[str],
-    source: str,
-) -> Sequence[Sequence[np.ndarray]]:
+def _by_name(results: list, names: Sequence[str], classes: Sequence[str], source: str) -> list:
     """The lists over classes in the order of `classes`."""
     places = labels_by_name(classes, names)
     if places is None:
@@ -281,11 +261,8 @@ def write_coco_json(
 def read_coco_json(
     path: str | Path, image_ids: np.ndarray, category_ids: Sequence[int]
 ) -> DetectionArrays:
-    """Read COCO results. Images without an entry have no detections.
-
-    Raises:
-        EvaluationError: not a list of results, or ids that the annotation file does not have.
-    """
+    """Read COCO results. Images without an entry have no detections; EvaluationError: not a list
+    of results, or ids that the annotation file does not have."""
     entries = read_json(Path(path), EvaluationError)
     try:
         if not isinstance(entries, list):

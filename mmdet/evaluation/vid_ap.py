@@ -28,49 +28,30 @@ SPEEDS = {'fast': (0.0, 0.7), 'medium': (0.7, 0.9), 'slow': (0.9, 1.0)}  # motio
 
 @dataclass
 class MotionRange:
-    """Which objects count.
+    """Which objects count."""
 
-    Attributes:
-        name: `all`, `fast`, `medium` or `slow`.
-        ignored: [m] bool, the objects outside the range.
-        empty_weight: weight of a detection on an image without its class; 0 stands for 1.
-    """
-
-    name: str
-    ignored: np.ndarray
-    empty_weight: float
+    name: str  # all, fast, medium or slow
+    ignored: np.ndarray  # [m] bool, the objects outside the range
+    empty_weight: float  # of a detection on an image without its class; 0 stands for 1
 
 
 @dataclass
 class VIDResult:
-    """AP50 in 0..1, NaN where a class has no object in the range.
+    """AP50 in 0..1, NaN where a class has no object in the range."""
 
-    Attributes:
-        ranges: names of the R ranges, `all` first.
-        ap: [R, C] per class.
-        mean: [R] over the classes that have objects.
-    """
-
-    ranges: list[str]
-    ap: np.ndarray
-    mean: np.ndarray
+    ranges: list[str]  # names of the R ranges, `all` first
+    ap: np.ndarray  # [R, C]
+    mean: np.ndarray  # [R] over the classes that have objects
 
 
 @dataclass
 class ClassMatches:
-    """What the detections of one class count for, best score first.
+    """What the detections of one class count for, best score first."""
 
-    Attributes:
-        det: [n] rows of the detections.
-        signed: [R, n] as `average_precision` takes it.
-        obj: [n] row of the object that a detection hits when all objects count, -1 without one.
-        positives: [R] numbers of objects that count.
-    """
-
-    det: np.ndarray
-    signed: np.ndarray
-    obj: np.ndarray
-    positives: np.ndarray
+    det: np.ndarray  # [n] rows of the detections
+    signed: np.ndarray  # [R, n] as `average_precision` takes it
+    obj: np.ndarray  # [n] row of the object that each hits when all objects count, -1 without one
+    positives: np.ndarray  # [R] numbers of objects that count
 
 
 def vid_ap(
@@ -82,8 +63,8 @@ def vid_ap(
 
     Args:
         detections: of all images; `image` counts the rows of `truth.image_ids`.
-        truth: the ground truth. Crowd objects do not take part. Without motion IoUs only the range
-            of all objects is scored.
+        truth: crowd objects do not take part. Without motion IoUs only the range of all objects is
+            scored.
         advance: called after each class with the number of its detections (progress).
     """
     objects = truth.select(~truth.crowd)
@@ -138,12 +119,8 @@ def _match(
     obj: np.ndarray,
     ranges: Sequence[MotionRange],
 ) -> ClassMatches:
-    """Matches of one class.
-
-    Args:
-        det: [n] rows of the class's detections, by image, best score of an image first.
-        obj: [m] rows of its objects, by image.
-    """
+    """Matches of one class, of whose detections [n] and objects [m] these are the rows, by image
+    and, within an image, best score first."""
     flags = np.stack([r.ignored[obj] for r in ranges])
     images, first = np.unique(objects.image[obj], return_index=True)
     group_of_image = np.full(len(objects.image_ids), -1, np.int32)
@@ -164,21 +141,16 @@ def _match(
 
 
 def average_precision(signed: np.ndarray, positives: int) -> float:
-    """All-point AP of detections in descending order of score.
+    """All-point AP of n detections, best first, given the number of objects that count.
 
     Args:
         signed: [n] +1 for a hit, minus its weight for a false positive, 0 for one that is dropped.
-        positives: number of objects that count.
     """
     return float(precision_envelope(signed).sum() / positives)
 
 
 def precision_envelope(signed: np.ndarray) -> np.ndarray:
-    """[hits] the best precision at the recall of the first, second, ... hit or beyond it.
-
-    Args:
-        signed: as in `average_precision`.
-    """
+    """[hits] the best precision at the recall of the first, second, ... hit or beyond it."""
     hits = np.flatnonzero(signed > 0)  # recall changes at the hits only
     false = np.cumsum(np.maximum(-signed, 0))[hits]
     true = np.arange(1, len(hits) + 1)

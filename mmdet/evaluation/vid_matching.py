@@ -59,11 +59,9 @@ def match_class(
         group: [n] their image, as an index into `first` and `counts`; ascending.
         gt_boxes: [m, 4] objects, by image.
         first, counts: [images] where an image's objects start, and how many there are.
-        flags: [R, m].
+        flags: [R, m] they are ignored.
 
-    Returns:
-        [R, n] as `average_precision` takes it; and [n] the object that the detection hits when all
-        objects count, -1 without one.
+    Returns: `signed` and `obj` of `ClassMatches`.
     """
     outcome = np.zeros((len(flags), len(boxes)))
     hit = np.full(len(boxes), -1)
@@ -74,7 +72,8 @@ def match_class(
         step = max(BLOCK // int(width), 1)
         start = 0
         while start < len(rows):
-            stop = _end_of_image(group[rows], start + step)
+            last = group[rows[min(start + step, len(rows)) - 1]]  # a block has whole images
+            stop = int(np.searchsorted(group[rows], last, side='right'))
             block = rows[start:stop]
             slots = np.arange(width)
             valid = slots < counts[group[block], None]
@@ -87,22 +86,14 @@ def match_class(
     return outcome, hit
 
 
-def _end_of_image(group: np.ndarray, stop: int) -> int:
-    """The first cut between two images at or after `stop`."""
-    if stop >= len(group):
-        return len(group)
-    return int(np.searchsorted(group, group[stop - 1], side='right'))
-
-
 def _match_block(
     iou: np.ndarray, group: np.ndarray, valid: np.ndarray, ignored: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Outcomes of whole images of one class, and [n] the column hit when all count, -1 without.
+    """Outcomes [R, n] of whole images of one class, and [n] the column hit when all count or -1.
 
     Args:
-        iou: [n, G] float32, -1 where there is no object.
+        iou: [n, G] float32, -1 where there is no object, which `valid` says, too.
         group: [n] ascending; detections of one image best score first.
-        valid: [n, G] there is an object.
         ignored: [R, n, G].
     """
     taken_by_first, tied = _greedy(iou, group, None)
@@ -131,18 +122,14 @@ def _miss_weight(iou: np.ndarray, valid: np.ndarray, flag: np.ndarray) -> np.nda
 def _greedy(
     iou: np.ndarray, group: np.ndarray, ignored: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give each detection, best score first, the free object it overlaps most, from 0.5 on.
+    """Give each detection, best score first, the free object it overlaps most, from 0.5 on: its
+    column [n] or -1; and the images in which a tie had to be decided.
 
     Among free objects of equal overlap the first that counts is taken, else the last.
     All images advance together: step k handles every image's k-th detection that reaches 0.5.
 
     Args:
-        iou: [n, G].
-        group: [n] ascending.
         ignored: [n, G] flags of one range; None: all count.
-
-    Returns:
-        [n] the object's column or -1; and the images in which a tie had to be decided.
     """
     match = np.full(len(iou), -1)
     able = np.flatnonzero((iou >= THRESHOLD).any(axis=1))

@@ -140,7 +140,6 @@ def test_a_subset_of_the_frames(ann_file, tmp_path, with_a_miss):
     hard.write_text('val/two 0\nval/one/000000.JPEG\n')
     whole = evaluate_results(with_a_miss, ann_file, work_dir=tmp_path)
     some = evaluate_results(with_a_miss, ann_file, frame_list=hard, work_dir=tmp_path)
-    assert some == evaluate_results(with_a_miss, ann_file, image_ids=[4, 1])
     assert some['vid/AP50/a'] == pytest.approx(1)
     # b: the miss scores as the hit and is an image later, so it comes first (ties are reversed)
     assert some['vid/AP50/b'] == pytest.approx(1 / 2 * 1 / 2)
@@ -149,9 +148,6 @@ def test_a_subset_of_the_frames(ann_file, tmp_path, with_a_miss):
     assert json.loads((tmp_path / 'metrics.hard.json').read_text()) == some
     in_loop = VideoDetectionMetric(ann_file, frame_list=hard)
     assert run(in_loop, samples(with_a_miss)) == some
-    for ids, message in (([1, 77], 'does not have: 77'), ([], 'none at all')):
-        with pytest.raises(EvaluationError, match=message):
-            evaluate_results(with_a_miss, ann_file, image_ids=ids)
 
 
 # --- mistakes ------------------------------------------------------------------------------------
