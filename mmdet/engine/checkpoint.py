@@ -32,10 +32,7 @@ def plain(value: Any, where: str = 'checkpoint') -> Any:
     """A copy made of tensors on the CPU, numbers, strings, lists and dicts.
 
     Tuples and sets become lists, arrays become tensors. A tensor that is a view gets storage of
-    its own, so that no more than it is saved.
-
-    Raises:
-        TypeError: names the place of a value that cannot be written so.
+    its own, so that no more than it is saved. TypeError: what cannot be written so, with its place.
     """
     if value is None or type(value) in PLAIN:
         return value
@@ -70,9 +67,6 @@ def save_checkpoint(checkpoint: Mapping, path: str | os.PathLike) -> None:
     """Write `checkpoint` (see `plain`) so that `path` is always the old file or the new one.
 
     The file carries a digest of all its records, which is compared when it is read.
-
-    Raises:
-        WriteError: the disk is full, or the folder cannot be written.
     """
     checkpoint = plain(checkpoint)
     with atomic_write(path, 'wb') as file:
@@ -94,20 +88,16 @@ def bare(model: nn.Module) -> nn.Module:
 def load_weights(
     model: nn.Module, state_dict: Mapping[str, Tensor], allow_partial: bool = False
 ) -> list[str]:
-    """Copy weights into `model`; say which do not fit.
+    """Copy weights (see `state_dict_of`) into `model`; say which do not fit.
 
     Those of a single-frame model fit into the detector of a video model: the rest of it is missing.
 
     Args:
         model: may be wrapped for data parallelism or compiled.
-        state_dict: names and tensors, see `state_dict_of`.
-        allow_partial: load what fits and warn about the rest, instead of refusing.
+        allow_partial: load what fits, instead of refusing what does not fit or is not finite.
 
     Returns:
         one line each for missing, unexpected and wrongly shaped names; empty when all fit.
-
-    Raises:
-        CheckpointError: something does not fit, or is not finite, and `allow_partial` is False.
     """
     model = bare(model)
     own = model.state_dict()
@@ -119,7 +109,11 @@ def load_weights(
         for name, tensor in state_dict.items()
         if name in own and own[name].shape != tensor.shape
     ]
-    broken = [name for name, tensor in state_dict.items() if not _is_finite(tensor)]
+    broken = [
+        name
+        for name, tensor in state_dict.items()
+        if not tensor.is_meta and tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
     wrong = {line.split(' ')[0] for line in shapes} | set(broken)
     fitting = {name: tensor for name, tensor in state_dict.items() if name not in wrong}
     # `load_state_dict` and not a comparison of names: models may rename keys in hooks
@@ -155,8 +149,7 @@ def find_latest_valid(work_dir: str | os.PathLike) -> Path | None:
     """The newest whole checkpoint that training can resume from, or None.
 
     Newest by the time saved inside the file, which copying does not change. Files whose check sums
-    are wrong or whose contents training cannot use are skipped with a warning. Reads the contents
-    of all of them without weights, and the weights of the newest.
+    are wrong or whose contents training cannot use are skipped with a warning.
     """
     found = []
     for path in Path(work_dir).glob('*.pth'):
@@ -173,11 +166,6 @@ def find_latest_valid(work_dir: str | os.PathLike) -> Path | None:
             read_torch_file(path)
             return path
     return None
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether no number is NaN or infinite; tensors of the device 'meta' have none."""
-    return tensor.is_meta or not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
 @contextmanager

@@ -48,11 +48,8 @@ class CheckpointHook(Hook):
             raise ValueError(f'CheckpointHook got interval={interval}. Legal: 1 or more.')
         if rule not in ('greater', 'less'):
             raise ValueError(f"CheckpointHook got rule={rule!r}. Legal: 'greater' or 'less'.")
-        self.interval = interval
-        self.by_epoch = by_epoch
-        self.max_keep_ckpts = max_keep_ckpts
-        self.save_best = save_best
-        self.rule = rule
+        self.interval, self.by_epoch, self.max_keep_ckpts = interval, by_epoch, max_keep_ckpts
+        self.save_best, self.rule = save_best, rule
         self._kept: list[str] = []
 
     def before_train(self, runner) -> None:
@@ -62,11 +59,8 @@ class CheckpointHook(Hook):
         kept = info.get('kept_checkpoints', [])
         self._kept = [name for name in kept if self._is_ours(Path(runner.work_dir), name)]
         self._recall_best(runner)
-        if self.by_epoch:
-            every = f'every {self.interval} epoch(s)'
-        else:
-            every = f'every {self.interval} iterations'
-        runner.logger.info(f'Checkpoints go to {runner.work_dir} {every}')
+        unit = 'epoch(s)' if self.by_epoch else 'iterations'
+        runner.logger.info(f'Checkpoints go to {runner.work_dir} every {self.interval} {unit}')
 
     def after_train_epoch(self, runner) -> None:
         if self.by_epoch and (

@@ -75,11 +75,7 @@ NUMPY_RNG = {
 
 def check_resumable(checkpoint: Mapping, source: str | os.PathLike) -> None:
     """Check types, ranges and shapes of everything that resuming reads, but not the numbers in
-    tensors, which may be of the device 'meta'.
-
-    Raises:
-        CheckpointError: names the first entry that is wrong, and what it must be.
-    """
+    tensors, which may be of the device 'meta'."""
     check = _Checker(source)
     check.values(checkpoint, {'meta': DICT, 'optimizer': DICT}, '')
     absent = [key for key in ('meta', 'optimizer') if key not in checkpoint]

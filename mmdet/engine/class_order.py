@@ -39,10 +39,8 @@ def named_classes(dataset: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def configured_classes(dataset: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The names, by label, that the dataset of this config will have; None where nothing says.
-
-    The categories of the annotation file are the last to be asked.
-    """
+    """The names, by label, that the dataset of this config will have, if need be those of its
+    annotation file; None where nothing says."""
     named = named_classes(dataset)
     if named is not None:
         return named
@@ -55,10 +53,8 @@ def configured_classes(dataset: Mapping[str, Any]) -> tuple[str, ...] | None:
 def follow_checkpoint(cfg: Config) -> None:
     """Give the datasets and evaluators of a run the class order of the checkpoint it loads.
 
-    Raises:
-        CheckpointError: the checkpoint has other names of the same number, and `allow_partial` is
-            not set; shows both lists. (Another number does not fit the weights, which is said, or,
-            before a training of a new model, is what was wanted.)
+    Other names of the same number are refused, unless `allow_partial` is set. (Another number does
+    not fit the weights, which is said, or is what was wanted, before a training of a new model.)
     """
     source = cfg.get('load_from')
     holders = list(_holders(cfg))

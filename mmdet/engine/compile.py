@@ -21,9 +21,6 @@ def compile_static_parts(model: nn.Module, options: Mapping[str, Any] | bool = T
     Args:
         model: a detector, or a video model that has one as `detector`.
         options: arguments of `torch.compile`; True: its defaults.
-
-    Raises:
-        ConfigError: an unknown option, or a model without such parts.
     """
     options = {} if options is True else dict(options)
     legal = set(inspect.signature(torch.compile).parameters) - {'model'}

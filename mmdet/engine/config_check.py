@@ -9,7 +9,7 @@ import difflib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mmengine import Config
@@ -19,23 +19,15 @@ from torch.utils.data import DataLoader
 
 import mmdet.registry as ours
 from mmdet.core.errors import ConfigError
-from mmdet.engine.config_types import check_structure, check_values
+from mmdet.engine.config_types import check_structure, check_values, dicts_below
 from mmdet.plans import DEFAULT_METHOD, METHODS
 from mmdet.registry import check_arguments, closest
 from mmdet.stage_plans import STAGE_METHODS
 
 # what our runner and tools read beside the arguments of mmengine's Runner
 OWN_KEYS = {
-    'activation_checkpointing',
-    'allow_partial',
-    'compile',
-    'custom_imports',
-    'device',
-    'expected',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'sync_bn',
-    'training_graphs',
+    *('activation_checkpointing', 'allow_partial', 'compile', 'custom_imports', 'device'),
+    *('expected', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'training_graphs'),
     'trust_checkpoint',
 }
 KNOWN_KEYS = (set(inspect.signature(Runner.__init__).parameters) | OWN_KEYS) - {'self', 'cfg'}
@@ -55,30 +47,21 @@ OLD_KEYS = {
 }
 
 # which registry a dict with a `type` belongs to, by the last matching key on its path
+TASK_PARTS = ('anchor_generator', 'assigner', 'bbox_coder')
 REGISTRIES = {
     'model': ours.MODELS,
-    'anchor_generator': ours.TASK_UTILS,
-    'assigner': ours.TASK_UTILS,
-    'bbox_coder': ours.TASK_UTILS,
+    **dict.fromkeys(TASK_PARTS, ours.TASK_UTILS),
     'model_wrapper_cfg': ours.MODEL_WRAPPERS,
-    'dataset': ours.DATASETS,
-    'datasets': ours.DATASETS,
-    'pipeline': ours.TRANSFORMS,
-    'transforms': ours.TRANSFORMS,
-    'sampler': ours.DATA_SAMPLERS,
-    'batch_sampler': ours.DATA_SAMPLERS,
-    'collate_fn': ours.FUNCTIONS,
-    'worker_init_fn': ours.FUNCTIONS,
-    'train_cfg': ours.LOOPS,
-    'val_cfg': ours.LOOPS,
-    'test_cfg': ours.LOOPS,
-    'val_evaluator': ours.METRICS,
-    'test_evaluator': ours.METRICS,
+    **dict.fromkeys(('dataset', 'datasets'), ours.DATASETS),
+    **dict.fromkeys(('pipeline', 'transforms'), ours.TRANSFORMS),
+    **dict.fromkeys(('sampler', 'batch_sampler'), ours.DATA_SAMPLERS),
+    **dict.fromkeys(('collate_fn', 'worker_init_fn'), ours.FUNCTIONS),
+    **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), ours.LOOPS),
+    **dict.fromkeys(('val_evaluator', 'test_evaluator'), ours.METRICS),
     'optim_wrapper': ours.OPTIM_WRAPPERS,
     'optimizer': ours.OPTIMIZERS,
     'param_scheduler': ours.PARAM_SCHEDULERS,
-    'default_hooks': ours.HOOKS,
-    'custom_hooks': ours.HOOKS,
+    **dict.fromkeys(('default_hooks', 'custom_hooks'), ours.HOOKS),
     'visualizer': ours.VISUALIZERS,
     'vis_backends': ours.VISBACKENDS,
     'log_processor': ours.LOG_PROCESSORS,
@@ -95,22 +78,13 @@ BUILDER_KEYS = {
     'visualizer': {'name', 'save_dir', 'vis_backends'},
 }
 LOADER_KEYS = {
-    'dataset',
-    'sampler',
-    'batch_sampler',
-    'collate_fn',
-    'worker_init_fn',
-    'num_batch_per_epoch',
-    'disable_subprocess_warning',
+    *('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn'),
+    *('num_batch_per_epoch', 'disable_subprocess_warning'),
 }
 
 
 def check_config(cfg: Config) -> None:
-    """Look for mistakes in the whole config; honours `custom_imports` first.
-
-    Raises:
-        ConfigError: names the dotted path, what was given, what is legal.
-    """
+    """Look for mistakes in the whole config; honours `custom_imports` first."""
     _import_custom_modules(cfg)
     _check_top_level(cfg)
     check_structure(cfg)
@@ -128,8 +102,7 @@ def _import_custom_modules(cfg: Config) -> None:
     wanted = cfg.get('custom_imports')
     if not wanted:
         return
-    check = {'imports', 'allow_failed_imports'}
-    if not isinstance(wanted, Mapping) or not set(wanted) <= check:
+    if not isinstance(wanted, Mapping) or set(wanted) - {'imports', 'allow_failed_imports'}:
         raise ConfigError("custom_imports must be dict(imports=['my_package.my_module', ...]).")
     if os.getcwd() not in sys.path:  # a script's own folder is there, not the one it was started in
         sys.path.append(os.getcwd())
@@ -195,15 +168,8 @@ def _check_test_plans(dataset: Any, path: str) -> None:
 
 
 def typed_dicts(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping]]:
-    """All dicts with a `type` below `node`, outermost first, with their paths."""
-    if isinstance(node, Mapping):
-        if 'type' in node:
-            yield path, node
-        for key, value in node.items():
-            yield from typed_dicts(value, (*path, str(key)))
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            yield from typed_dicts(value, (*path, str(index)))
+    """All dicts with a `type` in `node`, outermost first, with their paths."""
+    return ((path, found) for path, found in dicts_below(node, path) if 'type' in found)
 
 
 def _check_typed(path: tuple[str, ...], node: Mapping) -> None:
@@ -246,7 +212,7 @@ def _look_up(name: str, named: list[str], place: str) -> Callable:
     registries = [REGISTRIES[_owner(named)]] if _owner(named) in REGISTRIES else []
     if named[0] == 'model':  # its parts are modules or task helpers, whatever their keys
         registries = [ours.TASK_UTILS, ours.MODELS]
-        if _owner(named) not in ('anchor_generator', 'assigner', 'bbox_coder', 'sampler'):
+        if _owner(named) not in (*TASK_PARTS, 'sampler'):
             registries.reverse()
     for registry in registries:
         try:
@@ -263,11 +229,7 @@ def _look_up(name: str, named: list[str], place: str) -> Callable:
 
 
 def check_class_count(model: Mapping | None, dataset: Any, where: str) -> None:
-    """Compare the model's `num_classes` with the classes of a data set.
-
-    Raises:
-        ConfigError: they differ; names both sides.
-    """
+    """Refuse a model whose `num_classes` is not that of a data set."""
     classes = getattr(dataset, 'classes', None)
     if classes is None or not isinstance(model, Mapping):
         return
@@ -275,25 +237,16 @@ def check_class_count(model: Mapping | None, dataset: Any, where: str) -> None:
         if count != len(classes):
             parts = getattr(dataset, 'datasets', [dataset])
             files = ', '.join(str(getattr(part, 'ann_file', '?')) for part in parts)
+            shown = ', '.join([*list(classes)[:3], *['...'] * (len(classes) > 3)])
             raise ConfigError(
                 f'`{".".join(path)}` is {count}, but `{where}` has {len(classes)} classes '
-                f'({_shortened(classes)}; {files}). Set it to {len(classes)}, or name the '
+                f'({shown}; {files}). Set it to {len(classes)}, or name the '
                 f'classes to use with `classes` of the dataset.'
             )
 
 
 def class_counts(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
     """Every `num_classes` of a head that classifies boxes (an RPN has one class by nature)."""
-    if isinstance(node, Mapping):
-        if isinstance(node.get('num_classes'), int) and 'rpn_head' not in path:
-            yield (*path, 'num_classes'), node['num_classes']
-        for key, value in node.items():
-            yield from class_counts(value, (*path, str(key)))
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            yield from class_counts(value, (*path, str(index)))
-
-
-def _shortened(classes: Iterable[str]) -> str:
-    classes = list(classes)
-    return ', '.join(classes[:3]) + (', ...' if len(classes) > 3 else '')
+    for place, found in dicts_below(node, path):
+        if isinstance(found.get('num_classes'), int) and 'rpn_head' not in place:
+            yield (*place, 'num_classes'), found['num_classes']

@@ -52,13 +52,8 @@ def is_data(path: Path) -> bool:
 
 
 def read_data_config(path: Path) -> Config:
-    """The config of a YAML or JSON file with its bases.
-
-    A base may be such a file, or a Python config of this toolbox.
-
-    Raises:
-        ConfigError: no YAML or JSON, too large, or a part that only a Python config may have.
-    """
+    """The config of a YAML or JSON file with its bases, which may be such files, or Python configs
+    of this toolbox; ConfigError: it is too large, or has a part that only a program may have."""
     merged = _merged(path, ())
     return Config(merged, cfg_text=read_text(path, ConfigError), filename=str(path))
 

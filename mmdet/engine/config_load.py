@@ -20,12 +20,8 @@ def load_config(
     """The config of `config` (a file, or one read already) with changes.
 
     Args:
-        config: path of a config file.
         cfg_options: dotted keys and values, see `apply_options`.
         work_dir: where results go; else the config's, else ./work_dirs/<config name>.
-
-    Raises:
-        ConfigError: the file is absent, does not read, or has no place for an option.
     """
     cfg = config if isinstance(config, Config) else _read(config)
     apply_options(cfg, cfg_options or {})
@@ -61,9 +57,6 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
 
     All keys but the last must exist, so that a typing error does not make a new branch; whether the
     last one is taken is checked with its constructor.
-
-    Raises:
-        ConfigError: names the part of the path that leads nowhere, and what is there.
     """
     for key, value in options.items():
         parent = _follow(cfg, key.split('.')[:-1], '--cfg-options')
@@ -75,25 +68,17 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
                 f'--cfg-options {key}: what is before the last dot is {parent!r}, which has no '
                 f'keys. Set it as a whole.'
             )
-        _check_list(parent, last, key, value)
+        before = parent[int(last)] if isinstance(parent, list) else parent.get(last)
+        if isinstance(before, (list, tuple)) and isinstance(value, str):
+            raise ConfigError(
+                f'--cfg-options {key}: {value!r} is a text, but the config has a list there. Write '
+                f"it as one: '{key}=[{value}]'."
+            )
         cfg.merge_from_dict({key: value})
 
 
-def _check_list(parent: Mapping | list, last: str, key: str, value: Any) -> None:
-    before = parent[int(last)] if isinstance(parent, list) else parent.get(last)
-    if isinstance(before, (list, tuple)) and isinstance(value, str):
-        raise ConfigError(
-            f'--cfg-options {key}: {value!r} is a text, but the config has a list there. Write it '
-            f"as one: '{key}=[{value}]'."
-        )
-
-
 def value_at(cfg: Config, key: str) -> Any:
-    """What is at `a.b.0.c`; digits index lists.
-
-    Raises:
-        ConfigError: names the part of the path that leads nowhere, and what is there.
-    """
+    """What is at `a.b.0.c`; digits index lists."""
     parts = key.split('.')
     parent = _follow(cfg, parts[:-1], '--key', (list, tuple))
     if not isinstance(parent, (Mapping, list, tuple)):

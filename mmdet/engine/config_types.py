@@ -18,14 +18,15 @@ from mmdet.registry import closest
 PLAIN = (int, float, str, bool, type(None))
 # what builders put in: runner, data set, parameters
 INJECTED = {
-    'args', 'batch_size', 'data_source', 'dataloader', 'dataset', 'evaluator', 'kwargs', 'model',
-    'module', 'optimizer', 'params', 'runner', 'sampler', 'self',
-}  # fmt: skip
+    *('args', 'batch_size', 'data_source', 'dataloader', 'dataset', 'evaluator', 'kwargs', 'model'),
+    *('module', 'optimizer', 'params', 'runner', 'sampler', 'self'),
+}
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 LOADER_TYPES = {
-    'batch_size': int, 'num_workers': int, 'persistent_workers': bool, 'prefetch_factor': int,
-    'pin_memory': bool, 'drop_last': bool, 'timeout': (int, float),
-}  # fmt: skip
+    **dict.fromkeys(('batch_size', 'num_workers', 'prefetch_factor'), int),
+    **dict.fromkeys(('persistent_workers', 'pin_memory', 'drop_last'), bool),
+    'timeout': (int, float),
+}
 DICTS = (*LOADERS, 'model', 'optim_wrapper', 'train_cfg', 'val_cfg', 'test_cfg', 'default_hooks')
 DICTS += ('env_cfg', 'auto_scale_lr', 'randomness', 'visualizer', 'log_processor')
 LISTS = ('custom_hooks',)
@@ -37,12 +38,20 @@ TYPED += ('custom_hooks', 'param_scheduler')
 TYPED_LISTS = ('pipeline', 'transforms', 'datasets')  # of anything in a data set
 
 
-def check_structure(cfg: Config) -> None:
-    """Dicts where dicts belong, and a `type` in what is to be built.
+def dicts_below(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+    """All dicts in `node`, which may be one, outermost first, with their paths."""
+    if isinstance(node, Mapping):
+        yield path, node
+        for key, value in node.items():
+            yield from dicts_below(value, (*path, str(key)))
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from dicts_below(value, (*path, str(index)))
 
-    Raises:
-        ConfigError: names the dotted path, what was given and what is legal.
-    """
+
+def check_structure(cfg: Config) -> None:
+    """Dicts where dicts belong, and a `type` in what is to be built; or else a ConfigError that
+    names the dotted path, what was given and what is legal."""
     for name, kind, word in (
         *((name, Mapping, 'a dict') for name in DICTS),
         *((name, (list, tuple), 'a list of dicts') for name in LISTS),
@@ -55,8 +64,9 @@ def check_structure(cfg: Config) -> None:
         _check_has_type(_at(cfg, path), path)
     for name in LOADERS:
         loader = cfg.get(name) or {}
-        for path, node in _lists_below(loader.get('dataset'), f'{name}.dataset'):
-            _check_has_type(node, path)
+        for path, node in dicts_below(loader.get('dataset'), (name, 'dataset')):
+            for key in TYPED_LISTS:
+                _check_has_type(node.get(key), '.'.join((*path, key)))
         for key, kind in LOADER_TYPES.items():
             _check_number(loader.get(key), kind, f'{name}.{key}')
 
@@ -66,17 +76,6 @@ def _at(cfg: Config, path: str) -> Any:
     for part in path.split('.'):
         node = node.get(part) if isinstance(node, Mapping | Config) else None
     return node
-
-
-def _lists_below(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key in TYPED_LISTS:
-                yield f'{path}.{key}', value
-            yield from _lists_below(value, f'{path}.{key}')
-    elif isinstance(node, list | tuple):
-        for i, value in enumerate(node):
-            yield from _lists_below(value, f'{path}.{i}')
 
 
 def _check_has_type(node: Any, path: str) -> None:
@@ -107,11 +106,8 @@ def _check_number(value: Any, kind: type | tuple[type, ...], path: str) -> None:
 
 
 def check_values(constructor: Callable, node: Mapping, place: str) -> None:
-    """Compare the values of a dict with the signature of what is built from it.
-
-    Raises:
-        ConfigError: an argument of a class of ours is missing, or a value has another type.
-    """
+    """Compare the values of a dict with the signature of what is built from it; ConfigError: an
+    argument of a class of ours is missing, or a value has another type."""
     try:
         parameters = inspect.signature(constructor).parameters
         function = constructor.__init__ if inspect.isclass(constructor) else constructor
@@ -141,14 +137,11 @@ def _plain_kinds(hint: Any) -> tuple[type, ...]:
     """The types of an annotation that says no others than plain ones, sequences and mappings."""
     if hint is None or hint is Any:
         return ()
-    parts = typing.get_args(hint) if _is_union(hint) else (hint,)
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    parts = typing.get_args(hint) if union else (hint,)
     kinds = tuple(typing.get_origin(part) or part for part in parts)
     known = (*PLAIN, dict, list, tuple, Mapping, Sequence)
     return kinds if all(kind in known for kind in kinds) else ()
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
 def _fits(value: Any, kinds: tuple[type, ...]) -> bool:

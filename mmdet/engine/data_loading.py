@@ -38,7 +38,6 @@ def build_loader(
     """A DataLoader of its config; one that is built already is returned as it is.
 
     Args:
-        dataloader: what torch's DataLoader takes, with configs for dataset and samplers.
         seed: of the samplers and the workers; 0 when None.
         diff_rank_seed: each rank gets a seed of its own.
         pin_memory: batches lie in memory that a GPU can fetch from while it computes; a
@@ -47,22 +46,16 @@ def build_loader(
     if isinstance(dataloader, DataLoader):
         return dataloader
     seed = 0 if seed is None else seed
-    cfg = _loader_config({'pin_memory': pin_memory, **dataloader}, seed)
-    loader = Runner.build_dataloader(cfg, seed, diff_rank_seed)
-    loader.generator = torch.Generator().manual_seed(seed)  # leaves the global one alone
-    return loader
-
-
-def _loader_config(dataloader: Mapping, seed: int) -> dict:
-    """With our worker start-up, and legal without workers."""
-    cfg = dict(dataloader)
+    cfg = {'pin_memory': pin_memory, **dataloader}
     fit_workers(cfg)
     if cfg.get('num_workers', 0) == 0:
         for key in FOR_WORKERS:
             cfg.pop(key, None)
     start = partial(_init_worker, seed=seed, rank=get_rank())
     cfg.setdefault('worker_init_fn', {'type': start})
-    return cfg
+    loader = Runner.build_dataloader(cfg, seed, diff_rank_seed)
+    loader.generator = torch.Generator().manual_seed(seed)  # leaves the global one alone
+    return loader
 
 
 def _init_worker(worker_id: int, seed: int, rank: int) -> None:
@@ -77,11 +70,8 @@ def _init_worker(worker_id: int, seed: int, rank: int) -> None:
 
 
 def fit_workers(loader: MutableMapping) -> None:
-    """Lower `num_workers` to what the free shared memory holds, with a sentence; set `timeout`.
-
-    Args:
-        loader: config of a DataLoader; changed.
-    """
+    """Lower the `num_workers` of a config to what the free shared memory holds, with a sentence;
+    set its `timeout`."""
     wanted = loader.get('num_workers', 0)
     if not wanted:
         return

@@ -17,9 +17,6 @@ def choose_device(name: str | None = None, launcher: str = 'none') -> torch.devi
     Args:
         name: 'cpu', 'cuda', 'cuda:1'; the GPU where there is one when None.
         launcher: with one, every process has the GPU of its number on the node.
-
-    Raises:
-        ConfigError: there is no such GPU, or one GPU is named for several processes.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name is None and not count:
@@ -57,26 +54,18 @@ def make_current(device: torch.device) -> None:
 
 @dataclass(frozen=True)
 class Backends:
-    """Settings of `env_cfg` for a GPU.
+    """Settings of `env_cfg` for a GPU."""
 
-    Attributes:
-        tf32: float32 convolutions and matrix products round their inputs to 10 bits of mantissa.
-            On one H200 that takes 0.6 of the time of float32 (MAMBA R-101: 21.8 against 37.4 ms per
-            frame); mixed precision (`--amp`) is not affected.
-        cudnn_benchmark: cuDNN tries its algorithms at the first frame of every size: good where
-            sizes stay the same, as in testing, bad where each batch has another.
-    """
-
+    # float32 convolutions and matrix products round their inputs to 10 bits of mantissa: on one
+    # H200 0.6 of the time (MAMBA R-101: 21.8 against 37.4 ms per frame); no effect on `--amp`
     tf32: bool
+    # cuDNN tries its algorithms at the first frame of every size: good where sizes stay the same,
+    # as in testing, bad where each batch has another
     cudnn_benchmark: bool
 
     @classmethod
     def of(cls, env_cfg: Mapping | None, testing: bool, deterministic: bool = False) -> 'Backends':
-        """Those that a config asks for; absent: TF32, and cudnn_benchmark in testing.
-
-        Raises:
-            ConfigError: a value that is neither True nor False.
-        """
+        """Those that a config asks for; absent: TF32, and cudnn_benchmark in testing."""
         given = env_cfg or {}
         for key in ('tf32', 'cudnn_benchmark'):
             if given.get(key) not in (None, True, False):
@@ -94,19 +83,13 @@ class Backends:
         torch.backends.cudnn.benchmark = self.cudnn_benchmark
 
     def __str__(self) -> str:
-        words = {True: 'on', False: 'off'}
-        return f'TF32 {words[self.tf32]}, cuDNN benchmark {words[self.cudnn_benchmark]}'
+        tf32, benchmark = ('on' if on else 'off' for on in (self.tf32, self.cudnn_benchmark))
+        return f'TF32 {tf32}, cuDNN benchmark {benchmark}'
 
 
 def check_deterministic(model: Mapping, device: torch.device) -> None:
-    """Refuse what has no usable deterministic form on a GPU.
-
-    torchvision's deterministic RoIAlign takes as many samples per bin as the whole map has pixels
-    where their number is not fixed.
-
-    Raises:
-        ConfigError: names the setting of `model` and what to do.
-    """
+    """Refuse what has no usable deterministic form on a GPU: torchvision's deterministic RoIAlign
+    takes as many samples per bin as the whole map has pixels where their number is not fixed."""
     if device.type != 'cuda':
         return
     for path, layer in typed_dicts(model, ('model',)):

@@ -20,7 +20,13 @@ from mmdet.core.errors import LaunchError
 from mmdet.engine.watchdog import DEATH_S, PERIOD_S, SILENCE_S, Watchdog
 from mmdet.evaluation.gather import cpu_group
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+NAMES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
+LAUNCHERS = {  # what starts the processes, and its names for these; of slurm's nodes instead
+    'none': ('', ()),
+    'pytorch': ('torchrun (tools/dist_*.sh)', NAMES),
+    'slurm': ('srun', ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')),
+    'mpi': ('mpirun (Open MPI)', [f'OMPI_COMM_WORLD_{n.removeprefix("WORLD_")}' for n in NAMES]),
+}
 DEFAULT_PORT = '29500'
 FIRST_HOST = re.compile(r'([^\[,]*)(?:\[([^\],-]+)[^\]]*\])?([^\[,]*)')
 # Rank 0 scores a whole validation set while the others wait: NCCL's 10 minutes are too few.
@@ -47,16 +53,12 @@ def init_dist(
         timeout_s: how long a rank waits for another before the run is stopped, in seconds.
         use_gpu: False runs on the CPU although there are GPUs.
         silence_s: after how many seconds a rank that does not answer ends the run with its name.
-
-    Raises:
-        ValueError: unknown launcher.
-        LaunchError: the launcher's variables are absent, or this node has too few GPUs.
     """
     if launcher not in LAUNCHERS:
         raise ValueError(f'Unknown launcher {launcher!r}. Legal: {", ".join(LAUNCHERS)}.')
     if launcher == 'none' or torch_dist.is_initialized():
         return
-    _FILL_ENVIRONMENT[launcher]()
+    _fill_environment(launcher)
     use_gpu = use_gpu and torch.cuda.is_available()
     if use_gpu:
         _select_gpu(int(os.environ['LOCAL_RANK']))
@@ -66,16 +68,15 @@ def init_dist(
             timeout=timedelta(seconds=timeout_s),
         )
     if int(os.environ['WORLD_SIZE']) > 1 and torch_dist.is_initialized():
-        _start_watchdog(timeout_s, silence_s)
+        global _watchdog
+        _watchdog = Watchdog(silence_s)
+        with cpu_group(timeout_s) as group:
+            _watchdog.start(group)
 
 
 @contextmanager
 def _announced_wait(timeout_s: float) -> Iterator[None]:
-    """Say what the ranks wait for while one is missing, as when they are started by hand.
-
-    Raises:
-        LaunchError: they have not met.
-    """
+    """Say what the ranks wait for while one is missing, as when they are started by hand."""
     rank, world = _number('RANK'), _number('WORLD_SIZE')
     if rank >= world:
         raise LaunchError(f'RANK is {rank}, but WORLD_SIZE is {world}: ranks are 0 to {world - 1}.')
@@ -117,13 +118,6 @@ def about_ranks(error: RuntimeError) -> str:
     return f'Another rank has ended or lost its connection: its own output says why ({error}).'
 
 
-def _start_watchdog(timeout_s: float, silence_s: float) -> None:
-    global _watchdog
-    _watchdog = Watchdog(silence_s)
-    with cpu_group(timeout_s) as group:
-        _watchdog.start(group)
-
-
 def dist_timeout(cfg: Mapping) -> int:
     """How long a rank waits for another, in seconds: `env_cfg.dist_cfg.timeout` of a config."""
     return _dist_cfg(cfg).get('timeout', TIMEOUT_S)
@@ -158,54 +152,21 @@ def _select_gpu(local: int) -> None:
     torch.cuda.set_device(local)
 
 
-def _require(launcher: str, how: str, *names: str) -> None:
+def _fill_environment(launcher: str) -> None:
+    """RANK and the like, from the launcher's own names."""
+    how, names = LAUNCHERS[launcher]
     absent = [name for name in names if name not in os.environ]
     if absent:
         raise LaunchError(
             f'--launcher {launcher} needs the environment variable(s) {", ".join(absent)}, '
-            f'which {how} sets. Start the command with it, or leave --launcher away.'
+            f'which {how} sets. Start the command with it, or omit --launcher.'
         )
-
-
-def _from_torchrun() -> None:
-    _require('pytorch', 'torchrun (tools/dist_*.sh)', 'RANK', 'WORLD_SIZE', 'LOCAL_RANK')
-    _default_address()
-
-
-def _from_slurm() -> None:
-    _require('slurm', 'srun', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')
-    rank = os.environ['SLURM_PROCID']
-    os.environ.update(
-        RANK=rank,
-        WORLD_SIZE=os.environ['SLURM_NTASKS'],
-        LOCAL_RANK=os.environ.get('SLURM_LOCALID') or _modulo_gpus(rank),
-    )
-    if 'MASTER_ADDR' not in os.environ:
-        os.environ['MASTER_ADDR'] = _first_host(os.environ['SLURM_NODELIST'])
-    _default_address()
-
-
-def _from_mpi() -> None:
-    names = ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK']
-    _require('mpi', 'mpirun (Open MPI)', *names)
     rank, size, local = (os.environ[name] for name in names)
+    if launcher == 'slurm':
+        # the first host of a node list such as 'gpu[01-04,07],cpu1'
+        os.environ.setdefault('MASTER_ADDR', ''.join(FIRST_HOST.match(local).groups(default='')))
+        by_count = str(int(rank) % max(torch.cuda.device_count(), 1))
+        local = os.environ.get('SLURM_LOCALID') or by_count
     os.environ.update(RANK=rank, WORLD_SIZE=size, LOCAL_RANK=local)
-    _default_address()
-
-
-def _modulo_gpus(rank: str) -> str:
-    return str(int(rank) % max(torch.cuda.device_count(), 1))
-
-
-def _first_host(nodelist: str) -> str:
-    """The first host of a slurm node list such as 'gpu[01-04,07],cpu1'."""
-    before, first, after = FIRST_HOST.match(nodelist).groups(default='')
-    return before + first + after
-
-
-def _default_address() -> None:
     os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     os.environ.setdefault('MASTER_PORT', DEFAULT_PORT)
-
-
-_FILL_ENVIRONMENT = {'pytorch': _from_torchrun, 'slurm': _from_slurm, 'mpi': _from_mpi}

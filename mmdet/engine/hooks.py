@@ -176,7 +176,8 @@ class StartInfoHook(Hook):
 
     def before_train(self, runner) -> None:
         batch = getattr(runner.train_dataloader.batch_sampler, 'batch_size', 1)
-        rates = sorted({group.get('initial_lr', group['lr']) for group in _groups(runner)})
+        groups = runner.optim_wrapper.optimizer.param_groups
+        rates = sorted({group.get('initial_lr', group['lr']) for group in groups})
         scaled = (runner.auto_scale_lr or {}).get('enable', False)
         base = (runner.auto_scale_lr or {}).get('base_batch_size')
         if scaled:
@@ -193,10 +194,6 @@ class StartInfoHook(Hook):
         )
 
 
-def _groups(runner) -> list[dict]:
-    return runner.optim_wrapper.optimizer.param_groups
-
-
 @HOOKS.register_module()
 class DrawDetectionsHook(Hook):
     """Writes every tested frame with its detections, in the folders of the data set.
@@ -205,8 +202,7 @@ class DrawDetectionsHook(Hook):
     written outside of `out_dir`, whatever the annotation file says.
 
     Args:
-        out_dir: where to.
-        score_thr: detections below this score (0..1) are left out.
+        score_thr: detections below this score (0..1) are omitted.
     """
 
     def __init__(self, out_dir: str, score_thr: float = 0.3) -> None:

@@ -32,14 +32,7 @@ class TrainingInterrupted(SystemExit):
 
 
 def use_plans(model: nn.Module, dataset: Any, mode: str) -> None:
-    """Give a data set, or each part of one, the model's plan.
-
-    Args:
-        mode: 'train', 'offline' or 'causal'.
-
-    Raises:
-        ConfigError: references of a kind that the method, or the order of frames, does not allow.
-    """
+    """Give a data set, or each part of one, the model's plan of a mode: train, offline, causal."""
     model = getattr(model, 'module', model)
     if not hasattr(model, 'plan'):  # a model of somebody's own takes what the config says
         return
@@ -56,9 +49,6 @@ class VideoTrainLoop(BaseLoop):
     middle of an epoch costs nothing: `batch_sampler.set_position(epoch, start_batch)`.
 
     Args:
-        runner: the VideoRunner.
-        dataloader: a DataLoader or its config.
-        max_epochs: epochs to train in all.
         val_interval: validate every so many epochs, and after the last.
         val_begin: the first epoch that may be validated.
     """
@@ -93,11 +83,7 @@ class VideoTrainLoop(BaseLoop):
         self.epoch, self.iter = epoch, iteration
 
     def settle(self) -> None:
-        """Make sure that no loss so far was NaN or infinite; called before a checkpoint is written.
-
-        Raises:
-            NonFiniteLossError: one was.
-        """
+        """Called before a checkpoint is written; NonFiniteLossError: a loss was NaN or infinite."""
         self.watch.settle()
 
     def run(self) -> nn.Module:
@@ -145,12 +131,8 @@ class VideoTrainLoop(BaseLoop):
         self.epoch += 1
 
     def run_iter(self, index: int, batch: list[Clip]) -> None:
-        """One step of the optimizer.
-
-        Raises:
-            NonFiniteLossError: in this or, on a GPU, an earlier step; before anything of the step
-                is saved.
-        """
+        """One step of the optimizer; NonFiniteLossError: in this or, on a GPU, an earlier step,
+        before anything of the step is saved."""
         self.runner.call_hook('before_train_iter', batch_idx=index, data_batch=batch)
         outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
         frames = [clip.key.path for clip in batch if isinstance(clip, Clip)]
@@ -250,7 +232,7 @@ class _VideoPass(BaseLoop):
     def run_frames(self) -> None:
         model = self._ready_model()
         rank, world = get_dist_info()
-        frames = self._count_frames()
+        frames = len(self.dataloader.sampler)  # of this rank
         label = f'rank {rank} of {world}' if world > 1 else ''
         self.runner.logger.info(f'{self.what} {frames} frames; the first batch takes longer')
         videos = _RunningVideos(model, self.seed)
@@ -281,11 +263,6 @@ class _VideoPass(BaseLoop):
         self.evaluator.process(data_samples=detections, data_batch=clips)
         self._hook('after', '_iter', batch_idx=index, data_batch=clips, outputs=detections)
         progress.advance(len(clips))
-
-    def _count_frames(self) -> int:
-        """Frames of this rank."""
-        sampler = getattr(self.dataloader, 'sampler', None)
-        return len(sampler) if sampler is not None else len(self.dataloader)
 
     def _hook(self, when: str, stage: str, **kwargs) -> None:
         self.runner.call_hook(f'{when}_{self.mode}{stage}', **kwargs)
@@ -321,8 +298,6 @@ class VideoValLoop(_VideoPass):
     """Validation while training.
 
     Args:
-        runner: the VideoRunner.
-        dataloader, evaluator: built, or their configs.
         amp: 'bf16' or 'fp16' runs the model in mixed precision.
         causal: references come from the past only.
         seed: of the random draws of memories; results depend on (seed, video id) only.
@@ -338,7 +313,6 @@ class VideoTestLoop(_VideoPass):
 
     Args:
         graphs: replay CUDA graphs on a GPU.
-        others: as of VideoValLoop.
     """
 
     what = 'Testing'

@@ -51,20 +51,12 @@ class OptimWrapper(MMEngineOptimWrapper):
             self._grad_norm = self.clip_func(params, **self.clip_grad_kwargs)
 
 
-DTYPES = {
-    'bf16': torch.bfloat16,
-    'bfloat16': torch.bfloat16,
-    'fp16': torch.float16,
-    'float16': torch.float16,
-}
+DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+DTYPES |= {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 def amp_dtype(name: str | None) -> torch.dtype:
-    """'bf16' or 'fp16' as a dtype, None as float32.
-
-    Raises:
-        ValueError: any other name.
-    """
+    """'bf16' or 'fp16' as a dtype, None as float32."""
     if name is None:
         return torch.float32
     if name not in DTYPES:
@@ -89,7 +81,6 @@ class AmpOptimWrapper(OptimWrapper):
     Args:
         dtype: 'bf16' or 'fp16'.
         loss_scale: 'dynamic', or a fixed factor (fp16 only).
-        optimizer, accumulative_counts, clip_grad: as of OptimWrapper.
     """
 
     def __init__(

@@ -60,11 +60,7 @@ def resume_source(cfg: Config) -> None:
 
 
 def check_start(cfg: Config) -> None:
-    """Refuse to train from weights that are not there, before any work.
-
-    Raises:
-        CheckpointError: `cfg.load_from` is no file; says how to go on.
-    """
+    """Refuse to train from weights that are not there (`cfg.load_from`), before any work."""
     source = cfg.get('load_from')
     if not source or cfg.get('resume') or is_url(source):
         return
@@ -78,9 +74,9 @@ def check_start(cfg: Config) -> None:
 
 
 def _latest(work_dir: str) -> Path | None:
-    found = [str(find_latest_valid(work_dir) or '') if get_rank() == 0 else '']
+    found = [find_latest_valid(work_dir) if get_rank() == 0 else None]
     broadcast_object_list(found)
-    return Path(found[0]) if found[0] else None
+    return found[0]
 
 
 def restore_training(runner: 'VideoRunner', checkpoint: Mapping, source: str) -> None:
@@ -88,9 +84,6 @@ def restore_training(runner: 'VideoRunner', checkpoint: Mapping, source: str) ->
 
     With another number of processes, and so another number of iterations per epoch, the iteration
     is rescaled within its epoch.
-
-    Raises:
-        CheckpointError: the file holds weights only, or values that training cannot go on from.
     """
     check_resumable(checkpoint, source)
     epoch, iteration = _position(runner, checkpoint['meta'], source)

@@ -20,17 +20,12 @@ GPU_LAG = 2  # iterations that the host may be ahead; a CPU computes at once and
 
 
 class HostCopy:
-    """A small tensor on its way to the host.
-
-    Args:
-        source: on any device; may change after this call.
-    """
+    """A small tensor on its way to the host; the source may change after this call."""
 
     def __init__(self, source: Tensor) -> None:
-        on_gpu = source.is_cuda
-        self._host = torch.empty(source.shape, dtype=source.dtype, pin_memory=on_gpu)
+        self._host = torch.empty(source.shape, dtype=source.dtype, pin_memory=source.is_cuda)
         self._host.copy_(source, non_blocking=True)
-        self._arrival = torch.cuda.Event() if on_gpu else None
+        self._arrival = torch.cuda.Event() if source.is_cuda else None
         if self._arrival is not None:
             self._arrival.record()
 
@@ -80,10 +75,9 @@ class StepWatch:
         frames: Sequence[str],
         signal: int = 0,
     ) -> None:
-        """Note an iteration.
+        """Note an iteration, counted from 1.
 
         Args:
-            iteration, epoch: counted from 1.
             losses: scalars; `loss` is the one that must be finite. Empty: nothing was computed.
             frames: names of its key frames.
             signal: number of a signal that this rank got, else 0.
@@ -96,20 +90,13 @@ class StepWatch:
             dist.all_reduce(flags, dist.ReduceOp.MAX)  # with NCCL on the device: nothing waits
         self._steps.append(_Step(iteration, epoch, losses, frames, HostCopy(flags)))
 
-    def read(self) -> None:
-        """Look at the iterations that are older than the lag; sets `stop`.
-
-        Raises:
-            NonFiniteLossError: names the iteration, its losses and its key frames.
-        """
-        self._read_until(self.lag)
-
     def settle(self) -> None:
         """Look at all iterations: before anything is saved, scored or ended."""
-        self._read_until(0)
+        self.read(lag=0)
 
-    def _read_until(self, left: int) -> None:
-        while len(self._steps) > left:
+    def read(self, lag: int | None = None) -> None:
+        """Look at the iterations that are older than the lag; sets `stop`."""
+        while len(self._steps) > (self.lag if lag is None else lag):
             step = self._steps.popleft()
             wrong, signal = step.flags.read()
             if wrong:

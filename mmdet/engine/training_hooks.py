@@ -22,10 +22,6 @@ class EMAHook(Hook):
     After step n the average moves towards the weights by
     `momentum + (1 - momentum) * exp(-n / warm_up)`, much at first. A checkpoint's `state_dict`
     holds the average; a resumed run goes on from both, bit by bit as if it had not stopped.
-
-    Args:
-        momentum: see above, in 0..1.
-        warm_up: in steps.
     """
 
     def __init__(self, momentum: float = 1e-4, warm_up: int = 2000) -> None:
@@ -143,9 +139,6 @@ class LastEpochsHook(Hook):
     Transforms that mix samples (those with an attribute `enabled`) are turned off, and `use_l1` of
     the model's head is turned on. Both follow from the number of the epoch alone, so that a resumed
     run does the same.
-
-    Args:
-        epochs: how many.
     """
 
     def __init__(self, epochs: int) -> None:

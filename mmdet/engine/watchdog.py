@@ -36,16 +36,12 @@ class Peer:
 
 
 class Watchdog:
-    """Runs from `start` to `stop` on every rank of a process group.
+    """Runs from `start` to `stop` on every rank of a process group; a rank that sends no line for
+    `silence_s` seconds counts as stopped."""
 
-    Args:
-        silence_s: after how many seconds without a line a rank counts as stopped.
-        end: what to do with the sentence; ends the process when None.
-    """
-
-    def __init__(self, silence_s: float = SILENCE_S, end=None) -> None:
-        self.silence_s, self._end = silence_s, end or _end_process
-        self._stop = threading.Event()
+    def __init__(self, silence_s: float = SILENCE_S) -> None:
+        self.silence_s = silence_s
+        self._stop, self._failed = threading.Event(), False
         self._server: _Server | None = None
 
     def start(self, group: Group = None) -> None:
@@ -55,27 +51,21 @@ class Watchdog:
         host = os.environ.get('MASTER_ADDR', '127.0.0.1')
         place = (host, server.port, server.token, _name(0)) if server else None
         address, names = broadcast_object(place, group), gather_objects(_name(rank), group)
+        work, args = self._report, (rank, *address)
         if server:
             self._server = server
             server.expect(names)
-            self._run(self._judge)
-        else:
-            self._run(self._report, rank, *address)
+            work, args = self._judge, ()
+        self._thread = threading.Thread(target=work, args=args, name='watchdog', daemon=True)
+        self._thread.start()
 
     def stop(self, failed: bool = False) -> None:
         """Say goodbye; after a failure the others hear nothing, and end with its name."""
         self._failed = failed
         self._stop.set()
-        for thread in self._threads:
-            thread.join(2 * PERIOD_S)
+        self._thread.join(2 * PERIOD_S)
         if self._server is not None:
             self._server.finish(failed)
-
-    def _run(self, target, *args) -> None:
-        self._failed = False
-        thread = threading.Thread(target=target, args=args, name='watchdog', daemon=True)
-        self._threads = [thread]
-        thread.start()
 
     def _judge(self) -> None:
         """Rank 0: look at when each rank was heard last."""
@@ -87,8 +77,7 @@ class Watchdog:
             verdict = self._server.judge(now)
             if verdict:
                 time.sleep(2 * PERIOD_S)  # the others fetch it, too
-                self._end(verdict)
-                return
+                _end_process(verdict)
 
     def _rest(self) -> float | None:
         """Wait for a second; the time then, or None if this process was stopped meanwhile."""
@@ -121,13 +110,11 @@ class Watchdog:
             if said == 'ok\n':
                 heard = time.monotonic()
             elif said:
-                self._end(said.strip())
-                return
+                _end_process(said.strip())
             limit = DEATH_S if said == '' else self.silence_s
             if time.monotonic() - heard > limit:
                 what = 'has ended' if said == '' else f'was silent for {self.silence_s:.0f} s'
-                self._end(_sentence(name, what))
-                return
+                _end_process(_sentence(name, what))
 
 
 class _Server(socketserver.ThreadingTCPServer):
