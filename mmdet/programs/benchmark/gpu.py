@@ -10,17 +10,21 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from mmengine import Config
+from torch import nn
 
-from mmdet.programs.benchmark.frames import MODES, agreement, measure, random_weights
-from mmdet.programs.benchmark.machine import describe_machine
+from mmdet.programs.benchmark.commands import measure_commands
+from mmdet.programs.benchmark.frames import MODES, agreement, measure
+from mmdet.programs.benchmark.made_up import build_model
+from mmdet.programs.benchmark.steps import measure_step
+from mmdet.programs.benchmark.timing import describe_machine, print_table
 
 BASE = Path(__file__).resolve().parents[3] / 'configs/_base_/models'
-# name -> (model config, changes)
+# name -> model config, and changes of it
 METHODS = {
     'Faster R-CNN R-101 DC5': ('faster_rcnn_r50_dc5', {'backbone.depth': 101}),
     'SELSA R-50 DC5': ('selsa_r50_dc5', {}),
@@ -40,8 +44,6 @@ METHODS = {
 }
 # as many are measured in every precision, and in training; the others in bf16, alone in fp32
 MAIN = 4
-MODES_OF_OTHERS = ('fp32', 'bf16')
-TITLES = ('ms', 'limit', 'as fp32', 'launches', 'waits', 'MiB', 'first, ms')
 TOY_METHODS = {
     'Faster R-CNN': ('faster_rcnn_r18_narrow', {}),
     'SELSA': ('selsa_r18_narrow', {}),
@@ -54,11 +56,14 @@ TOY_METHODS = {
     'EOVOD': ('eovod_fcos_r18_narrow', {}),
     'YOLOX': ('yolox_nano', {}),
 }
+FRAME_COLUMNS = dict(
+    limit_ms='.2f', as_fp32='.1%', launches='.0f', waits='.1f', peak_mb='.0f', first_ms='.0f'
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, help='folder for gpu.json')
-    parser.add_argument('--methods', nargs='+', default=[], help='parts of names; default: all')
+    parser.add_argument('--methods', nargs='+', default=[''], help='parts of names; default: all')
     parser.add_argument('--modes', nargs='+', choices=MODES, default=list(MODES))
     parser.add_argument('--batches', nargs='+', type=int, default=[1, 8])
     parser.add_argument('--steps', type=int, default=20, help='timed; default: %(default)s')
@@ -67,94 +72,100 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    on_gpu = torch.cuda.is_available()
-    device = torch.device('cuda' if on_gpu else 'cpu')
-    methods, size = (METHODS, (563, 1000)) if on_gpu else (TOY_METHODS, (96, 160))
-    if args.methods:
-        methods = {n: m for n, m in methods.items() if any(part in n for part in args.methods)}
     print(describe_machine())
+    on_gpu = torch.cuda.is_available()
     if not on_gpu:
         print('No GPU: small models, a few frames; the figures mean nothing.')
         args.steps, args.batches = 1, [b for b in args.batches if b <= 2] or [2]
         args.modes = [m for m in args.modes if m in ('fp32', 'bf16')]
-    results = {'machine': describe_machine(), 'size': size, 'frames': [], 'train': []}
-    failures = results['failures'] = []
-    show_frames(measure_frames(methods, args, size, device, results['frames'], failures), size)
-    write(args.out, results)
+    bench = Bench(args, on_gpu)
+    bench.frames()
     if not args.no_train:
-        from mmdet.programs.benchmark.steps import measure_training, show_training
-
-        show_training(measure_training(methods, args, size, device, results['train'], failures))
-        write(args.out, results)
+        bench.training()
     if not args.no_commands:
-        from mmdet.programs.benchmark.commands import measure_commands
-
-        results['commands'] = measure_commands(on_gpu)
-    write(args.out, results)
-    if failures:
-        sys.exit('\n'.join(['Failed:', *failures]))
+        bench.results['commands'] = measure_commands(on_gpu)
+    bench.write()
+    if bench.failures:
+        sys.exit('\n'.join(['Failed:', *bench.failures]))
 
 
-def write(folder: Path | None, results: dict) -> None:
-    """What was measured so far."""
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / 'gpu.json').write_text(json.dumps(results, indent=1))
+class Bench:
+    """Measures one row after the other; a row that fails is told, and the others go on."""
+
+    def __init__(self, args: argparse.Namespace, on_gpu: bool) -> None:
+        self.args, self.on_gpu = args, on_gpu
+        self.device = torch.device('cuda' if on_gpu else 'cpu')
+        self.known = METHODS if on_gpu else TOY_METHODS
+        self.size = (563, 1000) if on_gpu else (96, 160)
+        self.failures: list[str] = []
+        self.results = dict(machine=describe_machine(), size=self.size, failures=self.failures)
+
+    def models(self) -> Iterator[tuple[str, bool, nn.Module]]:
+        """Name, whether it is one of the main methods, model."""
+        for number, (name, (config, changes)) in enumerate(self.known.items()):
+            if any(part in name for part in self.args.methods):
+                cfg = Config(dict(model=Config.fromfile(BASE / f'{config}.py').model))
+                cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
+                yield name, number < MAIN, build_model(cfg.model, self.size)
+
+    def row(self, rows: list[dict], place: dict, function: Callable[..., dict], *args) -> None:
+        """Add what the function gives, with its place."""
+        what = ', '.join(map(str, place.values()))
+        start = time.perf_counter()
+        try:
+            rows.append(place | function(*args))
+        except Exception as error:  # the other rows are still worth having
+            self.failures.append(f'{what}: {error!r}')
+            print(f'FAILED: {self.failures[-1]}', flush=True)
+        else:
+            took = time.perf_counter() - start
+            print(f'{what}: {rows[-1]["ms"]:.2f} ms ({took:.0f} s)', flush=True)
+        if self.on_gpu:
+            torch.cuda.empty_cache()
+
+    def frames(self) -> None:
+        rows = self.results['frames'] = []
+        for name, main, model in self.models():
+            for batch in self.args.batches:
+                exact = []  # what fp32 finds
+                for mode in self.args.modes:
+                    if main or mode == 'bf16' or (mode == 'fp32' and batch == 1):
+                        place = dict(method=name, mode=mode, batch=batch)
+                        what = (model, mode, batch, self.size, self.args.steps, self.device)
+                        self.row(rows, place, _frame_row, exact, *what)
+        self.show(f'One frame of {self.size[1]}x{self.size[0]}, per frame', rows, FRAME_COLUMNS)
+
+    def training(self) -> None:
+        rows = self.results['train'] = []
+        for name, main, model in self.models():
+            modes = ('tf32', 'bf16', 'bf16 graphs') if name.startswith('MAMBA') else ('bf16',)
+            for batch in self.args.batches if main else ():
+                for mode in modes if self.on_gpu else ('fp32',):
+                    place = dict(method=name, training=mode, clips=batch)
+                    what = (model, mode, batch, self.size, 8 if self.on_gpu else 1, self.device)
+                    self.row(rows, place, measure_step, *what)
+        self.show('One training step', rows, dict(waits='.0f', peak_mb='.0f'))
+
+    def show(self, title: str, rows: list[dict], columns: dict[str, str]) -> None:
+        columns = dict(ms='.2f', **columns)
+        lines = [
+            [str(value) for key, value in list(row.items())[:3]]
+            + ['-' if row[key] is None else f'{row[key]:{form}}' for key, form in columns.items()]
+            for row in rows
+        ]
+        print_table(title, ['method', 'dtype', 'batch', *columns], lines)
+        self.write()
+
+    def write(self) -> None:
+        """What was measured so far."""
+        if self.args.out is not None:
+            self.args.out.mkdir(parents=True, exist_ok=True)
+            (self.args.out / 'gpu.json').write_text(json.dumps(self.results, indent=1))
 
 
-def build(method: tuple[str, dict], size: tuple[int, int]) -> torch.nn.Module:
-    """The model of a method on the CPU, with random weights for frames of (height, width)."""
-    import mmengine
-
-    import mmdet.models  # noqa: F401
-    from mmdet.registry import MODELS
-
-    name, changes = method
-    cfg = mmengine.Config(dict(model=mmengine.Config.fromfile(BASE / f'{name}.py').model))
-    cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
-    return random_weights(MODELS.build(cfg.model).eval(), size)
-
-
-def measure_frames(
-    methods, args, size, device, rows: list[dict], failures: list[str]
-) -> list[dict]:
-    for name, method in methods.items():
-        model = build(method, size)
-        for batch in args.batches:
-            exact = None
-            for mode in args.modes:
-                main = name in list(METHODS)[:MAIN]
-                if not main and (mode not in MODES_OF_OTHERS or (mode == 'fp32' and batch > 1)):
-                    continue
-                start = time.perf_counter()
-                try:
-                    got = measure(model, mode, batch, size, args.steps, device)
-                except Exception as error:  # the other rows are still worth having
-                    failures.append(f'{name}, {mode}, batch {batch}: {error!r}')
-                    print(f'FAILED: {failures[-1]}', flush=True)
-                    continue
-                if mode == 'fp32':
-                    exact = got.found
-                same = agreement(exact, got.found) if exact else None
-                row = dict(method=name, mode=mode, batch=batch, as_fp32=same)
-                rows.append(row | {k: v for k, v in vars(got).items() if k != 'found'})
-                took = time.perf_counter() - start
-                print(f'{name}, {mode}, batch {batch}: {got.ms:.2f} ms ({took:.0f} s)', flush=True)
-                del got
-                if device.type == 'cuda':
-                    torch.cuda.empty_cache()
-    return rows
-
-
-def show_frames(rows: list[dict], size: tuple[int, int]) -> None:
-    table = Table(title=f'One frame of {size[1]}x{size[0]}, per frame')
-    for column in ('method', 'dtype', 'batch', *TITLES):
-        table.add_column(column, justify='left' if column == 'method' else 'right')
-    for r in rows:
-        same = '-' if r['as_fp32'] is None else f'{100 * r["as_fp32"]:.1f} %'
-        table.add_row(
-            r['method'], r['mode'], str(r['batch']), f'{r["ms"]:.2f}', f'{r["limit_ms"]:.2f}',
-            same, f'{r["launches"]:.0f}', f'{r["waits"]:.1f}',
-            f'{r["peak_mb"]:.0f}', f'{r["first_ms"]:.0f}',
-        )  # fmt: skip
-    Console(width=120).print(table)
+def _frame_row(exact: list, model: nn.Module, mode: str, *rest) -> dict:
+    got = vars(measure(model, mode, *rest))
+    found = got.pop('found')
+    if mode == 'fp32':
+        exact.append(found)
+    return got | dict(as_fp32=agreement(exact[0], found) if exact else None)

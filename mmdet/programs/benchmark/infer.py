@@ -6,37 +6,29 @@ what is in none of them: the region head, suppression, memories.
 """
 
 import argparse
-import statistics
+import itertools
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
-import mmdet.models  # noqa: F401
 from mmdet.datasets.transforms import Pipeline
 from mmdet.engine.config_load import load_config
-from mmdet.programs.benchmark.frames import (
-    SAMPLER,
-    fill_memories,
-    measure,
-    prepared_video,
-    random_weights,
-    warm_up,
+from mmdet.programs.benchmark.frames import SAMPLER, fill_memories, measure, prepared
+from mmdet.programs.benchmark.made_up import Size, build_model, write_frames
+from mmdet.programs.benchmark.timing import (
+    Marks,
+    describe_machine,
+    median_seconds,
+    print_table,
 )
-from mmdet.programs.benchmark.machine import describe_machine
-from mmdet.programs.benchmark.synthetic import write_frames
 from mmdet.programs.commands.flags import add_options
-from mmdet.registry import MODELS
 from mmdet.structures import Clip, Frame
 
-FRAME_SIZE = (1280, 720)
+FRAME_SIZE = (720, 1280)
 # of a detector: stage, and the method that is the stage, where it has one
 STAGES = {
     'backbone': 'encode',
@@ -44,7 +36,6 @@ STAGES = {
     'proposals': 'propose',
     'head and suppression': 'find',
 }
-Size = tuple[int, int]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,16 +52,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def model_of(args: argparse.Namespace) -> tuple[nn.Module, Config, Size, torch.device]:
-    """Model on the CPU, config, (height, width) of its resized frames, and device."""
+    """Model on the CPU, config, size of its resized frames, and device."""
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     cfg = load_config(args.config, args.cfg_options)
-    pipeline = Pipeline(cfg.test_dataloader.dataset.pipeline).transforms
-    image = np.zeros((*FRAME_SIZE[::-1], 3), np.uint8)
-    clip = Clip([Frame('0', image=image, ori_shape=image.shape[:2], img_shape=image.shape[:2])])
-    for transform in pipeline[1:]:  # without the loader
-        clip = transform(clip, np.random.default_rng(0))
-    size = tuple(clip.images.shape[1:3])
-    return random_weights(MODELS.build(cfg.model).eval(), size), cfg, size, device
+    image = np.zeros((*FRAME_SIZE, 3), np.uint8)
+    clip = Clip([Frame('0', image=image, ori_shape=FRAME_SIZE, img_shape=FRAME_SIZE)])
+    without_loader = Pipeline(cfg.test_dataloader.dataset.pipeline).transforms[1:]
+    size = tuple(Pipeline(without_loader)(clip, np.random.default_rng(0)).images.shape[1:3])
+    return build_model(cfg.model, size), cfg, size, device
 
 
 def run(args: argparse.Namespace) -> None:
@@ -80,16 +69,12 @@ def run(args: argparse.Namespace) -> None:
     print(describe_machine())
     print(f'{args.config}: {cfg.model.type}, {mode}, batch {args.batch}, frames of {size}')
     print(f'reading, one process: {reading_rate(dataset.pipeline, args.frames):.1f} frames/s')
+    what = (model, mode, args.batch, size, args.frames, device)
     sampler = dataset.get('ref_img_sampler') or SAMPLER
-    row = measure(model, mode, args.batch, size, args.frames, device, sampler)
-    stages = stage_times(model, mode, args.batch, size, args.frames, device, sampler)
-    table = Table(title=f'per frame; mean of {args.frames} after {warm_up(device)}')
-    for column in ('stage', 'ms'):
-        table.add_column(column, justify='left' if column == 'stage' else 'right')
-    for stage, ms in stages.items():
-        table.add_row(stage, f'{ms:.2f}')
-    table.add_row('frame, as in testing', f'{row.ms:.2f}', style='bold')
-    Console().print(table)
+    row = measure(*what, sampler=sampler)
+    stages = stage_times(*what, sampler=sampler) | {'frame, as in testing': row.ms}
+    rows = [(stage, f'{ms:.2f}') for stage, ms in stages.items()]
+    print_table(f'per frame; mean of {args.frames}', ('stage', 'ms'), rows)
     print(
         f'{1e3 / row.ms:.2f} frames/s; backbone, neck and proposal convolutions alone '
         f'{row.limit_ms:.2f} ms; the first frame, with its references, {row.first_ms:.0f} ms'
@@ -102,83 +87,43 @@ def run(args: argparse.Namespace) -> None:
 
 def reading_rate(pipeline: list[dict], count: int) -> float:
     """Frames per second that are decoded, resized and packed."""
-    transforms = Pipeline(pipeline).transforms
+    load = Pipeline(pipeline)
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_frames(Path(folder), min(count, 10), *FRAME_SIZE)
-        seconds = []
-        for i in range(count + 1):
-            clip = Clip([Frame(str(paths[i % len(paths)]))])
-            start = time.perf_counter()
-            for transform in transforms:
-                clip = transform(clip, np.random.default_rng(0))
-            seconds.append(time.perf_counter() - start)
-    return 1 / statistics.median(seconds[1:])
+        paths = itertools.cycle(write_frames(Path(folder), min(count, 10), FRAME_SIZE))
+
+        def read() -> None:
+            load(Clip([Frame(str(next(paths)))]), np.random.default_rng(0))
+
+        return 1 / median_seconds(read, count)[0]
 
 
 def stage_times(
-    model: nn.Module,
-    mode: str,
-    batch: int,
-    size: Size,
-    frames: int,
-    device: torch.device,
-    sampler: dict,
+    model: nn.Module, mode: str, batch: int, size: Size, frames: int, device: torch.device, **more
 ) -> dict[str, float]:
-    """Milliseconds per frame of each stage, mean; `rest` is what is in none of them."""
-    made = prepared_video(model, mode, batch, size, frames, device, sampler, graphs=False)
-    with made as (model, clips, states):
-        for t in range(warm_up(device)):
-            model.step_batch(clips(t), states)
+    """Milliseconds per frame of each stage, mean; `rest` is what is in none of them. Arguments as
+    of `prepared`."""
+    with prepared(model, mode, batch, size, frames, device, graphs=False, **more) as made:
+        for t in range(made.warm_up):
+            made.model.step_batch(made.clips(t), made.states)
             if t == 0:
-                fill_memories(states)
+                fill_memories(made.states)
         marks = Marks(device)
-        marks.attach(model)
-        step = marks.wrap('rest', model.step_batch)
-        for t in range(warm_up(device), warm_up(device) + frames):
-            step(clips(t), states)
-        total = marks.milliseconds()
-    total['rest'] -= sum(ms for stage, ms in total.items() if stage != 'rest')
+        mark_stages(made.model, marks)
+        step = marks.wrap('rest', made.model.step_batch)
+        for t in range(made.warm_up, made.warm_up + frames):
+            step(made.clips(t), made.states)
+        total = {stage: sum(times) for stage, times in marks.ms().items()}
+    total['rest'] = 2 * total['rest'] - sum(total.values())
     return {stage: ms / frames / batch for stage, ms in total.items()}
 
 
-class Marks:
-    """Notes when functions begin and end: on a GPU in the order of its work, without waiting."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.on_gpu = device.type == 'cuda'
-        self.spans: dict[str, list[tuple]] = {}
-
-    def attach(self, model: nn.Module) -> None:
-        """Mark the stages of a model, in place."""
-        detector = getattr(model, 'detector', model)
-        model.data_preprocessor.forward = self.wrap('upload', model.data_preprocessor.forward)
-        for stage, name in STAGES.items():
-            if hasattr(detector, name):
-                setattr(detector, name, self.wrap(stage, getattr(detector, name)))
-        if hasattr(detector, 'roi_head'):
-            detector.roi_head.rows = self.wrap('RoI features', detector.roi_head.rows)
-
-    def wrap(self, stage: str, function: Callable) -> Callable:
-        spans = self.spans.setdefault(stage, [])
-
-        def marked(*args, **kwargs):
-            begin = self._now()
-            result = function(*args, **kwargs)
-            spans.append((begin, self._now()))
-            return result
-
-        return marked
-
-    def _now(self) -> 'torch.cuda.Event | float':
-        if not self.on_gpu:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def milliseconds(self) -> dict[str, float]:
-        """Of each stage, all its calls together."""
-        if self.on_gpu:
-            torch.cuda.synchronize()
-            return {s: sum(a.elapsed_time(b) for a, b in v) for s, v in self.spans.items()}
-        return {s: sum(b - a for a, b in v) * 1e3 for s, v in self.spans.items()}
+def mark_stages(model: nn.Module, marks: Marks) -> None:
+    """Mark the stages of a model, in place."""
+    detector = getattr(model, 'detector', model)
+    places = [('upload', model.data_preprocessor, 'forward')]
+    places += [(stage, detector, name) for stage, name in STAGES.items()]
+    if hasattr(detector, 'roi_head'):
+        places.append(('RoI features', detector.roi_head, 'rows'))
+    for stage, owner, name in places:
+        if hasattr(owner, name):
+            setattr(owner, name, marks.wrap(stage, getattr(owner, name)))

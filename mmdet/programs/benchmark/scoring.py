@@ -6,89 +6,63 @@ as in published ones, scores fewer of them in the same process, and must find th
 """
 
 import argparse
-import resource
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
 
+from mmdet.evaluation.coco import coco_ap
+from mmdet.evaluation.ground_truth import GroundTruth
+from mmdet.evaluation.results import DetectionArrays
+from mmdet.evaluation.vid_ap import vid_ap
 from mmdet.programs.benchmark.literal_vid import literal_vid_ap
-from mmdet.programs.benchmark.machine import describe_machine
+from mmdet.programs.benchmark.timing import describe_machine, median_seconds, resident_peak_mb
 
 CLASSES = 30
 WIDTH, HEIGHT = 1280, 720
+VID = 'AP50 (VID), 4 speed ranges'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--frames', type=int, default=20_000, help='default: %(default)s')
-    parser.add_argument(
-        '--boxes', type=int, default=90, help='detections per frame; default: %(default)s'
-    )
-    parser.add_argument(
-        '--literal',
-        type=int,
-        default=300,
-        metavar='N',
-        help='frames for the literal evaluator, too; default: %(default)s',
-    )
-    parser.add_argument('--repeats', type=int, default=3, help='default: %(default)s')
+    for flag, default, what in (
+        ('--frames', 20_000, 'frames'),
+        ('--boxes', 90, 'detections per frame'),
+        ('--literal', 300, 'frames for the literal evaluator, too'),
+        ('--repeats', 3, 'timed calls, after one'),
+    ):
+        parser.add_argument(flag, type=int, default=default, help=f'{what}; default: {default}')
     parser.add_argument('--skip-coco', action='store_true', help='AP50 (VID) alone')
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmdet.evaluation.coco import coco_ap
-    from mmdet.evaluation.vid_ap import vid_ap
-
     print(describe_machine())
     print(f'{args.frames:,} frames with {args.boxes} detections each; median of {args.repeats}')
-    detections, truth = made_up_results(args.frames, args.boxes)
-    print(f'{"":28}     wall      CPU     frames/s   peak memory (now {peak_memory_mb():.0f} MB)')
-    _measure('AP50 (VID), 4 speed ranges', lambda: vid_ap(detections, truth), args.frames, args)
+    now = f'peak memory (now {resident_peak_mb():.0f} MB)'
+    print(f'{"":28}     wall      CPU     frames/s   {now}')
+    made_up = made_up_results(args.frames, args.boxes)
+    _measure(VID, lambda: vid_ap(*made_up), args.frames, args)
     if not args.skip_coco:
-        _measure('AP (COCO)', lambda: coco_ap(detections, truth), args.frames, args)
-    _compare(min(args.literal, args.frames), args)
-
-
-def _compare(frames: int, args: argparse.Namespace) -> None:
-    """Both evaluators on the same frames: CPU time, which neighbours disturb less, and the AP."""
-    from mmdet.evaluation.vid_ap import vid_ap
-
-    detections, truth = made_up_results(frames, args.boxes)
+        _measure('AP (COCO)', lambda: coco_ap(*made_up), args.frames, args)
+    frames = min(args.literal, args.frames)
+    some = made_up_results(frames, args.boxes)
     print(f'the same {frames:,} frames by both:')
-    ours = _measure('AP50 (VID), 4 speed ranges', lambda: vid_ap(detections, truth), frames, args)
-    literal = _measure('literal loops', lambda: literal_vid_ap(detections, truth), frames, args)
-    difference = vid_ap(detections, truth).ap - literal_vid_ap(detections, truth)
-    apart = np.nanmax(np.abs(difference))
+    ours = _measure(VID, lambda: vid_ap(*some), frames, args)
+    literal = _measure('literal loops', lambda: literal_vid_ap(*some), frames, args)
+    apart = np.nanmax(np.abs(vid_ap(*some).ap - literal_vid_ap(*some)))
     print(f'{"":28} {literal / ours:.0f} times the CPU time; AP differs by at most {apart:.0e}')
 
 
 def _measure(
     what: str, function: Callable[[], object], frames: int, args: argparse.Namespace
 ) -> float:
-    """Call, print, and give the median CPU time in seconds; the first call does not count."""
-    walls, cpus = [], []
-    for _ in range(1 + args.repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
-        function()
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-    wall, cpu = statistics.median(walls[1:]), statistics.median(cpus[1:])
-    rate = f'{frames / wall:12,.0f}'
-    print(f'{what:28} {wall:6.2f} s {cpu:6.2f} s {rate} {peak_memory_mb():10.0f} MB')
+    """Call, print, and give the median CPU time in seconds."""
+    wall, cpu = median_seconds(function, args.repeats)
+    rate, peak = f'{frames / wall:12,.0f}', f'{resident_peak_mb():10.0f} MB'
+    print(f'{what:28} {wall:6.2f} s {cpu:6.2f} s {rate} {peak}')
     return cpu
 
 
-def peak_memory_mb() -> float:
-    """Highest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kB on Linux
-
-
-def made_up_results(frames: int, boxes: int, seed: int = 0):
+def made_up_results(frames: int, boxes: int, seed: int = 0) -> tuple[DetectionArrays, GroundTruth]:
     """Detections and ground truth of frames in which detections crowd around the objects."""
-    from mmdet.evaluation.ground_truth import GroundTruth
-    from mmdet.evaluation.results import DetectionArrays
-
     rng = np.random.default_rng(seed)
     counts = np.minimum(rng.geometric(0.6, frames), 20)
     image = np.repeat(np.arange(frames), counts)
