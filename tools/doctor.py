@@ -1,43 +1,13 @@
-"""Say whether training and testing can work here, what is off, and what turns it on.
+"""Say whether training and testing can work here: needs the standard library only."""
 
-Needs the standard library only. Ends with status 0 when training and testing can work, else 1.
-"""
-
-import argparse
 import os
 import sys
 
 REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, REPO)  # this package may not be installed, or another one of its name may be
-from mmdet.programs.doctor.doctor import (  # noqa: E402
-    all_checks,
-    as_json,
-    print_table,
-    reasons,
-    run_here,
-    run_isolated,
-)
+from mmdet.programs.commands.doctor import main  # noqa: E402
 
 sys.path.remove(REPO)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--json', action='store_true', help='print JSON, for a bug report')
-    parser.add_argument('--from-check', type=int, help=argparse.SUPPRESS)  # called by itself
-    args = parser.parse_args()
-    checks = all_checks()
-    if args.from_check is not None:
-        run_here(checks[args.from_check :])
-        return
-    rows = run_isolated(checks, [sys.executable, os.path.abspath(__file__), '--from-check'])
-    if args.json:
-        found = list(rows)
-        print(as_json(found))
-    else:
-        found = print_table(rows)
-    sys.exit(1 if reasons(found) else 0)
-
 
 if __name__ == '__main__':
     main()

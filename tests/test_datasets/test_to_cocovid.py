@@ -1,7 +1,6 @@
 """Conversion to CocoVID whatever the format: splits, key frames, classes, round trips, command."""
 
 import json
-import runpy
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from tiny_cocovid import ANNOTATIONS, LOAD, PACK
 
 from mmdet.core.errors import ConversionError
 from mmdet.datasets import CocoVideoDataset
+from mmdet.programs.commands.convert import parse_args
 from mmdet.programs.convert import ConvertOptions, to_cocovid
 
 TOOL = 'convert_datasets/to_cocovid.py'
@@ -160,9 +160,9 @@ def test_the_command(run_tool, yolo, tmp_path, monkeypatch):
         (['--from', 'yolo', '-o', 'a.json', '--every', '2', '--fps', '1'], 'not allowed with'),
     ],
 )
-def test_command_lines_that_cannot_work(repo, capsys, arguments, message):
+def test_command_lines_that_cannot_work(capsys, arguments, message):
     with pytest.raises(SystemExit):
-        runpy.run_path(str(repo / 'tools' / TOOL))['parse_args']([*arguments, '-i', 'x'])
+        parse_args([*arguments, '-i', 'x'])
     assert message in capsys.readouterr().err
 
 

@@ -10,10 +10,15 @@ VERBS = {
     'test': 'test a checkpoint',
     'eval': 'score a results file',
     'detect': 'detect on a video, a folder, a camera or a stream',
+    'convert': 'labels of videos to CocoVID JSON',
+    'check': 'look for every fault of a dataset',
+    'browse': 'show what a config feeds to its model',
+    'analyse': 'show what a results file gets right and wrong',
     'compare': 'train and test several configs with several seeds',
     'benchmark': 'measure a part of the toolbox',
     'print_config': 'print a config, or what differs between two',
     'convert_checkpoint': 'use weights of another code base',
+    'doctor': 'say whether training and testing can work here',
 }
 
 
