@@ -20,3 +20,25 @@ def call(repo) -> Callable:
             runpy.run_path(str(repo / tool), run_name='__main__')
 
     return call
+
+
+@pytest.fixture
+def refused(call, capsys) -> Callable:
+    """refused('tools/test.py', *argv, cwd=FOLDER): what a command says that must fail."""
+
+    def refused(*command, **place) -> str:
+        with pytest.raises(SystemExit) as caught:
+            call(*command, **place)
+        assert caught.value.code != 0
+        return f'{caught.value} {capsys.readouterr().err}'
+
+    return refused
+
+
+@pytest.fixture(scope='session')
+def toy(repo):
+    """A config whose model and data take milliseconds."""
+    path = repo / 'tests/test_engine/toy_config.py'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        yield path

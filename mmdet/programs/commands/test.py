@@ -56,7 +56,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if not (args.out or args.eval or args.format_only or args.show_dir):
         parser.error('nothing to do: give at least one of --out, --eval, --format-only, --show-dir')
     if args.format_only and args.eval:
-        parser.error('--format-only writes results without scoring them: leave --eval away')
+        parser.error('--format-only writes results without scoring them: omit --eval')
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out must end in .pkl, not {args.out}')
     unknown = set(args.eval or []) - {'bbox', 'vid'}
