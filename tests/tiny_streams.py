@@ -62,6 +62,14 @@ def write_frames(folder: Path, frames: list[np.ndarray]) -> Path:
     return folder
 
 
+def broken_video(path: Path) -> Path:
+    """A file of 30 frames of noise that was cut off after about 20 of them."""
+    noise = np.random.default_rng(0).integers(0, 256, (30, *SIZE, 3), np.uint8)
+    write_video(path, list(noise), container_options={'movflags': 'faststart'})
+    path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
+    return path
+
+
 def decode(path: Path) -> list[np.ndarray]:
     """All frames in order, by PyAV alone."""
     with av.open(str(path)) as container:

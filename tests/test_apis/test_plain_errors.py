@@ -27,28 +27,15 @@ def test_what_the_user_puts_right_is_one_sentence(error, told):
     assert caught.value.code.startswith(told)
 
 
-class Broken:
-    """A data set whose sample raises an error that another one led to."""
-
-    def __init__(self, error):
-        self.error = error
-
-    def __len__(self):
-        return 1
-
-    def __getitem__(self, index):
-        try:
-            raise OSError('first')
-        except OSError as first:
-            raise self.error from first
-
-
 @pytest.mark.parametrize(
     'error', [UndecodableFrameError('Cannot decode a.jpg'), FileNotFoundError('b.jpg\nis absent')]
 )
 def test_an_error_of_a_data_worker_is_told_without_its_traceback(error):
+    def collate(_):
+        raise error from OSError('first')
+
     with pytest.raises(SystemExit) as caught, plain_errors():
-        next(iter(DataLoader(Broken(error), num_workers=1)))
+        next(iter(DataLoader([0], num_workers=1, collate_fn=collate)))
     assert caught.value.code == f'error: {error}'
 
 

@@ -1,7 +1,6 @@
 """demo/video_demo.py: its files against each other and against the API, stops and errors."""
 
 import csv
-import importlib.util
 import json
 import os
 import signal
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 
 import av
@@ -20,78 +18,61 @@ from tiny_streams import decode, scenes, tiny_detector, write_frames, write_vide
 from mmdet.apis import VideoError
 from mmdet.apis.video_run import StopSignals, run_video
 from mmdet.core import progress
-from mmdet.core.progress import FrameProgress
 from mmdet.datasets.parsers import CocoVideoIndex
+from mmdet.programs.commands import detect
 
 REPO = Path(__file__).resolve().parents[2]
-DEMO = REPO / 'demo/video_demo.py'
 CONFIG = str(REPO / 'configs/sample/faster_rcnn_r18.py')
 SMALL = ['--device', 'cpu', '--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(64,48)']
-
-
-NO_FRAME_OUTPUTS = '--json r.jsonl --out z.mp4 --coco r.json --mot r.txt --csv r.csv'.split()
+OUTPUTS = {'out': 'v.mp4', 'json': 'r.jsonl', 'coco': 'r.json', 'mot': 'r.txt', 'csv': 'r.csv'}
+FLAGS = [word for kind, name in OUTPUTS.items() for word in (f'--{kind}', name)]
 
 
 @pytest.fixture
 def demo(monkeypatch, tmp_path):
-    """Runs the demo in this process, in a folder of its own; returns its exit status."""
-    monkeypatch.syspath_prepend(DEMO.parent)
-    spec = importlib.util.spec_from_file_location('video_demo', DEMO)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """Runs the command in this process, in a folder with `clip.mp4`; returns its exit status."""
     monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / 'clip.mp4', scenes(12))
 
     def run(*arguments: object) -> int | str | None:
-        command = ['video_demo.py', *map(str, arguments), *SMALL]
-        monkeypatch.setattr(sys, 'argv', command)
+        monkeypatch.setattr(sys, 'argv', ['video_demo.py', *map(str, arguments), *SMALL])
         try:
-            return module.main()
+            return detect.main()
         except SystemExit as stop:
             return stop.code
 
     return run
 
 
-@pytest.fixture
-def video(tmp_path) -> Path:
-    return write_video(tmp_path / 'clip.mp4', scenes(12))
-
-
 def outputs(folder: Path) -> dict[str, str]:
-    names = {'out': 'v.mp4', 'json': 'r.jsonl', 'coco': 'r.json', 'mot': 'r.txt', 'csv': 'r.csv'}
-    return {kind: str(folder / name) for kind, name in names.items()}
+    return {kind: str(folder / name) for kind, name in OUTPUTS.items()}
 
 
-def read(paths: dict[str, str]) -> dict:
+def read(folder: Path) -> dict:
     """Every file, parsed."""
-    with av.open(paths['out']) as container:
-        stream = container.streams.video[0]
-        video = dict(rate=stream.average_rate, codec=stream.codec_context.name)
-    with open(paths['csv'], encoding='utf-8', newline='') as file:
-        table = list(csv.DictReader(file))
+    table = (folder / 'r.csv').read_text(encoding='utf-8').splitlines()
     return dict(
-        video,
-        drawn=decode(paths['out']),
-        json=[json.loads(line) for line in open(paths['json'], encoding='utf-8')],
-        coco=json.loads(Path(paths['coco']).read_text()),
-        mot=[line.split(',') for line in Path(paths['mot']).read_text().splitlines()],
-        csv=table,
+        drawn=decode(folder / 'v.mp4'),
+        json=[json.loads(line) for line in (folder / 'r.jsonl').read_text().splitlines()],
+        coco=json.loads((folder / 'r.json').read_text()),
+        mot=[line.split(',') for line in (folder / 'r.txt').read_text().splitlines()],
+        csv=list(csv.DictReader(table)),
     )
 
 
 # ---- the files
 
 
-def test_all_files_hold_what_the_stream_gives(tmp_path, video):
-    detector = tiny_detector('mamba')
+@pytest.mark.parametrize('score_thr', [0.05, 1])  # with 1 there are no detections
+def test_all_files_hold_what_the_stream_gives(tmp_path, score_thr):
+    detector = tiny_detector('mamba', score_thr=score_thr)
+    video = write_video(tmp_path / 'clip.mp4', scenes(12))
     results = list(detector.stream(video, stride=2))
-    paths = outputs(tmp_path / 'new folder')
-    summary = run_video(detector.stream(video, stride=2), paths)
-    assert summary == (6, False)
-    files = read(paths)
-    assert (files['rate'], files['codec'], len(files['drawn'])) == (12.5, 'h264', 6)
+    folder = tmp_path / 'new folder'
+    assert run_video(detector.stream(video, stride=2), outputs(folder)) == (6, False)
+    files = read(folder)
     rows = [(r, d) for r in results for d in r.detections.to_dicts(detector.classes)]
-    assert len(rows) == len(files['csv']) == len(files['mot']) == len(files['coco']['annotations'])
+    assert (len(rows) > 0) == (score_thr < 1)
     assert [f['frame'] for f in files['json']] == [0, 2, 4, 6, 8, 10]
     assert [f['time_s'] for f in files['json']] == pytest.approx([0.08 * i for i in range(6)])
     assert all((f['width'], f['height']) == (64, 48) for f in files['json'])
@@ -107,48 +88,31 @@ def test_all_files_hold_what_the_stream_gives(tmp_path, video):
         assert [float(row[n]) for n in ('x1', 'y1', 'x2', 'y2')] == line['box']
         x, y, w, h = map(float, mot[2:6])
         assert [x, y, x + w, y + h] == pytest.approx(found['box'], abs=3e-3)
-
-
-def test_the_coco_file_is_a_cocovid_file_and_boxes_are_drawn(tmp_path, video):
-    detector = tiny_detector('selsa')
-    results = list(detector.stream(video))
-    paths = {'coco': str(tmp_path / 'r.json'), 'out': str(tmp_path / 'v.mp4')}
-    run_video(detector.stream(video), paths)
-    index = CocoVideoIndex.open(paths['coco'], cache_dir=tmp_path)
-    assert len(index) == 12 and len(index.video_ids) == 1 and len(index.categories) == 30
-    assert index.file_name(11) == 'clip/000011.jpg'
-    rows = json.loads(Path(paths['coco']).read_text())['annotations']
-    counts = Counter(row['image_id'] for row in rows)
-    assert [counts[i + 1] for i in range(12)] == [len(r.detections) for r in results]
-    for row in rows:
+    index = CocoVideoIndex.open(folder / 'r.json', cache_dir=tmp_path)
+    assert len(index) == 6 and len(index.video_ids) == 1 and len(index.categories) == 30
+    assert index.file_name(5) == 'clip/000010.jpg'
+    coco = zip(rows, files['coco']['annotations'], strict=True)
+    for (result, found), row in coco:
+        assert row['image_id'] == result.detections.image_id
+        assert row['category_id'] == found['label'] + 1
         assert row['area'] == pytest.approx(row['bbox'][2] * row['bbox'][3], abs=1e-3)
-        assert 1 <= row['category_id'] <= 30 and 0 <= row['score'] <= 1
-    for result, image in zip(results, decode(paths['out']), strict=True):
+    for result, image in zip(results, files['drawn'], strict=True):
         difference = np.abs(image.astype(int) - result.image[..., ::-1]).max(axis=2) > 40
         assert difference.any() == (len(result.detections) > 0)
-
-
-def test_frames_without_detections(tmp_path, video):
-    detector = tiny_detector('selsa', score_thr=1)
-    paths = outputs(tmp_path)
-    run_video(detector.stream(video), paths)
-    files = read(paths)
-    assert [f['detections'] for f in files['json']] == [[]] * 12
-    assert files['csv'] == files['mot'] == files['coco']['annotations'] == []
-    assert len(files['coco']['images']) == len(files['drawn']) == 12
+    with av.open(str(folder / 'v.mp4')) as container:
+        stream = container.streams.video[0]
+        assert (stream.average_rate, stream.codec_context.name) == (12.5, 'h264')
 
 
 # ---- the command
 
 
-def test_the_command_writes_every_output(demo, video, tmp_path, capfd):
-    paths = outputs(tmp_path / 'o')
-    flags = [part for kind, path in paths.items() for part in (f'--{kind}', path)]
-    assert demo(video, CONFIG, *flags, '--score-thr', 0.0, '--causal', '--stride', 3) == 0
-    files = read(paths)
+def test_the_command_writes_every_output(demo, tmp_path, capfd):
+    assert demo('clip.mp4', CONFIG, *FLAGS, '--score-thr', 0.0, '--causal', '--stride', 3) == 0
+    files = read(tmp_path)
     assert len(files['json']) == len(files['drawn']) == 4 and files['csv']
     said = capfd.readouterr().out
-    assert all(path in said for path in paths.values()) and 'weights are random' in said
+    assert all(name in said for name in OUTPUTS.values()) and 'weights are random' in said
 
 
 def test_without_flags_a_video_with_a_name_after_the_input(demo, tmp_path):
@@ -158,49 +122,37 @@ def test_without_flags_a_video_with_a_name_after_the_input(demo, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'arguments, text',
+    ('arguments', 'text'),
     [
         (['none.mp4', CONFIG], 'none.mp4 does not exist'),
         (['clip.mp4', 'none.py'], 'No config file'),
         (['clip.mp4', CONFIG, 'none.pth'], 'none.pth'),
         (['clip.mp4', CONFIG, '--out', 'v.gif'], 'Legal endings: .mp4'),
         (['text.mp4', CONFIG], 'Cannot open'),
-        (['zero.avi', CONFIG, *NO_FRAME_OUTPUTS], 'No frame to look at'),
+        (['zero.avi', CONFIG, *FLAGS], 'No frame to look at'),
         (['mixed', CONFIG], 'All frames of a video share one size'),
         (['clip.mp4', CONFIG, '--stride', '0'], 'stride must be'),
         (['clip.mp4', CONFIG, '--amp', 'fp16'], 'needs a GPU'),
         (['clip.mp4', CONFIG, '--show'], 'No window can be opened'),
-        (['clip.mp4', CONFIG, '--json', 'folder'], 'folder'),
+        (['clip.mp4', CONFIG, '--json', 'mixed'], 'mixed'),
+        (['clip.mp4', CONFIG, '--out', 'clip.mp4'], 'name of the input'),
+        (['clip.mp4', CONFIG, '--json', 'r', '--csv', 'r'], 'two outputs'),
+        (['clip.mp4', CONFIG, '--score-thr', '2'], 'must be in 0..1'),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_no_file(demo, tmp_path, video, arguments, text, request):
+def test_a_mistake_is_one_line_and_leaves_no_file(demo, tmp_path, capsys, arguments, text):
     (tmp_path / 'text.mp4').write_text('no video')
-    (tmp_path / 'folder').mkdir()
     with av.open(str(tmp_path / 'zero.avi'), 'w') as container:
         stream = container.add_stream('mpeg4', rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
         container.start_encoding()
-    small, large = scenes(1)[0], scenes(1, size=(60, 80))[0]
-    write_frames(tmp_path / 'mixed', [small, large])
-    before = sorted(p.name for p in tmp_path.iterdir())
-    said = demo(*arguments)
-    assert str(said).startswith('error: ') and text in said and '\n' not in said.strip()
-    left = sorted(p.name for p in tmp_path.iterdir())
-    kept = ['mixed_detections.mp4'] if arguments[0] == 'mixed' else []  # the frame before
-    assert left == sorted(before + kept)
-
-
-@pytest.mark.parametrize(
-    'flags, text',
-    [
-        (['--out', 'clip.mp4'], 'name of the input'),
-        (['--json', 'r', '--csv', 'r'], 'two outputs'),
-        (['--score-thr', '2'], 'must be in 0..1'),
-    ],
-)
-def test_flags_that_contradict_are_refused_at_once(demo, video, capsys, flags, text):
-    assert demo('clip.mp4', CONFIG, *flags) == 2
-    assert text in capsys.readouterr().err
+    write_frames(tmp_path / 'mixed', scenes(1) + scenes(1, size=(60, 80)))
+    before = {path.name for path in tmp_path.iterdir()}
+    code = demo(*arguments)
+    said = capsys.readouterr().err.splitlines()[-1] if code == 2 else code
+    assert 'error: ' in said and text in said and '\n' not in said.strip()
+    kept = {'mixed_detections.mp4'} if arguments[0] == 'mixed' else set()  # the frame before
+    assert {path.name for path in tmp_path.iterdir()} == before | kept
 
 
 # ---- stopping
@@ -226,28 +178,24 @@ def test_a_signal_waits_for_the_end_of_a_frame():
 def test_a_source_that_stalls_can_be_stopped(tmp_path):
     def stalling():
         yield from scenes(2)
-        timer.start()
-        stalled.wait()
+        while not lines.exists() or lines.read_text().count('\n') < 2:
+            time.sleep(0.01)
+        signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(0.5)
 
-    stalled, main = threading.Event(), threading.main_thread().ident
-    timer = threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT))
+    lines, main = tmp_path / OUTPUTS['json'], threading.main_thread().ident
     stream = tiny_detector('faster_rcnn').stream(stalling())
-    paths = outputs(tmp_path)
-    release = threading.Timer(1, stalled.set)  # before the stream gives up to wait for its thread
-    release.start()
-    assert run_video(stream, paths) == (2, True)
-    assert len(read(paths)['json']) == 2
+    assert run_video(stream, outputs(tmp_path)) == (2, True)
+    assert len(read(tmp_path)['json']) == 2
 
 
 @pytest.mark.slow
 def test_ctrl_c_closes_the_outputs(tmp_path):
-    video = write_video(tmp_path / 'long.mp4', scenes(100) * 30)
-    paths = outputs(tmp_path)
-    flags = [part for kind, path in paths.items() for part in (f'--{kind}', path)]
-    command = [sys.executable, str(DEMO), str(video), CONFIG, *flags, '--score-thr', '0', *SMALL]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    lines = Path(paths['json'])
-    end = time.monotonic() + 120
+    write_video(tmp_path / 'long.mp4', scenes(100) * 30)
+    command = [sys.executable, str(REPO / 'demo/video_demo.py'), 'long.mp4', CONFIG]
+    command += [*FLAGS, '--score-thr', '0', *SMALL]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    lines, end = tmp_path / OUTPUTS['json'], time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
         if lines.exists() and lines.read_text().count('\n') >= 5:
             break
@@ -255,24 +203,19 @@ def test_ctrl_c_closes_the_outputs(tmp_path):
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    files = read(paths)
+    files = read(tmp_path)
     frames = len(files['json'])
     assert 5 <= frames < 3000 and f'Stopped after {frames} frames' in said
     assert len(files['drawn']) == len(files['coco']['images']) == frames
     assert len(files['csv']) == len(files['mot']) == len(files['coco']['annotations']) > 0
-    left = {p.name for p in tmp_path.iterdir()}
-    assert left == {'long.mp4', *(Path(path).name for path in paths.values())}
+    assert {p.name for p in tmp_path.iterdir()} == {'long.mp4', *OUTPUTS.values()}
 
 
 def test_a_run_that_ends_by_an_error_keeps_valid_files(tmp_path):
-    def arrays():
-        yield from scenes(5)
-        yield np.zeros((3, 3), np.uint8)
-
-    paths = outputs(tmp_path)
+    arrays = iter([*scenes(5), np.zeros((3, 3), np.uint8)])
     with pytest.raises(VideoError, match='Frame 5 is uint8'):
-        run_video(tiny_detector('mamba').stream(arrays()), paths)
-    files = read(paths)
+        run_video(tiny_detector('mamba').stream(arrays), outputs(tmp_path))
+    files = read(tmp_path)
     assert len(files['json']) == len(files['drawn']) == len(files['coco']['images']) == 5
 
 
@@ -282,8 +225,5 @@ def test_progress_where_nobody_knows_the_end(tmp_path, monkeypatch):
     logger = type('Logger', (), {'info': lambda self, text: said.append(text)})()
     monkeypatch.setattr(progress.MMLogger, 'get_current_instance', lambda: logger)
     monkeypatch.setattr(progress, 'LINE_EVERY_S', 0)
-    with FrameProgress(None, 'Detecting') as bar:
-        bar.advance(2)
-    assert said[0].startswith('Detecting: 2 frames, ') and said[0].endswith('frames/s')
     run_video(detector.stream(iter(scenes(3))), {'json': str(tmp_path / 'r.jsonl')})
-    assert 'Detecting: 3 frames' in said[-1]
+    assert 'Detecting: 3 frames' in said[-1] and said[0].endswith('frames/s')

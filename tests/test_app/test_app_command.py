@@ -1,6 +1,7 @@
 """demo/app.py without a browser: its flags, and mistakes as one line."""
 
 import importlib.util
+import runpy
 import socket
 import sys
 from pathlib import Path
@@ -15,43 +16,37 @@ CONFIG = str(REPO / 'configs/sample/faster_rcnn_r18.py')
 
 
 @pytest.fixture
-def app(monkeypatch):
-    """Runs the command in this process; returns its exit status."""
-    monkeypatch.syspath_prepend(REPO / 'demo')
-    spec = importlib.util.spec_from_file_location('demo_app', REPO / 'demo/app.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def refused(monkeypatch, capsys):
+    """Runs the command in this process; what it says when it ends, on one line."""
 
-    def run(*arguments: object) -> int | str | None:
+    def refused(*arguments: object) -> str:
         monkeypatch.setattr(sys, 'argv', ['app.py', *map(str, arguments)])
-        try:
-            return module.main()
-        except SystemExit as stop:
-            return stop.code
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(REPO / 'demo/app.py'), run_name='__main__')
+        assert stop.value.code not in (0, None) and '\n' not in str(stop.value.code)
+        return f'{stop.value.code} {capsys.readouterr().err}'
 
-    return run
+    return refused
 
 
-def test_without_gradio_the_command_to_type(app, monkeypatch):
+def test_without_gradio_the_command_to_type(refused, monkeypatch):
     real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, 'find_spec', lambda name: None if name == 'gradio' else real(name)
-    )
-    said = app(CONFIG)
-    assert said.startswith('error: ') and 'pip install -e ".[app]"' in said and '\n' not in said
+    absent = {'gradio'}.__contains__
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda n: None if absent(n) else real(n))
+    said = refused(CONFIG)
+    assert said.startswith('error: ') and 'pip install -e ".[app]"' in said
 
 
-def test_mistakes_are_one_line(app, capsys):
+def test_mistakes_are_one_line(refused):
     pytest.importorskip('gradio', reason='pip install -e ".[app]"')
-    assert app('none.py', '--port', 0).startswith('error: No config file')
-    assert app(CONFIG, 'none.pth', '--port', 0, '--device', 'cpu').startswith('error: ')
+    assert refused('none.py', '--port', 0).startswith('error: No config file')
+    assert refused(CONFIG, 'none.pth', '--port', 0, '--device', 'cpu').startswith('error: ')
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = taken.getsockname()[1]
-        said = app(CONFIG, '--port', port)
-        assert said.startswith(f'error: Cannot serve at 127.0.0.1:{port}: Address already in use')
-        assert '--port 0' in said and '\n' not in said
-    assert app(CONFIG, '--score-thr', 2) == 2
-    assert 'must be in 0..1' in capsys.readouterr().err
+        said = refused(CONFIG, '--port', port)
+    assert said.startswith(f'error: Cannot serve at 127.0.0.1:{port}: Address already in use')
+    assert '--port 0' in said
+    assert 'must be in 0..1' in refused(CONFIG, '--score-thr', 2)
 
 
 def test_listening():
