@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from dense_parts import padded, proposals
+from tiny_detector import tiny_detector
 from torchvision.ops import roi_align
 
 from mmdet.models.dense_heads import RPNHead
@@ -15,27 +16,15 @@ from mmdet.models.dense_heads.rpn_head import Proposals, proposal_settings
 from mmdet.models.losses import CrossEntropyLoss, SmoothL1Loss
 from mmdet.models.roi_heads import SingleRoIExtractor, StandardRoIHead
 
-STDS, CLASSES = (0.1, 0.1, 0.2, 0.2), 5
+STDS, CLASSES = (0.2, 0.2, 0.2, 0.2), 30
 SHAPE = (160, 192)
-ASSIGNER = dict(type='MaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3)
-LOSSES = dict(
-    loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True),
-    loss_bbox=dict(type='SmoothL1Loss', beta=1 / 9),
-)
 
 
-def rpn(border: int = -1, strides: tuple = (16, 32), **kwargs) -> RPNHead:
-    sampler = dict(type='RandomSampler', num=256, pos_fraction=0.5, add_gt_as_proposals=False)
-    anchors = dict(type='AnchorGenerator', scales=[2, 4], ratios=[0.5, 1, 2], strides=list(strides))
-    return RPNHead(
-        in_channels=4,
-        feat_channels=4,
-        anchor_generator=anchors,
-        bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
-        train_cfg=dict(assigner=ASSIGNER, sampler=sampler, allowed_border=border),
-        **LOSSES,
-        **kwargs,
-    )
+def rpn(border: int = -1, **options) -> RPNHead:
+    """Of two levels with six anchors per cell."""
+    anchors = {'rpn_head.anchor_generator': dict(strides=[16, 32], scales=[2, 4])}
+    options = {**anchors, 'train_cfg.rpn.allowed_border': border, **options}
+    return tiny_detector('fpn', options=options).rpn_head
 
 
 # ---- proposals
@@ -62,7 +51,7 @@ def test_anchors_outside_of_the_image_are_not_trained(border, expected):
 
 def random_outputs(head: RPNHead, images: int) -> tuple[list, list, list]:
     generator = torch.Generator().manual_seed(0)
-    anchors = head.anchors((torch.zeros(images, 4, 10, 12), torch.zeros(images, 4, 5, 6)))
+    anchors = head.anchors((torch.zeros(images, 16, 10, 12), torch.zeros(images, 16, 5, 6)))
     logits = [torch.randn(images, len(a), generator=generator) for a in anchors]
     deltas = [torch.randn(images, *a.shape, generator=generator) * 0.3 for a in anchors]
     return logits, deltas, anchors
@@ -99,11 +88,12 @@ def test_proposals_of_no_size_are_dropped_and_none_may_be_left():
 
 
 def test_proposals_see_the_maps_they_are_given():
-    head, alone = rpn(strides=(16,), maps=[1]), rpn(strides=(16,))
+    strides = {'rpn_head.anchor_generator': dict(strides=[16])}
+    head, alone = rpn(**strides, **{'rpn_head.maps': [1]}), rpn(**strides)
     alone.load_state_dict(head.state_dict())
-    feats = torch.rand(1, 8, 2, 2), torch.rand(1, 4, 3, 5)
+    feats = torch.rand(1, 8, 2, 2), torch.rand(1, 16, 3, 5)
     assert torch.equal(head(feats)[0][0], alone(feats[1:])[0][0])
-    assert [len(x) for x in head.anchors(feats)] == [3 * 5 * 6]
+    assert [len(x) for x in head.anchors(feats)] == [3 * 5 * 3]
 
 
 # ---- features of regions
@@ -179,30 +169,13 @@ def test_regions_stay_float32_under_autocast():
 
 
 def roi_head(add_gt_as_proposals: bool = True) -> StandardRoIHead:
-    torch.manual_seed(0)
-    sampler = dict(type='RandomSampler', num=10**6, pos_fraction=0.25)
-    sampler['add_gt_as_proposals'] = add_gt_as_proposals
-    bbox_head = dict(
-        type='Shared2FCBBoxHead',
-        in_channels=3,
-        roi_feat_size=2,
-        fc_out_channels=16,
-        num_classes=CLASSES,
-        bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=STDS),
-        **{**LOSSES, 'loss_cls': dict(type='CrossEntropyLoss')},
-    )
-    layer = dict(type='RoIAlign', output_size=2, sampling_ratio=2)
-    return StandardRoIHead(
-        dict(type='SingleRoIExtractor', roi_layer=layer, out_channels=3, featmap_strides=[16]),
-        bbox_head,
-        train_cfg=dict(assigner=dict(ASSIGNER, pos_iou_thr=0.5, neg_iou_thr=0.5), sampler=sampler),
-        test_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=20),
-    )
+    options = {'train_cfg.rcnn.sampler.add_gt_as_proposals': add_gt_as_proposals}
+    return tiny_detector('dc5', options=options, unlimited=True).roi_head
 
 
 def test_features_are_flattened_channel_row_column():
-    head, x = roi_head().bbox_head, torch.rand(4, 3, 2, 2)
-    flat = torch.stack([x[:, c, i, j] for c, i, j in np.ndindex(3, 2, 2)], dim=1)
+    head, x = roi_head().bbox_head, torch.rand(4, 16, 7, 7)
+    flat = torch.stack([x[:, c, i, j] for c, i, j in np.ndindex(16, 7, 7)], dim=1)
     for fc in head.shared_fcs:
         flat = (flat @ fc.weight.T + fc.bias).clamp(min=0)
     logits, deltas = (y[0] for y in head.classify(head.rows(x[None]))[:2])
@@ -231,10 +204,10 @@ def test_ground_truth_is_a_candidate_where_the_sampler_says_so(with_gt):
 
 def test_a_score_must_be_above_the_threshold():
     head = roi_head()
-    logits = torch.tensor([[[0.25, 0.26, 0.09, 0.1, 0.1, 0.2]]]).log()
+    logits = torch.tensor([[[0.25, 0.26] + [0.49 / 29] * 29]]).log()
     head.test_cfg['score_thr'] = logits.softmax(dim=2)[0, 0, 0].item()
     given = Proposals(torch.tensor([[[0.0, 0, 9, 9]]]), torch.ones(1, 1), torch.ones(1, 1).bool())
-    found = head.detections(logits, torch.zeros(1, 1, 20), given, torch.tensor([[50, 50]]))
+    found = head.detections(logits, torch.zeros(1, 1, 4 * CLASSES), given, torch.tensor([[50, 50]]))
     assert found.labels[found.valid].tolist() == [1]
 
 
