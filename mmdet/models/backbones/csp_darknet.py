@@ -26,7 +26,6 @@ class CSPDarknet(nn.Module):
         widen_factor: channels are multiplied by it (S 0.5, M 0.75, L 1).
         out_indices: of the stages, 1 (stride 4) to 4 (stride 32).
         norm_eval: batch norm keeps its statistics in training.
-        init_cfg: None, or `dict(type='Pretrained', checkpoint=...)`, loaded by `init_weights`.
     """
 
     def __init__(
@@ -57,15 +56,13 @@ class CSPDarknet(nn.Module):
             self.out_channels.append(out)
 
     def init_weights(self) -> None:
-        """Load what `init_cfg` names; without it the random initialisation stays."""
         load_pretrained(self, self.init_cfg)
 
     def train(self, mode: bool = True) -> 'CSPDarknet':
         super().train(mode)
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+        for module in self.modules() if self.norm_eval else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -113,9 +113,8 @@ class SwinTransformer(nn.Module):
         def encode(image: Tensor, prompts: Tensor | None) -> tuple[Tensor, ...]:
             return self._walk(image, prompts, lambda _, *inputs: self._run_block(*inputs))
 
-        if self._images_meet:
-            return encode(image, prompts)
-        return image_by_image(encode, image, prompts)
+        together = self._images_meet
+        return encode(image, prompts) if together else image_by_image(encode, image, prompts)
 
     def _walk(
         self, image: Tensor, prompts: Tensor | None, run: Callable[..., Tensor]
@@ -139,7 +138,6 @@ class SwinTransformer(nn.Module):
         return tuple(maps)
 
     def _run_block(self, block: SwinBlock, *inputs) -> Tensor:
-        """A block's output; `with_cp` keeps only the inputs for the backward pass."""
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)

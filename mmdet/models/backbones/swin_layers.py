@@ -42,10 +42,8 @@ class FFN(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """x + attention(norm(x)), then x + ffn(norm(x)).
-
-    A block may attend to another frame (`reference`), whose `keys_values` its caller keeps.
-    """
+    """x + attention(norm(x)), then x + ffn(norm(x)); attention may see another frame too, whose
+    `keys_values` its caller keeps (`reference`)."""
 
     def __init__(self, attn: ShiftedWindowAttention, ffn: FFN, dim: int, drop_path: float) -> None:
         super().__init__()
@@ -95,13 +93,11 @@ class PatchEmbed(nn.Module):
 class PatchMerging(nn.Module):
     """2x2 neighbours, zero-padded at the right and bottom, to one token of twice the width.
 
-    The released weights expect the 4C channels as `channel * 4 + row * 2 + column`. The product is
-    the same when weights and tokens are both reordered; tokens are cheap to lay out as
-    `(row * 2 + column) * C + channel`, and the weights are small.
+    The released weights expect the 4C channels as `channel * 4 + row * 2 + column`; they are
+    reordered here, as tokens are cheaper to lay out as `(row * 2 + column) * C + channel`.
 
-    A prompt has no neighbours. `tile`, which the released STPN weights were trained with, puts four
-    copies of it one after the other, although the weights expect channel-major order; `interleave`
-    repeats each channel four times, as if all four neighbours were this prompt.
+    A prompt has no neighbours: `tile` (of the released STPN weights) puts four copies of it one
+    after the other, `interleave` repeats each channel, as if all neighbours were this prompt.
     """
 
     def __init__(self, dim: int, prompt_layout: str = 'tile') -> None:

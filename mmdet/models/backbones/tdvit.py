@@ -42,8 +42,7 @@ class TDViTTransformer(SwinTransformer):
 
     Args:
         attention: 'joint' or 'cross', see above.
-        scheme: 'split', the last half of each stage is temporal (of 3 blocks, 1); or 'factorised',
-            every other block.
+        scheme: which blocks are temporal, see `temporal_blocks`.
         extra_blocks: temporal blocks at the end of the third stage that no Swin file has weights
             for. They start as copies of the two before them, and are never dropped.
         dilations: D of each stage: a reference is D to 2D - 1 frames old.
@@ -108,15 +107,12 @@ class TDViTTransformer(SwinTransformer):
     def remember(
         self, x: Tensor, references: Sequence[Tensor] | None = None
     ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-        """Maps of normalised images, and what their temporal blocks may remember of them.
+        """Maps [B, C_i, H_i, W_i] of normalised images [B, 3, h, w], and of every temporal block
+        the map [B, H*W, C] that it may remember.
 
         Args:
-            x: [B, 3, h, w].
             references: of every temporal block the keys and values of each image's reference,
                 [B, M*T, 2C] (`TemporalMemory.references`). None: every block sees its own map.
-
-        Returns:
-            Maps [B, C_i, H_i, W_i] of `out_indices`; of every temporal block a map [B, H*W, C].
         """
         found = image_by_image(self._remember, x, *(references or ()))
         levels = len(self.out_indices)
@@ -128,16 +124,12 @@ class TDViTTransformer(SwinTransformer):
         return (*maps, *kept)
 
     def train_maps(self, x: Tensor, refs: Tensor) -> tuple[Tensor, ...]:
-        """Maps of key frames whose temporal blocks see reference frames, with gradients.
+        """Maps of key frames [B, 3, h, w] whose temporal blocks see reference frames
+        [B, S, 3, h, w], one for every stage: those of stage s see the map of reference s there.
 
-        The temporal blocks of stage s see the map that reference s has there. References pass
-        without gradients and without stochastic depth, each block seeing its own map (or, `paired`,
-        the key frame's); the key frame's gradient reaches the keys and values made of these maps,
-        not the maps.
-
-        Args:
-            x: [B, 3, h, w] key frames.
-            refs: [B, S, 3, h, w], one for every stage, in their order.
+        References pass without gradients and without stochastic depth, each block seeing its own
+        map (or, `paired`, the key frame's). The key frame's gradient reaches the keys and values
+        made of these maps, not the maps.
         """
         if refs.shape[1] != len(self.stages):
             raise ValueError(

@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 class ReferencePass:
     """Gives the map of the reference of each temporal block, in the order of the blocks.
 
-    All references enter stage 1 as one batch. Reference s leaves it in stage s, after the last
-    temporal block there has its map; so 4, 3, 2 and 1 references pass the four stages.
-
-    Args:
-        backbone: whose blocks they pass, without gradients and in evaluation mode: stochastic
-            depth would make a reference unlike the maps that are remembered in testing.
-        images: [S, B, 3, h, w].
+    All references, [S, B, 3, h, w], enter stage 1 as one batch. Reference s leaves it in stage s,
+    after the last temporal block there has its map. They pass in evaluation mode: stochastic depth
+    would make a reference unlike the maps that are remembered in testing.
     """
 
     def __init__(self, backbone: 'TDViTTransformer', images: Tensor) -> None:

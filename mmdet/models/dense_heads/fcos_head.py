@@ -18,7 +18,7 @@ from mmdet.models.batch import GroundTruth
 from mmdet.models.config import settings
 from mmdet.models.dense_heads.candidates import Candidates, Found, best_pairs, suppress
 from mmdet.models.dense_heads.fcos_targets import centerness_of, distance_ranges, fcos_targets
-from mmdet.models.dense_heads.points import cell_centres, grid_points
+from mmdet.models.dense_heads.points import cell_centres, level_points
 from mmdet.models.losses.dense_losses import divisor, focal_loss, iou_loss_of_distances
 from mmdet.registry import MODELS
 
@@ -113,12 +113,8 @@ class FCOSHead(nn.Module):
     def forward(
         self, feats: Feats, cls_feats: Feats | None = None, levels: Sequence[int] | None = None
     ) -> list[FCOSOutputs]:
-        """Outputs per level of `levels` (None: all), in that order.
-
-        Args:
-            feats: maps [B, C', H, W] of all levels.
-            cls_feats: maps for the classification tower, where they are others.
-        """
+        """Outputs per level of `levels` (None: all), in that order, of maps [B, C', H, W];
+        `cls_feats`: maps for the classification tower, where they are others."""
         chosen = range(len(self.strides)) if levels is None else levels
         cls_feats = feats if cls_feats is None else cls_feats
         return [self._level(feats[i], cls_feats[i], i) for i in chosen]
@@ -143,9 +139,7 @@ class FCOSHead(nn.Module):
             torch.cat([getattr(out, name) for out in outputs], dim=1)
             for name in ('logits', 'distances', 'centerness')
         )
-        points = [
-            grid_points(x.shape[-2:], s, x.device) for x, s in zip(feats, self.strides, strict=True)
-        ]
+        points = level_points(feats, self.strides)
         labels, wanted = fcos_targets(points, self.ranges, gt, self.num_classes)
         positive = labels < self.num_classes
         target = centerness_of(wanted) * positive
@@ -166,11 +160,8 @@ class FCOSHead(nn.Module):
         cls_feats: Feats | None = None,
         levels: Sequence[int] | None = None,
     ) -> Found:
-        """Detections of B images [B, max_per_img], from the points of `levels` (None: all).
-
-        Args:
-            img_shapes: [B, 2] (height, width) before padding, to which boxes are clipped.
-        """
+        """Detections of B images [B, max_per_img], from the points of `levels` (None: all), clipped
+        to `img_shapes` [B, 2], (height, width) before padding."""
         chosen = range(len(self.strides)) if levels is None else levels
         outputs = self(feats, cls_feats, levels)
         parts = [

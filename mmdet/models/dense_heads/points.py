@@ -1,7 +1,14 @@
 """Where the cells of a map lie in the image; centres are at half a cell."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+
+def level_points(feats: Sequence[Tensor], strides: Sequence[int]) -> list[Tensor]:
+    """`grid_points` of every map."""
+    return [grid_points(x.shape[-2:], s, x.device) for x, s in zip(feats, strides, strict=True)]
 
 
 def grid_points(size: tuple[int, int], stride: int, device: torch.device) -> Tensor:

@@ -59,7 +59,7 @@ class RPNHead(nn.Module):
         self.bbox_coder = TASK_UTILS.build(bbox_coder)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_bbox = MODELS.build(loss_bbox)
-        num_anchors = self.anchor_generator.num_base_anchors
+        num_anchors = len(self.anchor_generator.base_anchors[0])
         self.rpn_conv = nn.Conv2d(in_channels, feat_channels, 3, padding=1)
         self.rpn_cls = nn.Conv2d(feat_channels, num_anchors, 1)
         self.rpn_reg = nn.Conv2d(feat_channels, num_anchors * 4, 1)
@@ -101,10 +101,7 @@ class RPNHead(nn.Module):
         img_shapes: Tensor,
     ) -> dict[str, Tensor]:
         """Mean over images of each image's loss; an image's divisor is its sampled anchors.
-
-        Args:
-            img_shapes: [B, 2] (height, width) before padding.
-        """
+        `img_shapes` [B, 2]: (height, width) before padding."""
         samples, targets = self.targets(torch.cat(anchors), gt, img_shapes)
         chosen, positive = samples.indices, samples.positive
         # as in 1.x, positives and negatives each count at least once
@@ -150,10 +147,9 @@ class RPNHead(nn.Module):
         img_shapes: Tensor,
         cfg: dict,
     ) -> Proposals:
-        """Proposals of every image, best first, without gradient.
+        """Proposals of every image, best first, without gradient, clipped to `img_shapes` [B, 2].
 
         Args:
-            img_shapes: [B, 2] (height, width) before padding, to which boxes are clipped.
             cfg: `nms_pre` per level, `max_per_img`, `nms.iou_threshold`, `min_bbox_size`.
         """
         chosen = []

@@ -16,7 +16,7 @@ from mmdet.models.backbones.csp_layers import conv_bn_swish
 from mmdet.models.batch import GroundTruth
 from mmdet.models.config import settings
 from mmdet.models.dense_heads.candidates import Candidates, Found, suppress
-from mmdet.models.dense_heads.points import grid_points
+from mmdet.models.dense_heads.points import grid_points, level_points
 from mmdet.models.losses.dense_losses import divisor, iou_of_pairs
 from mmdet.models.task_modules.sim_ota import Assignment
 from mmdet.registry import MODELS, TASK_UTILS
@@ -147,9 +147,7 @@ class YOLOXHead(nn.Module):
 
     def _points(self, feats: Feats) -> tuple[Tensor, Tensor]:
         """Centres of the cells [P, 2] and their strides [P]."""
-        points = [
-            grid_points(x.shape[-2:], s, x.device) for x, s in zip(feats, self.strides, strict=True)
-        ]
+        points = level_points(feats, self.strides)
         strides = [p.new_full((len(p),), s) for p, s in zip(points, self.strides, strict=True)]
         return torch.cat(points), torch.cat(strides)
 

@@ -42,15 +42,9 @@ def iou_loss_of_distances(found: Tensor, wanted: Tensor, positive: Tensor) -> Te
         positive: [...] where it counts; elsewhere the loss is 0 and has no gradient.
     """
     inside = positive[..., None]
-    found, wanted = torch.where(inside, found, 1.0), torch.where(inside, wanted, 1.0)
-    overlap = torch.minimum(found, wanted)
-    inter = (overlap[..., 0] + overlap[..., 2]) * (overlap[..., 1] + overlap[..., 3])
-    union = _area(found) + _area(wanted) - inter
-    return -(inter / union.clamp(min=1e-6)).clamp(min=1e-6).log() * positive
-
-
-def _area(distances: Tensor) -> Tensor:
-    return (distances[..., 0] + distances[..., 2]) * (distances[..., 1] + distances[..., 3])
+    distances = (torch.where(inside, x, 1.0) for x in (found, wanted))
+    boxes = (torch.cat([-x[..., :2], x[..., 2:]], dim=-1) for x in distances)
+    return -iou_of_pairs(*boxes).clamp(min=1e-6).log() * positive
 
 
 def iou_of_pairs(a: Tensor, b: Tensor) -> Tensor:

@@ -69,14 +69,12 @@ class Shared2FCBBoxHead(nn.Module):
     def classify(
         self, rows: Tensor, keys: Keys | None = None, boxes: Tensor | None = None
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Logits [B, P, K + 1], offsets [B, P, K * 4], both float32, of first-layer rows [B, P, F].
+        """Logits [B, P, K + 1], offsets [B, P, K * 4], both float32, of first-layer rows [B, P, F];
+        and the rows of every layer before its ReLU, [B, P, F] each, enhanced.
 
         Args:
             keys: what `enhance` mixes in.
             boxes: [B, P, 4], for heads that relate regions by where they lie.
-
-        Returns:
-            also the rows of every layer before its ReLU, [B, P, F] each, enhanced.
         """
         layers = []
         for i, fc in enumerate(self.shared_fcs):

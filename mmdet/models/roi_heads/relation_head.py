@@ -32,7 +32,6 @@ class RelationBBoxHead(Shared2FCBBoxHead):
     Args:
         aggregator: config of a `MegaAggregator` or `RDNAggregator`.
         topk: regions of a frame that others see, best proposals first.
-        kwargs: of `Shared2FCBBoxHead`, without `num_shared_fcs`.
     """
 
     def __init__(self, aggregator: dict, topk: int = 75, **kwargs) -> None:
@@ -51,11 +50,8 @@ class RelationBBoxHead(Shared2FCBBoxHead):
     def classify(
         self, rows: Tensor, keys: RelationKeys | None = None, boxes: Tensor | None = None
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Logits and offsets as in `Shared2FCBBoxHead`, of regions with `boxes` [B, P, 4].
-
-        Returns:
-            also what each local stage leaves to a memory: rows of the window's frames [B, W, R, F].
-        """
+        """Logits and offsets as in `Shared2FCBBoxHead`, of regions with `boxes` [B, P, 4]; and what
+        each local stage leaves to a memory: rows of the window's frames [B, W, R, F]."""
         rows = F.relu(rows)
         key = Regions(rows, boxes, rows.new_ones(rows.shape[:2], dtype=bool))
         rows, kept = self.aggregator(

@@ -61,10 +61,7 @@ class MambaBBoxHead(SelsaBBoxHead):
 
 @MODELS.register_module(name=['SelsaRoIHead', 'MambaRoIHead'])
 class SelsaRoIHead(StandardRoIHead):
-    """A region head whose regions see other frames; its `bbox_head` must be able to.
-
-    MAMBA's configs have a name of their own for it; the difference lies in `MambaBBoxHead`.
-    """
+    """A region head whose regions see other frames; MAMBA differs only in its `MambaBBoxHead`."""
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)

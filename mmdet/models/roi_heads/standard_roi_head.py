@@ -40,10 +40,9 @@ class StandardRoIHead(nn.Module):
             self.assigner = TASK_UTILS.build(cfg['assigner'])
             self.sampler = TASK_UTILS.build(cfg['sampler'])
         if test_cfg is not None:
-            self.test_cfg = settings(
-                test_cfg, 'test_cfg.rcnn', 'nms', score_thr=1e-4, max_per_img=100
-            )
-            self.test_cfg['nms'] = nms_settings(self.test_cfg['nms'], 'test_cfg.rcnn.nms')
+            where = 'test_cfg.rcnn'
+            self.test_cfg = settings(test_cfg, where, 'nms', score_thr=1e-4, max_per_img=100)
+            self.test_cfg['nms'] = nms_settings(self.test_cfg['nms'], f'{where}.nms')
 
     def rows(self, feats: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
         """First-layer rows [B, P, F] of boxes [B, P, 4] on the maps of B images."""
@@ -56,11 +55,8 @@ class StandardRoIHead(nn.Module):
         gt: GroundTruth,
         keys: Keys | None = None,
     ) -> dict[str, Tensor]:
-        """Mean over images of each image's loss, an image's divisor being its sampled regions.
-
-        Args:
-            keys: for video heads, what the regions mix in.
-        """
+        """Mean over images of each image's loss, an image's divisor being its sampled regions;
+        `keys`: for video heads, what the regions mix in."""
         boxes, labels, targets, weights = self.targets(proposals, gt)
         logits, deltas, _ = self.bbox_head.classify(self.rows(feats, boxes), keys, boxes)
         return self.bbox_head.loss(logits, deltas, labels, targets, weights)

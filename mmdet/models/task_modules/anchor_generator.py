@@ -44,11 +44,6 @@ class AnchorGenerator(nn.Module):
         """Per level [A, 4], around the origin."""
         return [getattr(self, f'base_anchors_{i}') for i in range(len(self.strides))]
 
-    @property
-    def num_base_anchors(self) -> int:
-        """Anchors per cell."""
-        return len(self.base_anchors[0])
-
     @staticmethod
     def _base_anchors(stride: int, ratios: list[float], scales: list[float]) -> Tensor:
         h_ratios = torch.sqrt(torch.tensor(ratios, dtype=torch.float32))
