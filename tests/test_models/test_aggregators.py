@@ -95,7 +95,7 @@ def test_a_memory_is_made_without_a_key_frame_as_beside_one():
     key, window, globals_ = regions(1, 1).flat(), regions(3, 2), regions(2, 3).flat()
     _, kept = module(fcs, key, window, globals_)
     none, alone = module(fcs, None, window, globals_)
-    assert none is None and [x.rows.shape[2] for x in kept] == [5, 2, 2]
+    assert none is None and [x.roi_feats.shape[2] for x in kept] == [5, 2, 2]
     for a, b in zip(kept, alone, strict=True):
         torch.testing.assert_close(list(vars(a).values()), list(vars(b).values()))
 

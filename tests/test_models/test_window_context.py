@@ -156,7 +156,7 @@ def run(ctx: WindowRelations, plan, length: int):
         own, read = ctx.slide(state, clip, new_frames(ctx, clip)), ctx.read(state)
         yield own, *(frames_in(read[i], read[i + 2]) for i in range(0, len(read), 3)), state
         window = ctx.keys(own, tuple(x[None] for x in read)).window
-        written = [window.rows[:, :, :number] * 1.0 for number in STAGES]
+        written = [window.roi_feats[:, :, :number] * 1.0 for number in STAGES]
         ctx.write([state], ctx.written(own, written))
 
 
@@ -173,7 +173,7 @@ def test_window_and_memory_hold_the_frames_of_the_specification(length):
     for t, (own, window, globals_, *memory, _) in enumerate(run(context(), plan, length)):
         assert window == Counter(range(max(0, t - 12), min(t + 12, length - 1) + 1))
         left = Counter(range(max(0, t - 37), max(t - 12, 0)))  # t - 37 to t - 13
-        assert memory == [left] * 3 and own.rows[0, 0, 0] == t + 1
+        assert memory == [left] * 3 and own.roi_feats[0, 0, 0] == t + 1
         assert globals_ == chosen
 
 
@@ -185,7 +185,7 @@ def test_legacy_window_and_memory_count_the_ends_several_times():
         places = [min(max(i, 0), length - 1) for i in range(t - 12, t + 13)]
         # a global frame stands for the first one
         assert window == Counter(first if i == 0 else i for i in places), t
-        assert own.rows[0, 0, 0] == (first if t == 0 else t) + 1
+        assert own.roi_feats[0, 0, 0] == (first if t == 0 else t) + 1
         queue += of_role(plan(t, length, None), 'global')
         assert globals_ == Counter(queue[-10:])
         seen[t] = set(memory[0])

@@ -62,7 +62,7 @@ def test_one_pass_per_frame_equals_relating_all_frames_anew(method, changes, leg
     def regions(frame: int, number: int) -> tuple[Tensor, Tensor]:
         found = cache[frame]
         assert found.proposals.valid.all()
-        return found.proposals.boxes[0, :number], found.rows[0, :number].relu()
+        return found.proposals.boxes[0, :number], found.roi_feats[0, :number].relu()
 
     order = np.arange(length)
     np.random.RandomState(0).shuffle(order)

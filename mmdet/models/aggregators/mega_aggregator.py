@@ -14,8 +14,9 @@ from mmdet.registry import MODELS
 
 
 def _attend(relation: Relation, query: Regions, keys: Regions) -> Tensor:
-    """Rows of the query with what they take from the keys added."""
-    return query.rows + relation(query.rows, keys.rows, query.boxes, keys.boxes, keys.valid)
+    """Features of the query with what they take from the keys added."""
+    taken = relation(query.roi_feats, keys.roi_feats, query.boxes, keys.boxes, keys.valid)
+    return query.roi_feats + taken
 
 
 @MODELS.register_module()
@@ -53,7 +54,7 @@ class MegaAggregator(nn.Module):
 
     @property
     def num_fcs(self) -> int:
-        """Layers that the head needs: one that makes rows, and one between two stages."""
+        """Layers that the head needs: one that makes features, and one between two stages."""
         return len(self.local)
 
     def kept_per_frame(self, base: int) -> list[int]:
@@ -68,7 +69,7 @@ class MegaAggregator(nn.Module):
         globals_: Regions,
         memory: list[Regions] | None = None,
     ) -> tuple[Tensor | None, list[Regions]]:
-        """Rows of the key frame for the classifier, and what a memory may keep of the window.
+        """Features of the key frame for the classifier, and what a memory may keep of the window.
 
         Args:
             fcs: the head's layers between the stages.
@@ -80,10 +81,10 @@ class MegaAggregator(nn.Module):
             [B, K, C], and for every stage the window's references [B, W, R or D, ...].
         """
         first, *last = self.get_submodule('global')
-        refs = window.with_rows(_attend(first, window.flat(), globals_))
+        refs = window.with_feats(_attend(first, window.flat(), globals_))
         own = refs.best(self.distilled)
         if key is not None:
-            key = key.with_rows(_attend(first, key, globals_))
+            key = key.with_feats(_attend(first, key, globals_))
         kept = []
         for i, relation in enumerate(self.local):
             kept.append(refs)
@@ -94,10 +95,10 @@ class MegaAggregator(nn.Module):
             refs = own
         if key is None:
             return None, kept
-        key = key.with_rows(_attend(self.local[-1], key, keys))
+        key = key.with_feats(_attend(self.local[-1], key, keys))
         for relation in last:
-            key = key.with_rows(_attend(relation, key, globals_))
-        return key.rows, kept
+            key = key.with_feats(_attend(relation, key, globals_))
+        return key.roi_feats, kept
 
     @staticmethod
     def _stage(
@@ -105,16 +106,16 @@ class MegaAggregator(nn.Module):
     ) -> tuple[Regions | None, Regions]:
         """Both the key's regions and the distilled ones take from the references."""
         query = own.flat() if key is None else beside(key, own.flat())
-        rows = F.relu(fc(_attend(relation, query, keys)))
+        roi_feats = F.relu(fc(_attend(relation, query, keys)))
         if key is None:
-            return None, own.with_rows(rows)
-        number = key.rows.shape[1]
-        return key.with_rows(rows[:, :number]), own.with_rows(rows[:, number:])
+            return None, own.with_feats(roi_feats)
+        number = key.roi_feats.shape[1]
+        return key.with_feats(roi_feats[:, :number]), own.with_feats(roi_feats[:, number:])
 
 
 @MODELS.register_module()
 class RDNAggregator(nn.Module):
-    """Relations to the regions of a window; references keep their first rows (RDN, section 3).
+    """Relations to the regions of a window; references keep their first features (RDN, section 3).
 
     Args:
         in_channels: C. num_attention_blocks: heads of a relation.
@@ -162,7 +163,7 @@ class RDNAggregator(nn.Module):
         globals_: None = None,
         memory: list[Regions] | None = None,
     ) -> tuple[Tensor, list[Regions]]:
-        """Rows [B, K, C] of the key frame for the classifier, and nothing for a memory.
+        """Features [B, K, C] of the key frame for the classifier, and nothing for a memory.
 
         Args:
             fcs: the head's layers after the first.
@@ -172,11 +173,11 @@ class RDNAggregator(nn.Module):
         refs = window.flat()
         for i in range(self.stages):
             if i > 0:
-                key = key.with_rows(F.relu(fcs[i - 1](key.rows)))
-            key = key.with_rows(_attend(self.local[i], key, refs))
+                key = key.with_feats(F.relu(fcs[i - 1](key.roi_feats)))
+            key = key.with_feats(_attend(self.local[i], key, refs))
         if self.advanced_stages == 0:
-            return key.rows, []
+            return key.roi_feats, []
         own = window.best(self.distilled).flat()
         for i in range(self.stages, self.stages + self.advanced_stages):
-            own = own.with_rows(F.relu(fcs[i - 1](_attend(self.local[i], own, refs))))
+            own = own.with_feats(F.relu(fcs[i - 1](_attend(self.local[i], own, refs))))
         return _attend(self.local[-1], key, own), []

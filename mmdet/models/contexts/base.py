@@ -17,32 +17,32 @@ from mmdet.structures import Clip
 
 @dataclass
 class FrameRegions:
-    """Frames as the region head sees them: proposals and first-layer rows [B, P, F] before the
-    ReLU."""
+    """Frames as the region head sees them: proposals and first-layer features [B, P, F] before
+    the ReLU."""
 
     proposals: Proposals
-    rows: Tensor
+    roi_feats: Tensor
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.roi_feats)
 
     def __getitem__(self, index: Any) -> 'FrameRegions':
         """Some of the frames: a slice or int64 numbers."""
         p = self.proposals
         proposals = Proposals(p.boxes[index], p.scores[index], p.valid[index])
-        return FrameRegions(proposals, self.rows[index])
+        return FrameRegions(proposals, self.roi_feats[index])
 
     def tensors(self) -> tuple[Tensor, ...]:
-        return (self.proposals.boxes, self.proposals.scores, self.proposals.valid, self.rows)
+        return (self.proposals.boxes, self.proposals.scores, self.proposals.valid, self.roi_feats)
 
     def copy(self) -> 'FrameRegions':
         """With tensors of its own."""
         return FrameRegions.of(*(x.clone() for x in self.tensors()))
 
     @classmethod
-    def of(cls, boxes: Tensor, scores: Tensor, valid: Tensor, rows: Tensor) -> 'FrameRegions':
+    def of(cls, boxes: Tensor, scores: Tensor, valid: Tensor, roi_feats: Tensor) -> 'FrameRegions':
         """The inverse of `tensors`."""
-        return cls(Proposals(boxes, scores, valid), rows)
+        return cls(Proposals(boxes, scores, valid), roi_feats)
 
     @classmethod
     def cat(cls, parts: list['FrameRegions']) -> 'FrameRegions':
@@ -110,7 +110,7 @@ class RegionContext:
         raise NotImplementedError
 
     def written(self, own: FrameRegions, layers: list[Tensor]) -> tuple[Tensor, ...]:
-        """Inside the static part: what `write` gets, of the layers' enhanced rows [B, P, F]."""
+        """Inside the static part: what `write` gets, of the layers' enhanced features [B, P, F]."""
         return ()
 
     def write(self, states: list[Any], written: tuple[Tensor, ...]) -> None:

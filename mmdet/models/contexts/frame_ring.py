@@ -21,42 +21,37 @@ class FrameRing:
 
     def __init__(self, slots: int, regions: int) -> None:
         self.slots, self.regions = slots, regions
-        self._rows: Tensor | None = None
-        self._boxes: Tensor | None = None
-        self._valid: Tensor | None = None
+        self._held: Regions | None = None
 
     def put(self, number: int, frame: Regions) -> None:
-        """The best R regions of a frame [R', ...]; rows take the precision of the first frame."""
+        """The best R regions of a frame [R', ...], in the precision of the first frame."""
         self.reserve(frame)
-        count, slot = min(self.regions, len(frame.valid), len(frame.rows)), self.slot(number)
-        self._rows[slot, :count] = frame.rows[:count].to(self._rows.dtype)
-        self._boxes[slot, :count] = frame.boxes[:count]
-        self._valid[slot].fill_(False)
-        self._valid[slot, :count] = frame.valid[:count]
+        count, slot = min(self.regions, len(frame.valid), len(frame.roi_feats)), self.get(number)
+        slot.roi_feats[:count] = frame.roi_feats[:count]
+        slot.boxes[:count] = frame.boxes[:count]
+        slot.valid.fill_(False)
+        slot.valid[:count] = frame.valid[:count]
 
     def drop(self, number: int) -> None:
         """The frame does not exist: its slot, with what was in it before, is not valid."""
-        if self._valid is not None:
-            self._valid[self.slot(number)].fill_(False)
+        if self._held is not None:
+            self.get(number).valid.fill_(False)
 
     def get(self, number: int) -> Regions:
         """The regions [R, ...] in the slot of a frame; they change with it."""
-        slot = self.slot(number)
-        return Regions(self._rows[slot], self._boxes[slot], self._valid[slot])
+        return Regions(*(x[self.slot(number)] for x in self.tensors()))
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows [S, R, C], boxes [S, R, 4] and which of them exist [S, R]; they change with puts."""
-        return self._rows, self._boxes, self._valid
+        """Features [S, R, C], boxes [S, R, 4] and which exist [S, R]; they change with puts."""
+        return self._held.tensors()
 
     def slot(self, number: int) -> int:
-        """Where a frame lies."""
         return number % self.slots
 
     def reserve(self, frame: Regions) -> None:
         """Make room for frames like this one, once."""
-        if self._rows is not None:
-            return
-        shape = (self.slots, self.regions)
-        self._rows = frame.rows.new_zeros(*shape, frame.rows.shape[1])
-        self._boxes = frame.boxes.new_zeros(*shape, 4)
-        self._valid = torch.zeros(shape, dtype=torch.bool, device=frame.rows.device)
+        if self._held is None:
+            shape, feats = (self.slots, self.regions), frame.roi_feats
+            valid = torch.zeros(shape, dtype=torch.bool, device=feats.device)
+            feats = feats.new_zeros(*shape, feats.shape[1])
+            self._held = Regions(feats, frame.boxes.new_zeros(*shape, 4), valid)

@@ -17,8 +17,8 @@ from mmdet.models.roi_heads.selsa_roi_head import MambaBBoxHead
 
 @dataclass
 class RegionMemoryState:
-    """`bank`: enhanced rows of earlier frames, as keys. `first`: the keys [M, K] per layer that the
-    first frame sees, all references and itself, and which exist [M]; None after it."""
+    """`bank`: enhanced regions of earlier frames, as keys. `first`: what the first frame sees, all
+    references and itself: keys [M, K] per layer and which exist [M]; None after it."""
 
     bank: MemoryBank = field(repr=False)
     first: tuple[list[Tensor], Tensor] | None = field(default=None, repr=False)
@@ -72,8 +72,8 @@ class RegionMemory(RegionContext):
     def written(self, own: FrameRegions, layers: list[Tensor]) -> tuple[Tensor, ...]:
         best = self.head.topk
         keys = [
-            aggregator.project(rows[:, :best])
-            for aggregator, rows in zip(self.head.aggregator, layers, strict=True)
+            aggregator.project(feats[:, :best])
+            for aggregator, feats in zip(self.head.aggregator, layers, strict=True)
         ]
         return torch.stack(keys, dim=1), own.proposals.valid[:, :best]
 

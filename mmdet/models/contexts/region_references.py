@@ -122,8 +122,8 @@ def keys_of(head: SelsaBBoxHead, frames: FrameRegions, frames_per_group: int) ->
     Args:
         frames_per_group: as many frames make the references of one.
     """
-    rows = frames.rows[:, : head.topk]
+    roi_feats = frames.roi_feats[:, : head.topk]
     valid = frames.proposals.valid[:, : head.topk]
-    layers = head.project_refs(rows)
-    group = (-1, frames_per_group * rows.shape[1])
+    layers = head.project_refs(roi_feats)
+    group = (-1, frames_per_group * valid.shape[1])
     return Keys([layer.reshape(*group, layer.shape[2]) for layer in layers], valid.reshape(group))

@@ -181,7 +181,7 @@ class WindowRelations(RegionContext):
     # ---- and are seen
 
     def read(self, state: WindowState) -> tuple[Tensor, ...]:
-        """Rows, boxes and which exist, of the window, the global frames and each memory."""
+        """Features, boxes and which exist, of the window, the global frames and each memory."""
         rings = [state.window, *([state.globals] if self.num_global else []), *state.memory]
         return tuple(tensor for ring in rings for tensor in ring.tensors())
 
@@ -199,11 +199,11 @@ class WindowRelations(RegionContext):
         for i, state in enumerate(states):
             oldest = state.key - state.before
             frame, slot = state.window.get(oldest), state.window.slot(oldest)
-            for ring, rows in zip(state.memory, written, strict=True):
-                ring.put(oldest, Regions(rows[i, slot], frame.boxes, frame.valid))
+            for ring, feats in zip(state.memory, written, strict=True):
+                ring.put(oldest, Regions(feats[i, slot], frame.boxes, frame.valid))
 
 
 def _best(frame: FrameRegions) -> Regions:
     """A frame [1, P, ...] as others see it; a ring takes the best of it."""
     p = frame.proposals
-    return Regions(F.relu(frame.rows[0]), p.boxes[0], p.valid[0])
+    return Regions(F.relu(frame.roi_feats[0]), p.boxes[0], p.valid[0])

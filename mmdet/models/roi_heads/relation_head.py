@@ -58,4 +58,4 @@ class RelationBBoxHead(Shared2FCBBoxHead):
             self.shared_fcs[1:], key, keys.window, keys.globals, keys.memory
         )
         rows = rows.to(self.fc_cls.weight.dtype)
-        return self.fc_cls(rows).float(), self.fc_reg(rows).float(), [refs.rows for refs in kept]
+        return self.fc_cls(rows).float(), self.fc_reg(rows).float(), [x.roi_feats for x in kept]

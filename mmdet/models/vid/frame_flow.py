@@ -1,7 +1,7 @@
 """The way of a frame in testing, from clips to detections, with the states of their videos.
 
     begin: the references of videos that are new
-    encode: backbone to region rows, of all frames at once (static)
+    encode: backbone to region features, of all frames at once (static)
     classify: what each frame reads, the region head, suppression (static), what it writes
 
 Where what a frame reads depends on what was found before it, frames of one video take turns in the
@@ -201,7 +201,7 @@ class FrameFlow:
     def encode_regions(
         self, images: Tensor, img_shapes: Tensor, *prompts: Tensor
     ) -> tuple[Tensor, ...]:
-        """From images to proposals and first-layer rows, as `FrameRegions.tensors`."""
+        """From images to proposals and first-layer features, as `FrameRegions.tensors`."""
         feats = self.model.detector.feats(self.encode_maps(images, *prompts))
         return self.model.regions_of(feats, img_shapes).tensors()
 
@@ -218,15 +218,15 @@ class FrameFlow:
         boxes: Tensor,
         scores: Tensor,
         valid: Tensor,
-        rows: Tensor,
+        roi_feats: Tensor,
         img_shapes: Tensor,
         *read: Tensor,
     ) -> tuple[Tensor, ...]:
         """From regions and what their frames read to detections and what is to be written."""
-        own = FrameRegions.of(boxes, scores, valid, rows)
+        own = FrameRegions.of(boxes, scores, valid, roi_feats)
         regions, head = self.model.regions, self.model.detector.roi_head
         keys = regions.keys(own, read) if regions is not None else None
-        logits, deltas, layers = head.bbox_head.classify(rows, keys, boxes)
+        logits, deltas, layers = head.bbox_head.classify(roi_feats, keys, boxes)
         found = head.detections(logits, deltas, own.proposals, img_shapes)
         written = regions.written(own, layers) if regions is not None else ()
         return (found.boxes, found.scores, found.labels, found.valid, *written)

@@ -218,7 +218,7 @@ class VideoModel(BaseVideoDetector):
         return tuple(batch.take(x, rows) for x in maps) if rows else ()
 
     def regions_of(self, feats: Maps, img_shapes: Tensor) -> FrameRegions:
-        """Proposals (those of testing) and first-layer rows of the frames behind neck maps."""
+        """Proposals (those of testing) and first-layer features of the frames behind neck maps."""
         proposals = self.detector.propose(feats, img_shapes)
         if self.training:  # as references they need no more
             proposals = proposals.best(self.bbox_head.topk)
