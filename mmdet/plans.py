@@ -63,7 +63,7 @@ class SamplerPlan:
             and 'ref' elsewhere.
 
     Raises:
-        ConfigError: an argument out of its range; says which and what is legal.
+        ConfigError: an argument out of its range.
     """
 
     def __init__(
@@ -296,18 +296,14 @@ def _draw(
 
 
 def _frame_range(given: int | Sequence[int]) -> tuple[int, int]:
-    if isinstance(given, int):
-        low, high = -given, given
-    elif isinstance(given, Sequence) and len(given) == 2 and all(type(g) is int for g in given):
-        low, high = given
-    else:
-        low, high = 1, -1
-    if low > 0 or high < 0:
+    pair = (-given, given) if isinstance(given, int) else given
+    known = isinstance(pair, Sequence) and len(pair) == 2 and all(type(g) is int for g in pair)
+    if not known or pair[0] > 0 or pair[1] < 0:
         raise ConfigError(
             f'frame_range must be an integer >= 0 or [low, high] with low <= 0 <= high, '
             f'not {given!r}'
         )
-    return low, high
+    return tuple(pair)
 
 
 def _at_least(name: str, value: int, least: int) -> int:

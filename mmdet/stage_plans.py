@@ -80,22 +80,19 @@ class StagePlan:
 
 
 def _window(given: int | Sequence[int]) -> tuple[int, int]:
-    if type(given) is int and given >= 0:
-        return -given, given
-    if isinstance(given, Sequence) and len(given) == 2 and all(type(g) is int for g in given):
-        if given[0] <= given[1]:
-            return given[0], given[1]
-    raise ConfigError(
-        f'frame_range of a stage must be an integer >= 0 or [low, high] with low <= high, '
-        f'not {given!r}.'
-    )
+    pair = (-given, given) if type(given) is int else given
+    known = isinstance(pair, Sequence) and len(pair) == 2 and all(type(g) is int for g in pair)
+    if not known or pair[0] > pair[1]:
+        raise ConfigError(
+            f'frame_range of a stage must be an integer >= 0 or [low, high] with low <= high, '
+            f'not {given!r}.'
+        )
+    return tuple(pair)
 
 
 def _rings(radii: Sequence[int]) -> list[tuple[int, int]]:
     inner = [0, *radii[:-1]]
-    if not all(type(r) is int for r in radii) or any(
-        a >= b for a, b in zip(inner, radii, strict=True)
-    ):
+    if not all(type(r) is int for r in radii) or sorted({*inner, *radii}) != [0, *radii]:
         raise ConfigError(
             f'frame_range of stagewise_ring must be ascending outer radii in frames, not {radii!r}.'
         )

@@ -45,9 +45,9 @@ class MegaAggregator(nn.Module):
                 f'{global_stages}.'
             )
         self.distilled = distilled
-        heads = num_attention_blocks
-        self.local = nn.ModuleList(Relation(in_channels, heads) for _ in range(stages))
-        relations = (Relation(in_channels, heads, position=False) for _ in range(global_stages))
+        size = in_channels, num_attention_blocks
+        self.local = nn.ModuleList(Relation(*size) for _ in range(stages))
+        relations = (Relation(*size, position=False) for _ in range(global_stages))
         self.add_module('global', nn.ModuleList(relations))
 
     uses_globals = True

@@ -51,12 +51,11 @@ class Relation(nn.Module):
     def _random_init(self) -> None:
         for layer in (self.q, self.k):
             nn.init.kaiming_uniform_(layer.weight, a=1)
-        small = [self.v.weight] + [p.weight for p in (self.pos,) if p is not None]
-        for weight in small + [p for p in (self.u,) if p is not None]:
+        positions = [] if self.pos is None else [self.pos]
+        for weight in [x.weight for x in (self.v, *positions)] + [self.u] * (self.u is not None):
             nn.init.normal_(weight, std=0.01)
-        for layer in (self.q, self.k, self.v, self.pos):
-            if layer is not None:
-                nn.init.zeros_(layer.bias)
+        for layer in (self.q, self.k, self.v, *positions):
+            nn.init.zeros_(layer.bias)
 
     def forward(
         self,
@@ -80,11 +79,10 @@ class Relation(nn.Module):
             bias = None if valid is None else q.new_zeros(absent.shape)
             mixed = self._attend(q, k, v, bias, absent)
         else:
-            chunks = zip(
-                q.split(QUERY_CHUNK, dim=2), query_boxes.split(QUERY_CHUNK, dim=1), strict=True
-            )
+            queries, boxes = q.split(QUERY_CHUNK, dim=2), query_boxes.split(QUERY_CHUNK, dim=1)
             parts = [
-                self._attend(x, k, v, self._bias(boxes, key_boxes), absent) for x, boxes in chunks
+                self._attend(x, k, v, self._bias(own, key_boxes), absent)
+                for x, own in zip(queries, boxes, strict=True)
             ]
             mixed = torch.cat(parts, dim=2)
         return mixed.transpose(1, 2).flatten(2)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdet.models.batch import ClipBatch
 from mmdet.models.dense_heads.rpn_head import Proposals
 from mmdet.models.roi_heads.bbox_head import Keys
 from mmdet.structures import Clip
@@ -28,9 +29,7 @@ class FrameRegions:
 
     def __getitem__(self, index: Any) -> 'FrameRegions':
         """Some of the frames: a slice or int64 numbers."""
-        p = self.proposals
-        proposals = Proposals(p.boxes[index], p.scores[index], p.valid[index])
-        return FrameRegions(proposals, self.roi_feats[index])
+        return FrameRegions.of(*(x[index] for x in self.tensors()))
 
     def tensors(self) -> tuple[Tensor, ...]:
         return (self.proposals.boxes, self.proposals.scores, self.proposals.valid, self.roi_feats)
@@ -39,6 +38,10 @@ class FrameRegions:
         """With tensors of its own."""
         return FrameRegions.of(*(x.clone() for x in self.tensors()))
 
+    def take(self, batch: ClipBatch, frames: list[int]) -> 'FrameRegions':
+        """Some of the frames, as `ClipBatch.take` does it."""
+        return FrameRegions.of(*(batch.take(x, frames) for x in self.tensors()))
+
     @classmethod
     def of(cls, boxes: Tensor, scores: Tensor, valid: Tensor, roi_feats: Tensor) -> 'FrameRegions':
         """The inverse of `tensors`."""
@@ -46,9 +49,7 @@ class FrameRegions:
 
     @classmethod
     def cat(cls, parts: list['FrameRegions']) -> 'FrameRegions':
-        return cls.of(
-            *(torch.cat(tensors) for tensors in zip(*(p.tensors() for p in parts), strict=True))
-        )
+        return cls.of(*map(torch.cat, zip(*(p.tensors() for p in parts), strict=True)))
 
 
 class RegionContext:

@@ -5,7 +5,7 @@ returns [H*W, C]. Only the shuffles draw.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -41,11 +41,7 @@ def patch_shuffle(
     are cut before the middle row or column.
     """
     top, left = hw[0] // 2, hw[1] // 2
-    areas = [
-        (rows, columns)
-        for rows in (slice(top), slice(top, None))
-        for columns in (slice(left), slice(left, None))
-    ]
+    areas = product((slice(top), slice(top, None)), (slice(left), slice(left, None)))
     out = torch.empty_like(maps[0])
     target = out.unflatten(0, hw)
     for area, group in zip(areas, _quarters(len(maps)), strict=True):

@@ -20,8 +20,6 @@ from mmdet.registry import MODELS
 class PixelMemory(nn.Module):
     """Enhances a map before the neck and chooses the cells worth remembering.
 
-    Its state in a video is a `MemoryBank` of cells.
-
     Args:
         in_channels: C.
         num_attention_blocks: heads of the attention.
@@ -142,12 +140,8 @@ class PixelMemory(nn.Module):
 
     def _centres(self, size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
         """x [n] and y [n] of the cells' centres in pixels."""
-        ys, xs = torch.meshgrid(
-            torch.arange(size[0], device=like.device),
-            torch.arange(size[1], device=like.device),
-            indexing='ij',
-        )
-        return (xs.flatten() + 0.5) * self.stride, (ys.flatten() + 0.5) * self.stride
+        number = torch.arange(size[0] * size[1], device=like.device)
+        return (number % size[1] + 0.5) * self.stride, (number // size[1] + 0.5) * self.stride
 
     def _on_image(self, img_shapes: Tensor, size: tuple[int, int]) -> Tensor:
         """Which cells [B, n] begin on the image, not on its padding."""

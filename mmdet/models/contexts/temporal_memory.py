@@ -87,9 +87,8 @@ class TemporalMemory:
                 made = self.backbone.block_at(place).keys_values(_batched(maps), hw)
                 for v, reference in zip(due, made, strict=True):
                     # a row of a batch would keep all of it in memory
-                    states[v].blocks[b].reference = (
-                        reference if len(due) == 1 else reference.clone()
-                    )
+                    own = reference if len(due) == 1 else reference.clone()
+                    states[v].blocks[b].reference = own
             out.append(_batched([state.blocks[b].reference for state in states]))
         return out
 

@@ -29,11 +29,9 @@ def random_keys(aggregator: Aggregator, x: Tensor, refs: int, per_ref: int) -> K
     """Up to `per_ref` random cells of every reference, maps [B * R, C, h, w] (the released way)."""
     cells = x.flatten(2).transpose(1, 2)
     everything = torch.ones(cells.shape[:2], dtype=torch.bool, device=x.device)
-    keys, valid = _drawn(aggregator, cells, everything, per_ref)
-    return (
-        keys.unflatten(0, (-1, refs)).flatten(1, 2),
-        valid.unflatten(0, (-1, refs)).flatten(1),
-    )
+    drawn = _drawn(aggregator, cells, everything, per_ref)
+    keys, valid = (x.unflatten(0, (-1, refs)).flatten(1, 2) for x in drawn)
+    return keys, valid
 
 
 def _drawn(aggregator: Aggregator, cells: Tensor, mask: Tensor, most: int | None) -> Keys:
@@ -41,5 +39,5 @@ def _drawn(aggregator: Aggregator, cells: Tensor, mask: Tensor, most: int | None
     count = mask.shape[1] if most is None else min(most, mask.shape[1])
     draw = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, -1)
     draw, chosen = draw.topk(count, dim=1)
-    rows = cells.gather(1, chosen[..., None].expand(-1, -1, cells.shape[2]))
-    return aggregator.project(rows), draw >= 0
+    cells = cells.gather(1, chosen[..., None].expand(-1, -1, cells.shape[2]))
+    return aggregator.project(cells), draw >= 0

@@ -101,9 +101,6 @@ class WindowRelations(RegionContext):
     def slide(self, state: WindowState, clip: Clip, new: FrameRegions | None) -> FrameRegions:
         """Move the window to the key frame of a clip; the regions of that frame.
 
-        Args:
-            new: the clip's local and global frames in their order; None where it has none.
-
         Raises:
             ValueError: the key frame did not enter the window, because frames were left out.
         """
@@ -114,7 +111,8 @@ class WindowRelations(RegionContext):
         entering = {place: new[i : i + 1].copy() for i, place in enumerate(self.places(clip))}
         globals_ = [entering[place] for place in clip.places(GLOBAL)]
         for regions in globals_:
-            self._take_global(state, regions)
+            state.globals.put(state.global_frames, _best(regions))
+            state.global_frames += 1
         for place in clip.places(LOCAL):
             self._enter(state, clip.frames[place].frame_id, entering[place])
         if first and self.legacy and globals_:
@@ -152,19 +150,14 @@ class WindowRelations(RegionContext):
         if state.past_only and self.num_global:
             self._sample(state, regions)
 
-    def _take_global(self, state: WindowState, frame: FrameRegions) -> None:
-        state.globals.put(state.global_frames, _best(frame))
-        state.global_frames += 1
-
     def _sample(self, state: WindowState, frame: Regions) -> None:
         """Reservoir sampling: every frame so far is a global one with the same probability."""
-        seen = state.global_frames
-        slot = seen
-        if seen >= self.num_global:
-            slot = int(torch.randint(seen + 1, (), generator=state.generator))
+        slot = state.global_frames
+        if slot >= self.num_global:
+            slot = int(torch.randint(slot + 1, (), generator=state.generator))
         if slot < self.num_global:
             state.globals.put(slot, frame)
-        state.global_frames = seen + 1
+        state.global_frames += 1
 
     def _fill_up(self, state: WindowState, key: int, first: bool) -> None:
         """Places of the window before the first frame and after the last one."""

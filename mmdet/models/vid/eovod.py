@@ -134,21 +134,17 @@ class EOVOD(BaseVideoDetector):
 
     def _training_keys(self, batch: ClipBatch, places: list[list[int]], maps: Maps) -> list[Keys]:
         """Keys of each level, of the references of each clip."""
-        refs, levels = len(places[0]), zip(maps, self.site.strides, strict=True)
-        aggregators = self.location.aggregators
-        if self.train_keys is not None:
-            return [
-                random_keys(aggregator, x, refs, self.train_keys)
-                for aggregator, x in zip(aggregators, maps, strict=True)
-            ]
+        refs, most, keys = len(places[0]), self.location.memory.num_keys, []
         frames = [clip.frames[p] for clip, ps in zip(batch.clips, places, strict=True) for p in ps]
-        gt = ground_truth(frames, maps[0].device, batch.scale)
-        masks = [cells_in_boxes(gt.boxes, gt.valid, x.shape[-2:], stride) for x, stride in levels]
-        most = self.location.memory.num_keys
-        return [
-            keys_in_objects(aggregator, x, mask, refs, most)
-            for aggregator, x, mask in zip(aggregators, maps, masks, strict=True)
-        ]
+        gt = ground_truth(frames, maps[0].device, batch.scale) if self.train_keys is None else None
+        levels = zip(self.location.aggregators, maps, self.site.strides, strict=True)
+        for aggregator, x, stride in levels:
+            if gt is None:
+                keys.append(random_keys(aggregator, x, refs, self.train_keys))
+            else:
+                mask = cells_in_boxes(gt.boxes, gt.valid, x.shape[-2:], stride)
+                keys.append(keys_in_objects(aggregator, x, mask, refs, most))
+        return keys
 
     # ---- testing
 

@@ -105,8 +105,7 @@ class FrameFlow:
         """
         if self.model.temporal is not None:  # windows end at the key frame: nothing else is new
             regions = FrameRegions.of(*self.temporal.regions(batch, states))
-            order = [i for i, own in enumerate(rows) for _ in own]
-            return FrameRegions.of(*(batch.take(x, order) for x in regions.tensors()))
+            return regions.take(batch, [i for i, own in enumerate(rows) for _ in own])
         state_of = {row: state for own, state in zip(rows, states, strict=True) for row in own}
         distinct = list(state_of)
         if not distinct:
@@ -126,8 +125,7 @@ class FrameFlow:
                     for start in range(0, len(distinct), chunk)
                 ]
             regions = FrameRegions.cat(parts)
-        order = [distinct.index(row) for own in rows for row in own]
-        return FrameRegions.of(*(batch.take(x, order) for x in regions.tensors()))
+        return regions.take(batch, [distinct.index(row) for own in rows for row in own])
 
     # ---- the start of a video
 
@@ -182,7 +180,7 @@ class FrameFlow:
         kept = maps if self.model.pixel_memory is not None else []
         return (
             tuple(batch.take(torch.cat(level), order) for level in zip(*kept, strict=True)),
-            FrameRegions.of(*(batch.take(x, order) for x in FrameRegions.cat(regions).tensors())),
+            FrameRegions.cat(regions).take(batch, order),
         )
 
     def _prompts(self, states: list[VideoState], of_references: bool = False) -> tuple[Tensor, ...]:

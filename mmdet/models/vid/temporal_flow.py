@@ -36,9 +36,7 @@ class TemporalFlow:
             size = tuple(batch.images.shape[-2:])
             known = [self.model.temporal.admit(memory, size) for memory in memories]
             for wanted in (False, True):
-                some = [
-                    i for i, has_memory in zip(clips, known, strict=True) if has_memory == wanted
-                ]
+                some = [i for i, has in zip(clips, known, strict=True) if has == wanted]
                 if some:
                     passes.append((some, self._pass(batch, some, states, wanted)))
         return in_order(batch, passes)

@@ -190,11 +190,8 @@ class VideoModel(BaseVideoDetector):
     def _remembering(self, batch: ClipBatch, ref_rows: list[int]) -> tuple[Maps, Maps]:
         """Key frames whose temporal blocks see the references of the stages; the references of the
         regions see themselves."""
-        rows = [
-            row
-            for i, clip in enumerate(batch.clips)
-            for row in batch.rows(i, clip.places(*self.temporal.roles))
-        ]
+        places = [clip.places(*self.temporal.roles) for clip in batch.clips]
+        rows = [row for i, own in enumerate(places) for row in batch.rows(i, own)]
         stage_refs = batch.take(batch.images, rows).unflatten(0, (len(batch), -1))
         images = batch.take(batch.images, batch.key_rows)
         key_feats = self.detector.feats(self.detector.encode(images, stage_refs=stage_refs))
@@ -228,12 +225,8 @@ class VideoModel(BaseVideoDetector):
 
     def init_state(self, video_id: int = 0, seed: int = 0) -> VideoState:
         state = super().init_state(video_id, seed)
-        contexts = {
-            PROMPTS: self.prompts,
-            TEMPORAL: self.temporal,
-            PIXELS: self.pixel_memory,
-            REGIONS: self.regions,
-        }
+        contexts = {PROMPTS: self.prompts, TEMPORAL: self.temporal}
+        contexts |= {PIXELS: self.pixel_memory, REGIONS: self.regions}
         for stage, context in contexts.items():
             if context is not None:
                 state.contexts[stage] = context.init_state(state.generator)

@@ -135,9 +135,9 @@ class WindowModel(VideoModel):
         number = {row: i for i, row in enumerate(parts[0] + parts[1])}
         regions = {}
         for role in roles:
-            own = [batch.take(x, [number[r] for r in rows[role]]) for x in every.tensors()]
-            boxes, _, valid, first = (x.unflatten(0, (len(batch), -1)) for x in own)
-            regions[role] = Regions(F.relu(first), boxes, valid)
+            own = every.take(batch, [number[row] for row in rows[role]]).tensors()
+            boxes, _, valid, roi_feats = (x.unflatten(0, (len(batch), -1)) for x in own)
+            regions[role] = Regions(F.relu(roi_feats), boxes, valid)
         key_rows = [number[row] for row in batch.key_rows]
         return regions, tuple(batch.take(x, key_rows) for x in feats)
 

@@ -105,23 +105,13 @@ class WindowTrainingPlan:
         self.num_local, self.num_memory, self.num_global = num_local, num_memory, num_global
 
     def __call__(self, frame_id: int, length: int, rng: np.random.Generator) -> Refs:
-        numbers = {
-            'local': self.num_local,
-            'memory': self.num_memory,
-            'global': self.num_global,
-        }
+        numbers = {'local': self.num_local, 'memory': self.num_memory, 'global': self.num_global}
         if frame_id < 0 or length == 1:  # an image: it stands for all frames
             return [(role, frame_id) for role, number in numbers.items() for _ in range(number)]
         past = max(frame_id - (2 * self.reach + 1), 0)
-        chosen = {
-            'local': self._around(frame_id, self.num_local, length, rng),
-            'memory': self._around(past, self.num_memory, length, rng),
-            'global': rng.choice(length, self.num_global, replace=self.num_global > length),
-        }
+        chosen = {}
+        for role, centre in (('local', frame_id), ('memory', past)):
+            offsets = rng.choice(2 * self.reach + 1, numbers[role], replace=False) - self.reach
+            chosen[role] = np.clip(centre + offsets, 0, length - 1)
+        chosen['global'] = rng.choice(length, self.num_global, replace=self.num_global > length)
         return [(role, int(i)) for role, frames in chosen.items() for i in frames]
-
-    def _around(
-        self, centre: int, number: int, length: int, rng: np.random.Generator
-    ) -> np.ndarray:
-        offsets = rng.choice(2 * self.reach + 1, number, replace=False) - self.reach
-        return np.clip(centre + offsets, 0, length - 1)
