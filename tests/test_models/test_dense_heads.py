@@ -105,7 +105,6 @@ class Case:
 
 CASES = {
     'fcos': Case(fcos_head, fcos_losses),
-    'fcos, centerness on reg': Case(partial(fcos_head, centerness_on_reg=True), fcos_losses),
     'yolox': Case(yolox_head, yolox_losses, STRIDES[:3], zero=('loss_cls', 'loss_bbox', 'loss_l1')),
     'yolox, no l1': Case(
         partial(yolox_head, use_l1=False), yolox_losses, STRIDES[:3], ('loss_cls', 'loss_bbox')
@@ -252,6 +251,16 @@ def test_fcos_detections_equal_a_loop(levels):
             of_level = naive_dense.fcos_candidates(*outputs, points, IMAGE, 40, 0.5)
             candidates += [(*candidate, level) for candidate in of_level]
         assert_detections(found, i, naive_dense.suppressed(candidates, 0.5, 35))
+
+
+@pytest.mark.parametrize('on_reg', [False, True])
+@torch.no_grad()
+def test_centerness_reads_the_tower_that_it_is_told_to(on_reg):
+    model = fcos_head(centerness_on_reg=on_reg)
+    feats, others = maps(STRIDES, 16), maps(STRIDES, 16, seed=5)
+    expected = model(feats if on_reg else others)
+    for mixed, one in zip(model(feats, others), expected, strict=True):
+        assert torch.equal(mixed.centerness, one.centerness)
 
 
 def test_names_of_early_checkpoints_are_understood():
