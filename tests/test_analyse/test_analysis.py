@@ -156,7 +156,7 @@ def test_mistakes_against_a_loop(block, monkeypatch):
         scores = detections.score[found.false]
         assert [(s, KINDS[k]) for s, k in zip(scores, found.kind, strict=True)] == false
         rows = found.missed
-        got = np.nan_to_num(found.found[rows])
+        got = np.nan_to_num(found.hit_score[rows])
         got = np.column_stack([truth.image[rows], truth.boxes[rows], got]).tolist()
         assert sorted(got) == [list(map(float, entry)) for entry in missed]
         assert (np.diff(truth.area[rows]) <= 0).all()  # all images have one size

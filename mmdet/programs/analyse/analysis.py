@@ -73,9 +73,9 @@ def analyze(
     every_object = [MotionRange('all', np.zeros(len(objects.label), bool), 0.0)]
     matches = []
     with progress_of('Curves and mistakes', len(detections), VID_US) as advance:
-        for found in match_by_class(detections, objects, every_object):
-            matches.append(found)
-            advance(len(found.det))
+        for match in match_by_class(detections, objects, every_object):
+            matches.append(match)
+            advance(len(match.det))
     return Analysis(
         objects=objects,
         detections=detections,
@@ -92,7 +92,7 @@ def precision_recall(matches: Sequence[ClassMatches]) -> np.ndarray:
     The best precision at this recall or beyond it, 0 where it is not reached, NaN for a class
     without objects. `matches` are of each class; their first range counts.
     """
-    rows = [_curve(found.signed[0], int(found.positives[0])) for found in matches]
+    rows = [_curve(match.signed[0], int(match.positives[0])) for match in matches]
     return np.array(rows).reshape(-1, len(RECALL))
 
 

@@ -104,16 +104,18 @@ class DrawnFrames:
 
     def false_positive(self, run: Analysis, number: int) -> np.ndarray:
         """The page of a row of `run.mistakes.false`; other detections are thin and grey."""
-        mistakes, found = run.mistakes, run.detections
+        mistakes, detections = run.mistakes, run.detections
         row = mistakes.false[number]
-        image = int(found.image[row])
+        image = int(detections.image[row])
         picture, factor = self._with_truth(image)
-        others = self._rows(found, image)
+        others = self._rows(detections, image)
         others = others[others != row]
         for rows, color in ((others, OTHER_COLOR), (np.array([row]), MISTAKE_COLOR)):
-            labels, scores = found.label[rows], found.score[rows]
+            labels, scores = detections.label[rows], detections.score[rows]
             texts = [f'{self.names[c]} {s:.2f}' for c, s in zip(labels, scores, strict=True)]
-            picture = draw_boxes(picture, found.boxes[rows] * factor, texts, [color] * len(rows))
+            picture = draw_boxes(
+                picture, detections.boxes[rows] * factor, texts, [color] * len(rows)
+            )
         near, details = mistakes.near[number], []
         if near >= 0:
             details = [f'IoU {mistakes.iou[number]:.2f} with {self._name(near)}']
@@ -124,7 +126,7 @@ class DrawnFrames:
         objects, image, name = self.objects, int(self.objects.image[obj]), self._name(obj)
         picture, factor = self._with_truth(image, without=obj)
         picture = self._with_detections(picture, factor, run.detections, image)
-        box, score = objects.boxes[[obj]] * factor, run.mistakes.found[obj]
+        box, score = objects.boxes[[obj]] * factor, run.mistakes.hit_score[obj]
         picture = draw_boxes(picture, box, [f'missed {name}'], [MISTAKE_COLOR], dashed=True)
         details = [
             f'{objects.area[obj] / self.scored.image_areas()[image]:.1%} of the frame',
@@ -172,20 +174,20 @@ class DrawnFrames:
         return draw_ground_truth(picture, boxes, labels, self.classes), factor
 
     def _with_detections(
-        self, picture: np.ndarray, factor: int, found: DetectionArrays, image: int
+        self, picture: np.ndarray, factor: int, detections: DetectionArrays, image: int
     ) -> np.ndarray:
-        rows = self._rows(found, image)
-        detections = Detections(
-            boxes=torch.from_numpy(found.boxes[rows] * factor),
-            scores=torch.from_numpy(found.score[rows]),
-            labels=torch.from_numpy(found.label[rows].astype(np.int64)),
+        rows = self._rows(detections, image)
+        shown = Detections(
+            boxes=torch.from_numpy(detections.boxes[rows] * factor),
+            scores=torch.from_numpy(detections.score[rows]),
+            labels=torch.from_numpy(detections.label[rows].astype(np.int64)),
         )
-        return draw_detections(picture, detections, self.classes, self.score_thr)
+        return draw_detections(picture, shown, self.classes, self.score_thr)
 
-    def _rows(self, found: DetectionArrays, image: int) -> np.ndarray:
+    def _rows(self, detections: DetectionArrays, image: int) -> np.ndarray:
         """Rows of the detections of an image from the threshold on."""
-        start, stop = np.searchsorted(found.image, [image, image + 1])
-        return start + np.flatnonzero(found.score[start:stop] >= self.score_thr)
+        start, stop = np.searchsorted(detections.image, [image, image + 1])
+        return start + np.flatnonzero(detections.score[start:stop] >= self.score_thr)
 
     def _rows_of_video(self, video: int) -> np.ndarray:
         """The scored images of a video, in the order of its frames."""

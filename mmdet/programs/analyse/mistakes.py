@@ -32,7 +32,7 @@ class Mistakes:
         kind: [f] index into KINDS.
         iou: [f] overlap with the object in `near`, 0 without one.
         near: [f] row of the object that the kind is about, -1 for the background.
-        found: [m] score of the detection that hits the object, at any score; NaN without one.
+        hit_score: [m] score of the detection that hits the object, at any score; NaN without one.
         missed: [x] rows of the objects that no detection from the threshold on hits, the largest
             part of its image first: what stands out most and should have been found.
     """
@@ -41,7 +41,7 @@ class Mistakes:
     kind: np.ndarray
     iou: np.ndarray
     near: np.ndarray
-    found: np.ndarray
+    hit_score: np.ndarray
     missed: np.ndarray
 
 
@@ -64,19 +64,19 @@ def find_mistakes(
         score_thr: 0..1. The best detections are matched first, so those below do not matter.
         image_area: [N] pixels.
     """
-    found = np.full(len(objects.label), np.nan, np.float32)  # compared as scores are
+    hit_score = np.full(len(objects.label), np.nan, np.float32)  # compared as scores are
     false = []
     for match in matches:
         hit = match.obj >= 0
-        found[match.obj[hit]] = detections.score[match.det[hit]]
+        hit_score[match.obj[hit]] = detections.score[match.det[hit]]
         false.append(match.det[~hit & (detections.score[match.det] >= score_thr)])
     false = np.concatenate(false)
     false = false[np.argsort(-detections.score[false], kind='stable')]
     kind, iou, near = _kinds(detections, objects, false)
-    missed = np.flatnonzero(~(found >= score_thr))
+    missed = np.flatnonzero(~(hit_score >= score_thr))
     share = objects.area[missed] / image_area[objects.image[missed]]
     missed = missed[np.argsort(-share, kind='stable')]
-    return Mistakes(false, kind, iou, near, found, missed)
+    return Mistakes(false, kind, iou, near, hit_score, missed)
 
 
 def _kinds(
@@ -131,9 +131,9 @@ def confusion_matrix(
 
     background = len(objects.classes)
     matrix = np.zeros((background + 1, background + 1), np.int64)
-    found, taken = near[hit >= 0], hit[hit >= 0]
+    hits, taken = near[hit >= 0], hit[hit >= 0]
     missed = np.setdiff1d(np.arange(len(objects.label)), taken)
-    np.add.at(matrix, (objects.label[taken], detections.label[found]), 1)
+    np.add.at(matrix, (objects.label[taken], detections.label[hits]), 1)
     np.add.at(matrix, (objects.label[missed], background), 1)
-    np.add.at(matrix, (background, detections.label[np.setdiff1d(det, found)]), 1)
+    np.add.at(matrix, (background, detections.label[np.setdiff1d(det, hits)]), 1)
     return matrix

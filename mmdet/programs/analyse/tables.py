@@ -74,15 +74,15 @@ def speed_of(motion: np.ndarray | None, obj: int) -> str:
 
 def _false_positives(run: Analysis, scored: ScoredSet) -> tuple[list[str], list[list]]:
     """Best score first."""
-    mistakes, found, objects, rows = run.mistakes, run.detections, run.objects, []
+    mistakes, detections, objects, rows = run.mistakes, run.detections, run.objects, []
     for i, false in enumerate(mistakes.false[:MOST_ROWS]):
         near = mistakes.near[i]
         about = ('', '')
         if near >= 0:
             about = (objects.classes[objects.label[near]], f'{mistakes.iou[i]:.4f}')
-        name, score = objects.classes[found.label[false]], f'{found.score[false]:.6g}'
-        file_name, kind = scored.file_name(found.image[false]), KINDS[mistakes.kind[i]]
-        rows.append([file_name, name, score, kind, *about, *_sides(found.boxes[false])])
+        name, score = objects.classes[detections.label[false]], f'{detections.score[false]:.6g}'
+        file_name, kind = scored.file_name(detections.image[false]), KINDS[mistakes.kind[i]]
+        rows.append([file_name, name, score, kind, *about, *_sides(detections.boxes[false])])
     return ['file_name', 'class', 'score', 'kind', 'object', 'iou', *SIDES], rows
 
 
@@ -92,7 +92,7 @@ def _missed(run: Analysis, scored: ScoredSet) -> tuple[list[str], list[list]]:
     for obj in run.mistakes.missed[:MOST_ROWS]:
         image = objects.image[obj]
         name, share = objects.classes[objects.label[obj]], f'{objects.area[obj] / areas[image]:.6g}'
-        speed, score = speed_of(objects.motion, obj), _rounded(run.mistakes.found[obj])
+        speed, score = speed_of(objects.motion, obj), _rounded(run.mistakes.hit_score[obj])
         rows.append(
             [scored.file_name(image), name, share, speed, score, *_sides(objects.boxes[obj])]
         )

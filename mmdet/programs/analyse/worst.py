@@ -41,9 +41,9 @@ def first_frames(scored: ScoredSet) -> np.ndarray:
 def find_worst(ours: Analysis, baseline: Analysis | None, scored: ScoredSet, num: int) -> Worst:
     """The worst mistakes and largest differences, from different videos where that is possible."""
     video = _video_of(scored)
-    mistakes, found, objects = ours.mistakes, ours.detections, ours.objects
+    mistakes, detections, objects = ours.mistakes, ours.detections, ours.objects
     classes = len(objects.classes)
-    group = video[found.image[mistakes.false]] * classes + found.label[mistakes.false]
+    group = video[detections.image[mistakes.false]] * classes + detections.label[mistakes.false]
     false = spread(group * len(KINDS) + mistakes.kind, num)
     group = video[objects.image[mistakes.missed]] * classes + objects.label[mistakes.missed]
     missed = mistakes.missed[spread(group, num)]
