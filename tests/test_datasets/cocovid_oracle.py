@@ -70,15 +70,17 @@ def check_against(index: CocoVideoIndex, dataset: dict) -> None:
         owner = index.image_video[i]
         assert (owner == -1) if not videos else index.video_ids[owner] == image['video_id']
         own = [a for a in annotations if a['image_id'] == image['id']]
-        rows = index.annotations_of(i)
-        assert index.ann_ids[rows].tolist() == [a['id'] for a in own]
-        assert index.ann_boxes[rows].tolist() == [[float(x) for x in a['bbox']] for a in own]
-        areas = [a.get('area', a['bbox'][2] * a['bbox'][3]) for a in own]
-        assert index.ann_areas[rows].tolist() == areas
-        assert index.ann_categories[rows].tolist() == [a['category_id'] for a in own]
-        assert index.ann_instance_ids[rows].tolist() == [a.get('instance_id', -1) for a in own]
-        assert index.ann_iscrowd[rows].tolist() == [bool(a.get('iscrowd', 0)) for a in own]
-        assert index.ann_ignore[rows].tolist() == [bool(a.get('ignore', 0)) for a in own]
+        expected = {
+            'ids': [a['id'] for a in own],
+            'boxes': [[float(x) for x in a['bbox']] for a in own],
+            'areas': [a.get('area', a['bbox'][2] * a['bbox'][3]) for a in own],
+            'categories': [a['category_id'] for a in own],
+            'instance_ids': [a.get('instance_id', -1) for a in own],
+            'iscrowd': [bool(a.get('iscrowd', 0)) for a in own],
+            'ignore': [bool(a.get('ignore', 0)) for a in own],
+        }
+        for name, values in expected.items():
+            assert getattr(index, f'ann_{name}')[index.annotations_of(i)].tolist() == values
     for v, video in enumerate(videos):
         frames = [image for image in images if image['video_id'] == video['id']]
         frames.sort(key=lambda image: image['frame_id'])

@@ -11,16 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine import Config
-from tiny_cocovid import (
-    ANNOTATIONS,
-    BILATERAL,
-    COPIES,
-    LENGTHS,
-    LOAD,
-    PACK,
-    write_image_set,
-    write_video_set,
-)
+from tiny_cocovid import ANNOTATIONS, LENGTHS, LOAD, PACK, on_tiny_sets
 
 from mmdet.apis.common import checked_config
 from mmdet.core.errors import ConfigError
@@ -28,37 +19,15 @@ from mmdet.engine.data_loading import build_loader
 from mmdet.programs.browse import browse_dataset, clip_sheet
 from mmdet.programs.browse.browse import SplitClips
 
-RESIZE = dict(type='Resize', scale=(128, 96))
-FLIP = dict(type='RandomFlip', prob=0.5)
-LOADER = dict(num_workers=0, collate_fn=dict(type='collate_clips'))
-
 
 @pytest.fixture(scope='module')
-def config_file(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp('browse')
-    train = dict(type='ImagenetVIDDataset', pipeline=[LOAD, ANNOTATIONS, RESIZE, FLIP, PACK])
-    videos = dict(train, ref_img_sampler=BILATERAL, **write_video_set(folder / 'train', False))
-    images = dict(train, ref_img_sampler=COPIES, **write_image_set(folder / 'images'))
-    val = dict(train, pipeline=[LOAD, RESIZE, PACK], **write_video_set(folder / 'val', True))
-    cfg = dict(
-        train_dataloader=dict(
-            batch_size=2,
-            sampler=dict(type='ClipSampler'),
-            batch_sampler=dict(type='AspectRatioBatchSampler'),
-            dataset=dict(
-                type='ConcatDataset', datasets=[videos, dict(images, load_as_video=False)]
-            ),
-            **LOADER,
-        ),
-        val_dataloader=dict(
-            batch_size=1,
-            sampler=dict(type='VideoSampler'),
-            dataset=dict(val, test_mode=True),
-            **LOADER,
-        ),
-    )
-    Config(cfg).dump(folder / 'tiny.py')
-    return folder / 'tiny.py'
+def config_file(repo, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp('browse') / 'tiny.py'
+    cfg = on_tiny_sets(repo / 'configs/_base_/datasets/sample_vid_multi_frame.py', path.parent)
+    cfg.val_dataloader.dataset.ref_img_sampler = None
+    cfg.pop('test_dataloader')
+    cfg.dump(path)
+    return path
 
 
 @pytest.fixture
@@ -71,7 +40,7 @@ def test_the_clips_are_those_that_the_runner_loads(config, split):
     loader = build_loader(config[f'{split}_dataloader'], seed=3)
     fed = [clip for batch in loader for clip in batch]
     clips = SplitClips(config, split, seed=3)
-    number = len(fed) if split == 'val' else 6
+    number = len(fed) if split == 'val' else 8
     shown = [clips.load(key).clip for key in clips.keys(number)]
     assert len(shown) == number
     for ours, theirs in zip(shown, fed, strict=False):
@@ -95,17 +64,6 @@ def test_one_video_by_the_end_of_its_name(config, split, frames, name):
     assert {(key.video_id, key.frame_id) for key in keys} == {(3, frame) for frame in frames}
 
 
-def test_one_video_leaves_out_images_of_the_same_file(config):
-    sets = config.train_dataloader.dataset.datasets
-    sets[1].update({name: sets[0][name] for name in ('ann_file', 'img_prefix')})
-    clips = SplitClips(config, 'train')
-    found = [clips.load(key) for key in clips.keys(100, 'video_3')]
-    assert found and all(shown.tracks for shown in found)
-    sets[1] = sets[0]
-    with pytest.raises(ConfigError, match=r"Several videos are called 'video_2'.*of 2 names"):
-        SplitClips(config, 'train').keys(1, 'video_2')
-
-
 @pytest.fixture
 def drawn(monkeypatch) -> list[tuple[list, list]]:
     """(boxes, texts) of every call that draws boxes."""
@@ -122,7 +80,8 @@ def drawn(monkeypatch) -> list[tuple[list, list]]:
 def test_boxes_classes_and_tracks_stay_together_through_the_transforms(config, drawn):
     """A mirrored and resized frame: boxes by hand from the annotation file."""
     dataset = config.val_dataloader.dataset
-    dataset.pipeline = [LOAD, ANNOTATIONS, dict(type='RandomFlip', prob=1.0), RESIZE, PACK]
+    flip, resize = dict(type='RandomFlip', prob=1.0), dict(type='Resize', scale=(128, 96))
+    dataset.pipeline = [LOAD, ANNOTATIONS, flip, resize, PACK]
     clips = SplitClips(config, 'val')
     clip_sheet.video_picture(clips.load((9, 9)), clips.dataset.classes)  # video 1, frame 9
     lists, expected = json.loads(Path(dataset.ann_file).read_text()), []
@@ -140,13 +99,29 @@ def test_boxes_classes_and_tracks_stay_together_through_the_transforms(config, d
     assert np.allclose(boxes, [box for box, _ in expected], atol=1e-3)
 
 
+def test_captions_say_frame_distance_and_objects(config, monkeypatch):
+    pages = []
+    note = lambda images, captions, *_, **__: pages.append(list(captions))  # noqa: E731
+    monkeypatch.setattr(clip_sheet, 'contact_sheet', note)
+    clips = SplitClips(config, 'train')
+    for key in clips.keys(100):
+        shown = clips.load(key)
+        clip_sheet.clip_sheet([shown], clips.dataset.classes, '')
+        first, *_, last = [frame.frame_id for frame in shown.clip.frames]
+        if shown.tracks:
+            assert pages[-1][0].startswith(f'key: frame {first}, ')
+            assert pages[-1][2].startswith(f'frame {last} ({last - first:+d}), ')
+        else:
+            assert pages[-1] == ['key: image, 2 objects', 'copy, 2 objects', 'copy, 2 objects']
+
+
 def test_a_whole_video(config, tmp_path):
     path = browse_dataset(config, 'val', tmp_path / 'v.mp4', video='tiny/video_3', fps=7.5)
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec_context.name == 'h264'
         frames = [frame.to_ndarray(format='bgr24') for frame in container.decode(video=0)]
     assert len(frames) == LENGTHS[2]
-    assert frames[0].shape[0] > 480 and frames[0].shape[1] % 128 == 0
+    assert frames[0].shape[0] > 480 and frames[0].shape[1] % 192 == 0
     assert not np.array_equal(frames[0], frames[4])
     videos = [SplitClips(config, 'train', seed=seed).video('video_1') for seed in range(6)]
     flips = [{shown.clip.key.flip for shown in frames} for _, frames in videos]
@@ -181,7 +156,11 @@ def test_mistakes(config, tmp_path):
     ):
         with pytest.raises(ConfigError, match=words):
             browse_dataset(config, **{'split': 'val', 'out': tmp_path / 'page.png', **arguments})
-    del config.train_dataloader.dataset.datasets[0]
+    sets = config.train_dataloader.dataset.datasets
+    sets.append(sets[0])
+    with pytest.raises(ConfigError, match=r"Several videos are called 'video_2'.*of 2 names"):
+        browse_dataset(config, out=tmp_path / 'page.png', video='video_2')
+    del sets[2], sets[0]
     with pytest.raises(ConfigError, match='images only'):
         browse_dataset(config, out=tmp_path / 'v.mp4')
     config.val_dataloader.dataset.img_prefix = str(tmp_path)

@@ -92,8 +92,6 @@ def test_sliding_window_refuses_shuffled_frames(test_set):
     assert [(f.role, f.frame_id) for f in dataset[1].frames] == [('key', 1), ('window', 4)]
     dataset.use_plan(past_window(None))
     assert [len(dataset[i].refs) for i in (0, 1, 10)] == [15, 0, 1]
-    dataset = test_set(ref_img_sampler=ADAPTIVE)
-    assert [len(dataset[i].refs) for i in (0, 1, 39, 40, 41, 42)] == [14, 0, 0, 14, 14, 0]
 
 
 def test_ground_truth_leaves_out_what_cannot_be_learnt(train_set):

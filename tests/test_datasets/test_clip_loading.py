@@ -8,17 +8,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
-from tiny_cocovid import (
-    ANNOTATIONS,
-    BILATERAL,
-    COPIES,
-    LOAD,
-    PACK,
-    picture,
-    write_image_set,
-    write_video_set,
-)
-from torch.utils.data import DataLoader
+from tiny_cocovid import ANNOTATIONS, LOAD, PACK, on_tiny_sets, picture, write_video_set
 
 from mmdet.core.errors import UndecodableFrameError
 from mmdet.datasets import ImagenetVIDDataset, coco_video_dataset, frame_faults
@@ -59,18 +49,9 @@ def facts(batches) -> list:
 
 
 @pytest.mark.parametrize('workers', [1, 2])
-def test_samples_do_not_depend_on_the_workers(train_set, tmp_path, workers):
-    common = dict(type='ImagenetVIDDataset', pipeline=TRAIN)
-    images = dict(common, load_as_video=False, ref_img_sampler=COPIES)
-    images |= write_image_set(tmp_path / 'images')
-    videos = dict(train_set.keywords, **common, ref_img_sampler=BILATERAL)
-    loader = dict(
-        batch_size=2,
-        sampler=dict(type='mmdet.ClipSampler', shuffle=True),
-        batch_sampler=dict(type='mmdet.AspectRatioBatchSampler'),
-        collate_fn=dict(type='collate_clips'),
-        dataset=dict(type='mmdet.ConcatDataset', datasets=[videos, images]),
-    )
+def test_samples_do_not_depend_on_the_workers(repo, tmp_path, workers):
+    config = on_tiny_sets(repo / 'configs/_base_/datasets/sample_vid_multi_frame.py', tmp_path)
+    loader = dict(config.train_dataloader, batch_size=2)
     alone, shared_out = (
         Runner.build_dataloader(dict(loader, num_workers=number), seed=3) for number in (0, workers)
     )
@@ -87,38 +68,20 @@ def test_samples_do_not_depend_on_the_workers(train_set, tmp_path, workers):
     assert facts(shared_out) != expected
 
 
-@pytest.mark.slow
-def test_spawned_workers_open_the_data_again(train_set):
-    dataset = train_set(ref_img_sampler=BILATERAL)
-    options = dict(batch_size=None, sampler=[(0, 1), (3, 2)])
-    spawned = DataLoader(dataset, num_workers=1, multiprocessing_context='spawn', **options)
-    assert facts([list(spawned)]) == facts([[dataset[0, 1], dataset[3, 2]]])
-
-
-def test_base_configs_build(repo, tmp_path, monkeypatch):
-    """With their own paths, pipelines and samplers, on the tiny sets."""
-    root = tmp_path / 'data/ILSVRC'
-    sets = {
-        'imagenet_vid_train': ('Data/VID', write_video_set(root / 'train', test=False)),
-        'imagenet_det_30plus1cls': ('Data/DET', write_image_set(root / 'det')),
-        'imagenet_vid_val': ('Data/val', write_video_set(root / 'val', test=True)),
-    }
-    (root / 'annotations').mkdir()
-    (root / 'Data').mkdir()
-    for name, (folder, written) in sets.items():
-        Path(written['ann_file']).rename(root / f'annotations/{name}.json')
-        Path(written['img_prefix']).rename(root / folder)
-    monkeypatch.chdir(tmp_path)
+def test_base_configs_build(repo, tmp_path):
+    """With their own pipelines and samplers, on the tiny sets."""
     for name, num_frames, num_test in (('single', 1, 1), ('multi', 3, 32)):
-        config = Config.fromfile(repo / f'configs/_base_/datasets/imagenet_vid_{name}_frame.py')
+        path = repo / f'configs/_base_/datasets/imagenet_vid_{name}_frame.py'
+        config = on_tiny_sets(path, tmp_path)
         train = DATASETS.build(config.train_dataloader.dataset)
         clips = [train[(i, 0)] for i in range(len(train))]
         assert [len(clip.frames) for clip in clips] == [num_frames] * (8 + 4)
         assert any(1000 in clip.images.shape for clip in clips)
         for clip in clips:  # each image once: one of a clip of images
             assert len(clip.images) == len({frame.image_id for frame in clip.frames})
-        test = DATASETS.build(config.test_dataloader.dataset)
+        test = DATASETS.build(config.val_dataloader.dataset)
         assert len(test) == 46 and len(test[0].frames) == num_test
+        config = Config.fromfile(path)
         assert config.test_dataloader == config.val_dataloader
 
 

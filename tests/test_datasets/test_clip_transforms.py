@@ -11,19 +11,7 @@ import torch
 from mmengine.config import Config
 from tiny_cocovid import picture
 
-from mmdet.datasets.transforms import (
-    LoadAnnotations,
-    LoadFrames,
-    Mosaic,
-    PackClip,
-    PadToLargest,
-    Pipeline,
-    RandomChoice,
-    RandomChoiceResize,
-    RandomCrop,
-    RandomFlip,
-    Resize,
-)
+from mmdet.datasets import transforms
 from mmdet.datasets.transforms.geometry import resize_clip, scaled_size
 from mmdet.structures import Clip, Frame
 
@@ -47,7 +35,7 @@ def make_clip(sizes=((64, 48),) * 3, boxes=BOXES, seeds=range(5)) -> Clip:
 @pytest.mark.parametrize('scale', [(100, 60), (60, 100), (33, 32), (1000, 600)])
 @pytest.mark.parametrize('size', [(64, 48), (48, 64), (97, 31)])
 def test_resize_fits_into_the_scale(scale, size):
-    original, clip = make_clip([size] * 2), Resize(scale)(make_clip([size] * 2), rng(0))
+    original, clip = make_clip([size] * 2), transforms.Resize(scale)(make_clip([size] * 2), rng(0))
     factor = min(max(scale) / max(size), min(scale) / min(size))
     width, height = (int(side * factor + 0.5) for side in size)
     factors = [np.float32(width / size[0]), np.float32(height / size[1])]
@@ -75,7 +63,7 @@ def test_resize_fits_into_the_scale(scale, size):
 )
 def test_sizes_of_pillow_are_rounded_as_in_maskrcnn_benchmark(size, scale, expected):
     clip = make_clip([size[::-1]])
-    assert Resize(scale, backend='pillow')(clip, rng(0)).key.img_shape == expected
+    assert transforms.Resize(scale, backend='pillow')(clip, rng(0)).key.img_shape == expected
     factors = tuple(float(np.float32(e / s)) for e, s in zip(expected, size, strict=True))
     assert clip.key.scale_factor == factors[::-1]
 
@@ -96,7 +84,7 @@ def test_frames_that_share_an_image_are_resized_once(monkeypatch):
         frame.image = clip.key.image
     expected, calls, resize = cv2.resize(clip.key.image, (32, 24)), [], cv2.resize
     monkeypatch.setattr(cv2, 'resize', lambda *a, **k: (calls.append(1), resize(*a, **k)))
-    clip = Resize((32, 24))(clip, rng(0))
+    clip = transforms.Resize((32, 24))(clip, rng(0))
     assert len(calls) == 1
     assert all((frame.image == expected).all() for frame in clip.frames)
     clip.frames[0].image[:] = 0
@@ -107,9 +95,9 @@ def test_frames_that_share_an_image_are_resized_once(monkeypatch):
 def test_flip_mirrors_all_frames(in_block):
     before, clip = make_clip(), make_clip()
     if in_block:
-        before, clip = (Resize((100, 60))(c, rng(0)) for c in (before, clip))
+        before, clip = (transforms.Resize((100, 60))(c, rng(0)) for c in (before, clip))
     images = [frame.image.copy() for frame in before.frames]
-    clip = RandomFlip(1.0)(clip, rng(0))
+    clip = transforms.RandomFlip(1.0)(clip, rng(0))
     for old, image, new in zip(before.frames, images, clip.frames, strict=True):
         assert (new.image == image[:, ::-1]).all() and new.flip
         width = image.shape[1]
@@ -122,7 +110,10 @@ def test_flip_mirrors_all_frames(in_block):
 def test_crop_cuts_a_window(per_frame):
     sizes, borders = set(), set()
     for seed in range(150):
-        original, clip = make_clip(), RandomCrop(20, 50, per_frame)(make_clip(), rng(seed))
+        original, clip = (
+            make_clip(),
+            transforms.RandomCrop(20, 50, per_frame)(make_clip(), rng(seed)),
+        )
         windows = [check_cropped(*pair) for pair in zip(original.frames, clip.frames, strict=True)]
         assert len(set(windows)) == 1 or per_frame
         top, left, height, width = windows[0]
@@ -155,7 +146,7 @@ def check_cropped(before: Frame, after: Frame) -> tuple[int, int, int, int]:
 def test_padding_to_the_largest_frame():
     clip = make_clip([(30, 20), (10, 25), (30, 25)])
     images = [frame.image for frame in clip.frames]
-    clip = PadToLargest()(clip, rng(0))
+    clip = transforms.PadToLargest()(clip, rng(0))
     for image, frame in zip(images, clip.frames, strict=True):
         expected = np.zeros((25, 30, 3), np.uint8)
         expected[: image.shape[0], : image.shape[1]] = image
@@ -168,7 +159,7 @@ def test_frames_of_a_tdvit_clip_are_changed_alike(name, repo):
     config = Config.fromfile(repo / f'configs/_base_/datasets/{name}.py')
     vid, det = config.train_dataloader.dataset.datasets
     assert vid.pipeline == det.pipeline and vid.ref_img_sampler == det.ref_img_sampler
-    changes = Pipeline(vid.pipeline[2:-1])  # without reading and packing
+    changes = transforms.Pipeline(vid.pipeline[2:-1])  # without reading and packing
     seen = set()
     for seed in range(12):
         clip = changes(make_clip([(320, 180)] * 5, seeds=[0] * 5), rng(seed))
@@ -180,7 +171,9 @@ def test_frames_of_a_tdvit_clip_are_changed_alike(name, repo):
 
 
 def test_choices_follow_their_probabilities():
-    choice = RandomChoice([[RandomFlip(0.25)], [Resize((90, 45))]], prob=[0.9, 0.1])
+    choice = transforms.RandomChoice(
+        [[transforms.RandomFlip(0.25)], [transforms.Resize((90, 45))]], prob=[0.9, 0.1]
+    )
     clips = [choice(make_clip(boxes=[]), rng(seed)) for seed in range(300)]
     assert {len({frame.flip for frame in clip.frames}) for clip in clips} == {1}
     assert 10 < sum(clip.key.img_shape[0] == 45 for clip in clips) < 50
@@ -194,11 +187,11 @@ def test_choices_follow_their_probabilities():
 def test_pack_stacks_the_frames(resized, part):
     clip = make_clip()
     if resized:
-        clip = RandomFlip(1.0)(Resize((100, 60))(clip, rng(0)), rng(0))
+        clip = transforms.RandomFlip(1.0)(transforms.Resize((100, 60))(clip, rng(0)), rng(0))
     clip.frames = clip.frames[part]
     images = [frame.image.copy() for frame in clip.frames]
     memory = clip.key.image
-    packed = PackClip()(clip, rng(0))
+    packed = transforms.PackClip()(clip, rng(0))
     assert packed.images.dtype == torch.uint8
     assert (packed.images.numpy() == np.stack(images)).all()
     assert all(frame.image is None for frame in packed.frames)
@@ -220,7 +213,7 @@ def test_pack_keeps_every_distinct_image_once(images, rows):
     clip = make_clip(seeds=images)
     for frame in clip.frames:
         frame.path = 'one file'
-    packed = PackClip()(clip, rng(0))
+    packed = transforms.PackClip()(clip, rng(0))
     assert packed.rows == rows and len(packed.images) == len(set(images))
     for place, i in enumerate(images):
         assert (packed.images[packed.row_of(place)].numpy() == picture(i, 64, 48)).all()
@@ -229,19 +222,35 @@ def test_pack_keeps_every_distinct_image_once(images, rows):
 @pytest.mark.parametrize(
     ('make', 'error', 'words'),
     [
-        (lambda: Pipeline([dict(type='Rezise')]), KeyError, "'Rezise'.*Did you mean 'Resize'"),
-        (lambda: Pipeline([dict(type='Resize', size=1)]), TypeError, "'size'.*keep_ratio, scale"),
-        (lambda: Pipeline(['Resize']), ValueError, 'a callable'),
-        (lambda: Resize(600), ValueError, 'long side, short side'),
-        (lambda: Resize((10, 10), backend='pil'), ValueError, 'cv2, pillow'),
-        (lambda: RandomChoiceResize([]), ValueError, 'at least one scale'),
-        (lambda: RandomChoice([[], []], prob=[0.5, 0.6]), ValueError, '2 pipelines needs as many'),
-        (lambda: RandomFlip(1.5), ValueError, 'prob must be'),
-        (lambda: RandomCrop(10, 5), ValueError, 'min_size <= max_size'),
-        (lambda: Mosaic(size=0), ValueError, 'number of pixels, not 0'),
-        (partial(LoadAnnotations(), make_clip(), None), ValueError, 'dataset with annotations'),
         (
-            partial(PackClip(), make_clip([(64, 48), (60, 48)]), None),
+            lambda: transforms.Pipeline([dict(type='Rezise')]),
+            KeyError,
+            "'Rezise'.*Did you mean 'Resize'",
+        ),
+        (
+            lambda: transforms.Pipeline([dict(type='Resize', size=1)]),
+            TypeError,
+            "'size'.*keep_ratio, scale",
+        ),
+        (lambda: transforms.Pipeline(['Resize']), ValueError, 'a callable'),
+        (lambda: transforms.Resize(600), ValueError, 'long side, short side'),
+        (lambda: transforms.Resize((10, 10), backend='pil'), ValueError, 'cv2, pillow'),
+        (lambda: transforms.RandomChoiceResize([]), ValueError, 'at least one scale'),
+        (
+            lambda: transforms.RandomChoice([[], []], prob=[0.5, 0.6]),
+            ValueError,
+            '2 pipelines needs as many',
+        ),
+        (lambda: transforms.RandomFlip(1.5), ValueError, 'prob must be'),
+        (lambda: transforms.RandomCrop(10, 5), ValueError, 'min_size <= max_size'),
+        (lambda: transforms.Mosaic(size=0), ValueError, 'number of pixels, not 0'),
+        (
+            partial(transforms.LoadAnnotations(), make_clip(), None),
+            ValueError,
+            'dataset with annotations',
+        ),
+        (
+            partial(transforms.PackClip(), make_clip([(64, 48), (60, 48)]), None),
             ValueError,
             r'one size, but frame0 is 64x48.*frame1 is 60x48',
         ),
@@ -258,9 +267,9 @@ def test_golden_pixels(shared):
     for name in ('frcnn_r50_fpn', 'selsa_r50_dc5', 'stpn'):
         for facts in json.loads((shared / f'golden/train/{name}.json').read_text())['inputs']:
             path = shared / f'golden/video/ILSVRC/Data/VID/val/{facts["frame"]}.JPEG'
-            clip = LoadFrames()(Clip([Frame(str(path))]), rng(0))
+            clip = transforms.LoadFrames()(Clip([Frame(str(path))]), rng(0))
             assert zlib.crc32(clip.key.image.tobytes()) == facts['crc32_decoded_bgr_uint8']
-            clip = PackClip()(Resize((320, 192))(clip, rng(0)), rng(0))
+            clip = transforms.PackClip()(transforms.Resize((320, 192))(clip, rng(0)), rng(0))
             assert clip.key.img_shape == tuple(facts['img_shape'][:2])
             assert zlib.crc32(clip.images[0].numpy().tobytes()) == facts['crc32_resized_bgr_uint8']
             seen.add(facts['frame'])

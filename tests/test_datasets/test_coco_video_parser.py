@@ -36,21 +36,6 @@ def test_equals_a_walk_over_the_dicts(tmp_path, monkeypatch, seed, indent):
     check_against(CocoVideoIndex.open(write(tmp_path, dataset)), dataset)
 
 
-@pytest.mark.parametrize(
-    ('path', 'tracked'),
-    [
-        ('video/ILSVRC/annotations/imagenet_vid_val.json', True),
-        ('convert/expected_imagenet_vid_train.json', True),
-        ('convert/expected_imagenet_det_30plus1cls.json', False),
-    ],
-)
-def test_golden_files(shared, tmp_path, path, tracked):
-    path = shared / 'golden' / path
-    index = CocoVideoIndex.open(path, cache_dir=tmp_path)
-    check_against(index, json.loads(path.read_text()))
-    assert index.has_track_ids is tracked
-
-
 def test_optional_fields_may_be_absent_or_null(opened):
     dataset, optional = make_dataset((30,)), ['area', 'iscrowd', 'ignore', 'instance_id']
     for i, annotation in enumerate(dataset['annotations']):

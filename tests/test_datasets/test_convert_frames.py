@@ -83,18 +83,13 @@ def test_links_are_followed_once_and_hidden_files_are_no_frames(tmp_path):
     root = tmp_path / 'd'
     write_frames(tmp_path / 'store/v', 1)
     write_frames(root / 'v', 1)
-    links = {
-        'v/up': '..',  # to a folder above
-        'v/self': '.',
-        'a_link': 'v',  # beside, and earlier in natural order
-        'other': root,  # by its absolute path
-        'w2': tmp_path / 'store/v',
-        'w10': tmp_path / 'store/v',
-        'v/file.jpg': tmp_path / 'store/v/000000.jpg',  # a file: as named
-        'gone': tmp_path / 'nowhere',
-    }
-    for link, target in links.items():
-        (root / link).symlink_to(target)
+    for place, up in (('v/up', '..'), ('v/self', '.'), ('other', root)):  # to folders above
+        (root / place).symlink_to(up)
+    for place in ('w2', 'w10'):  # twice outside
+        (root / place).symlink_to(tmp_path / 'store/v')
+    (root / 'a_link').symlink_to('v')  # beside, and earlier in natural order
+    (root / 'v/file.jpg').symlink_to(tmp_path / 'store/v/000000.jpg')  # a file: as named
+    (root / 'gone').symlink_to(tmp_path / 'nowhere')
     for hidden in ('__MACOSX/a.jpg', 'v/._000000.jpg'):
         (root / hidden).parent.mkdir(exist_ok=True)
         (root / hidden).write_bytes(b'')

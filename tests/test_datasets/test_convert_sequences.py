@@ -1,7 +1,7 @@
 """MOT Challenge and GOT-10k sequences to CocoVID: by hand, real variants, bad inputs."""
 
 import pytest
-from own_data import boxes, frames, names, write, write_frames, write_video
+from own_data import boxes, frames, names, write, write_frames
 
 SEQINFO = '[Sequence]\nname=A\nimDir=img1\nframeRate=25\nseqLength={}\nimExt=.jpg\n'
 META = '[METAINFO]\nurl: https://a.b/c\nanno_fps: 10Hz\nobject_class: arctic fox\nresolution: 64'
@@ -54,15 +54,6 @@ def test_mot_of_cvat_and_of_2015(tmp_path, convert):
     ]
     assert names(content) == ['car', 'bus']
     assert not any(a['occluded'] for a in content['annotations'])  # -1: nobody knows
-
-
-def test_mot_video_file(tmp_path, convert):
-    write_video(tmp_path / 'mot/B/B.mp4', 3, fps=5)
-    root = write(tmp_path / 'mot', {'B/gt/gt.txt': '3,1,0,0,9,9,1,1,1'})
-    content = convert('mot', root, fps=2.5)
-    assert frames(content) == [('B', i, f'B/B/{i:06d}.jpg') for i in range(3)]
-    assert boxes(content) == [('B', 2, 'pedestrian', 1, [0, 0, 9, 9])]
-    assert content['videos'][0]['vid_train_frames'] == [0, 2]
 
 
 @pytest.mark.parametrize(

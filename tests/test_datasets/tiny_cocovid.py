@@ -12,6 +12,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from mmdet.datasets.imagenet_classes import IMAGENET_VID_CLASSES
 
@@ -60,6 +62,19 @@ def write_image_set(folder: Path, number: int = 6) -> dict:
             annotations.append(fields | dict(bbox=[2 + 5 * k, 3, 20, 30], area=600, iscrowd=False))
     other = [dict(id=31, name='other_categeries', encode_name=None)]
     return _write(folder, dict(images=images, annotations=annotations), other)
+
+
+def on_tiny_sets(dataset_config: Path, folder: Path) -> Config:
+    """A config of configs/_base_/datasets whose loaders read the sets above, without workers."""
+    cfg = Config.fromfile(dataset_config)
+    videos, images = cfg.train_dataloader.dataset.datasets
+    videos.update(write_video_set(folder / 'train', test=False))
+    images.update(write_image_set(folder / 'images'))
+    cfg.val_dataloader.dataset.update(write_video_set(folder / 'val', test=True))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.update(num_workers=0, persistent_workers=False)
+    init_default_scope('mmdet')  # as every command does
+    return cfg
 
 
 def _objects(video_id: int, frame: int, width: int) -> list[dict]:
