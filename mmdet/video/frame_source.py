@@ -23,11 +23,7 @@ class Clock:
     """Seconds since the first frame, which always rise.
 
     In streams that were joined or cut, and after a restart of a camera, time stamps run backwards
-    or jump: the next frame then comes one frame after the last one.
-
-    Args:
-        step_s: seconds between frames.
-        jumps: the clock of such a stream may be set anew, so that a long gap is a jump.
+    or (`jumps`) leave a long gap: the next frame then comes one frame (`step_s`) after the last.
     """
 
     def __init__(self, step_s: float, jumps: bool) -> None:
@@ -36,7 +32,6 @@ class Clock:
         self._last = 0.0
 
     def seconds(self, time: float) -> float:
-        """Of a frame with this time stamp, in seconds."""
         if self._start is None:
             self._start = time
             return 0.0
@@ -54,7 +49,6 @@ class FrameSource:
     source. Frames that are lost to damage are noted and left out.
 
     Args:
-        name: for messages.
         offline: all frames are there and `read` gives any of them.
 
     Attributes:

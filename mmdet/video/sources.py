@@ -99,8 +99,7 @@ class ImageFiles(FrameSource):
 
     def __init__(self, paths: list[Path], name: str, fps: float | None = None) -> None:
         super().__init__(name, offline=True)
-        self.paths, self.fps = paths, fps or DEFAULT_FPS
-        self.num_frames = len(paths)
+        self.paths, self.fps, self.num_frames = paths, fps or DEFAULT_FPS, len(paths)
 
     def frames(self, stride: int = 1) -> Iterator[SourceFrame]:
         for index in range(0, len(self.paths), stride):

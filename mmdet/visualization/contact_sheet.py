@@ -26,17 +26,13 @@ def contact_sheet(
 
     Args:
         images: of any size; scaled to fit, proportions kept. None leaves its place empty.
-        captions: one per image, under it; shortened to the width of the tile.
-        title: a line at the top of the page.
+        captions, row_titles: one per image, under it; one per row, over it; shortened to fit.
         columns: by default as square a page as the number of images allows.
         tile_width: pixels; the height is that of the tallest image, at most the width.
-        row_titles: one per row, over it; shortened to the width of the page.
     """
     if not len(images) or len(captions) not in (0, len(images)):
-        raise ValueError(
-            f'A page needs at least one image and as many captions as images (or none), got '
-            f'{len(images)} images and {len(captions)} captions.'
-        )
+        given = f'{len(images)} images and {len(captions)} captions'
+        raise ValueError(f'A page needs images, and as many captions or none, got {given}.')
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     tallest = max(image.shape[0] / image.shape[1] for image in images if image is not None)
     tile = (tile_width, round(tile_width * min(tallest, 1.0)))

@@ -14,12 +14,8 @@ FAR = 1e8
 
 
 def distance_ranges(strides: Sequence[int], reach: float = 8) -> list[tuple[float, float]]:
-    """Per level (low, high) of the largest distance that it learns, in pixels, both included.
-
-    (-1, 64), (64, 128), (128, 256), (256, 512), (512, 1e8) for strides 8 to 128.
-
-    Args:
-        reach: every level learns distances up to so many of its strides, the last one all.
+    """Per level (low, high) of the largest distance that it learns, in pixels, both included: up to
+    `reach` of its strides, the last level all. (-1, 64), (64, 128), ..., (512, 1e8) for 8 to 128.
     """
     borders = [float(reach * stride) for stride in strides[:-1]]
     return list(zip([-1.0, *borders], [*borders, FAR], strict=True))
@@ -34,12 +30,8 @@ def fcos_targets(
 ) -> tuple[Tensor, Tensor]:
     """Labels [B, P], `num_classes` where nothing is, and distances [B, P, 4] (0 there).
 
-    A point learns the smallest of the objects that it lies strictly inside of and whose largest
-    distance falls into the range of its level.
-
-    Args:
-        points: (x, y) of every level's points, [P_l, 2].
-        ranges: per level, see `distance_ranges`.
+    A point (x, y) of `points`, per level [P_l, 2], learns the smallest of the objects that it lies
+    strictly inside of and whose largest distance falls into the range of its level.
     """
     every = torch.cat(list(points))
     counts = [len(x) for x in points]

@@ -18,7 +18,6 @@ class FasterRCNN(Detector):
     Args:
         train_cfg: `rpn` (targets), `rpn_proposal` (proposals of the frame trained on), `rcnn`.
         test_cfg: `rpn` (proposals in testing, and of reference frames), `rcnn`.
-        data_preprocessor: config; not needed inside a video model.
     """
 
     def __init__(
@@ -38,8 +37,8 @@ class FasterRCNN(Detector):
         train: dict = {'rpn': None, 'rcnn': None}
         if train_cfg is not None:
             train = settings(train_cfg, 'train_cfg', 'rpn', 'rpn_proposal', 'rcnn')
-            where = 'train_cfg.rpn_proposal'
-            self.train_proposals = proposal_settings(train['rpn_proposal'], where)
+            proposals = train['rpn_proposal']
+            self.train_proposals = proposal_settings(proposals, 'train_cfg.rpn_proposal')
         build = MODELS.build
         self.backbone = build(backbone)
         self.neck = build(neck) if neck is not None else None

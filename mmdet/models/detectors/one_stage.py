@@ -18,9 +18,7 @@ class OneStageDetector(Detector):
     The head decides which one it is: FCOS (arXiv 1904.01355) with `FCOSHead`, YOLOX (arXiv
     2107.08430) with `YOLOXHead`, CenterNet (arXiv 1904.07850) with `CenterNetHead`.
 
-    Args:
-        train_cfg, test_cfg: of the head.
-        data_preprocessor: config; not needed inside a video model.
+    `train_cfg` and `test_cfg` are those of the head.
     """
 
     def __init__(
@@ -41,7 +39,7 @@ class OneStageDetector(Detector):
     def losses(
         self, feats: Maps, gt: GroundTruth, img_shapes: Tensor, cls_feats: Maps | None = None
     ) -> dict[str, Tensor]:
-        """As every detector's; `cls_feats` are other maps for the classification alone."""
+        """`cls_feats`: other maps for the classification alone."""
         return self.bbox_head.losses(feats, gt, img_shapes, cls_feats)
 
     def detect(self, feats: Maps, img_shapes: Tensor) -> BatchDetections:

@@ -12,22 +12,16 @@ NORMALIZERS = ('image', 'batch')
 
 
 def focal_loss(logits: Tensor, labels: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Sigmoid focal loss (arXiv 1708.02002) per point and class, [..., C].
-
-    Args:
-        logits: [..., C]. labels: [...], of which C (or more) is background.
-    """
+    """Sigmoid focal loss (arXiv 1708.02002) per point and class, [..., C]; the label C (or more) is
+    background."""
     classes = torch.arange(logits.shape[-1], device=logits.device)
     target = (labels[..., None] == classes).float()
     return sigmoid_focal_loss(logits.float(), target, alpha, gamma)
 
 
 def gaussian_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Focal loss of a heatmap (CornerNet, arXiv 1808.01244, equation 1), element by element.
-
-    Args:
-        target: 1 in peaks, between 0 and 1 around them, where the loss of being high is reduced.
-    """
+    """Focal loss of a heatmap (CornerNet, arXiv 1808.01244, equation 1), element by element; the
+    target is 1 in peaks, between 0 and 1 around them, where the loss of being high is reduced."""
     logits = logits.float()
     probability = logits.sigmoid()
     peak = -F.logsigmoid(logits) * (1 - probability) ** 2
@@ -37,10 +31,7 @@ def gaussian_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 def iou_loss_of_distances(found: Tensor, wanted: Tensor, positive: Tensor) -> Tensor:
     """-log IoU [...] of two boxes around one point, each four distances [..., 4]; IoU >= 1e-6.
-
-    Args:
-        positive: [...] where it counts; elsewhere the loss is 0 and has no gradient.
-    """
+    Where it is not `positive` [...] the loss is 0 and has no gradient."""
     inside = positive[..., None]
     distances = (torch.where(inside, x, 1.0) for x in (found, wanted))
     boxes = (torch.cat([-x[..., :2], x[..., 2:]], dim=-1) for x in distances)
@@ -56,12 +47,8 @@ def iou_of_pairs(a: Tensor, b: Tensor) -> Tensor:
 
 
 def divisor(amount: Tensor, least: float, normalizer: str) -> Tensor:
-    """What each image's sum is divided by, [B], from each image's `amount` [B].
-
-    Args:
-        least: it is at least this.
-        normalizer: 'image' or 'batch', see `FCOSHead`.
-    """
+    """What each image's sum is divided by, [B], at least `least`, from each image's `amount` [B];
+    `normalizer`: see `FCOSHead`."""
     if normalizer not in NORMALIZERS:
         raise ConfigError(f'normalizer={normalizer!r}: legal are {NORMALIZERS}.')
     amount = amount.float()

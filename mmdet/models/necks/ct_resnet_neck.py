@@ -14,10 +14,8 @@ KERNEL_CELLS = 9  # of a 3x3 kernel
 
 class ModulatedDeformConv(nn.Module):
     """A 3x3 convolution whose nine points move and are weighted, per place (DCNv2, arXiv
-    1811.11168). It starts as a plain convolution of half the strength.
-
-    Computed in float32 whatever the weights are: the operator knows no bfloat16.
-    """
+    1811.11168). It starts as a plain convolution of half the strength. In float32 whatever the
+    weights are: the operator knows no bfloat16."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

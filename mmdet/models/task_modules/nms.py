@@ -23,8 +23,7 @@ def sorted_nms(
     are needed for M. On a GPU nothing here waits for the host, where Triton works.
 
     Args:
-        boxes: [B, N, 4] float32, best first. valid: [B, N], False for boxes that do not exist.
-        max_keep: M.
+        boxes: [B, N, 4] float32, best first. valid: [B, N], whether they exist. max_keep: M.
     """
     if nms_kernel.usable(boxes.device):
         return nms_kernel.greedy_nms(boxes, valid, iou_threshold, max_keep)
