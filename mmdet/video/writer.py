@@ -23,6 +23,7 @@ _CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska'}
 _CODECS = ('libx264', 'libopenh264', 'mpeg4')  # the first one that this PyAV has
 _TICKS_PER_S = 60_000  # MPEG-4 allows no more than 65535
 KEY_FRAME_EVERY_S = 2  # at most: to show any frame, those since the last key frame are decoded
+_QUALITY = '20'  # constant rate factor of x264: visually clean
 _BT709 = 1  # ITU-T H.273: colours of HD video, what players assume when nothing is said
 
 
@@ -39,8 +40,6 @@ class VideoWriter:
     Args:
         path: ends in .mp4, .m4v, .mov or .mkv. Missing folders are made.
         fps: frames per second, > 0. 29.97 and the like become exact fractions (30000/1001).
-        size: (width, height) of every frame; None takes that of the first one.
-        quality: constant rate factor of x264, 0 (lossless) to 51; 20 is visually clean.
         pixel_aspect: width by height of a pixel as players show it.
 
     Raises:
@@ -53,8 +52,6 @@ class VideoWriter:
         self,
         path: str | os.PathLike,
         fps: float | Fraction,
-        size: tuple[int, int] | None = None,
-        quality: int = 20,
         pixel_aspect: Fraction = Fraction(1),
     ) -> None:
         self.path = Path(path)
@@ -64,8 +61,8 @@ class VideoWriter:
         if not 0 < fps < 1000:
             raise ValueError(f'The frame rate must lie between 0 and 1000, got {fps}.')
         self.fps = exact_rate(fps)
-        self.size = size
-        self.quality, self.pixel_aspect = quality, pixel_aspect
+        self.size: tuple[int, int] | None = None  # (width, height), of the first frame
+        self.pixel_aspect = pixel_aspect
         self.num_frames = 0
         self._last_tick = -1
         self._temporary: Path | None = None
@@ -144,7 +141,7 @@ class VideoWriter:
         options = {} if container == 'matroska' else {'movflags': '+faststart'}
         self._sink = FileSink(self._temporary, self.path)
         self._container = av.open(self._sink, 'w', format=container, container_options=options)
-        self._stream = _add_stream(self._container, codec, self.fps, self.size, self.quality)
+        self._stream = _add_stream(self._container, codec, self.fps, self.size)
         self._stream.codec_context.sample_aspect_ratio = self.pixel_aspect
 
 
@@ -195,7 +192,7 @@ def _warn_once(message: str) -> None:
     print_log(message, logger='current', level=logging.WARNING)
 
 
-def _add_stream(container, codec: str, fps: Fraction, size: tuple[int, int], quality: int):
+def _add_stream(container, codec: str, fps: Fraction, size: tuple[int, int]):
     stream = container.add_stream(codec, rate=fps)
     stream.width, stream.height = (side + side % 2 for side in size)
     stream.pix_fmt = 'yuv420p'
@@ -206,7 +203,7 @@ def _add_stream(container, codec: str, fps: Fraction, size: tuple[int, int], qua
     if codec == 'libx264':
         keys = str(max(1, round(KEY_FRAME_EVERY_S * fps)))
         # without B-frames: at varying rates they make the header promise too short a video
-        stream.options = {'crf': str(quality), 'preset': 'veryfast', 'g': keys, 'bf': '0'}
+        stream.options = {'crf': _QUALITY, 'preset': 'veryfast', 'g': keys, 'bf': '0'}
     else:  # no constant quality there: bits per second instead
         stream.bit_rate = int(0.2 * stream.width * stream.height * float(fps))
     return stream

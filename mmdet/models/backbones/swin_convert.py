@@ -37,7 +37,7 @@ def swin_weights(
     """
     state = _backbone_entries(state)
     if convert or (convert is None and any(name.startswith('layers.') for name in state)):
-        state = from_microsoft(state)
+        state = _from_microsoft(state)
     own = model.state_dict()
     kept = {k: v for k, v in own.items() if re.match(r'norm\d+\.|.*relative_position_index$', k)}
     for name, tensor in state.items():
@@ -57,7 +57,7 @@ def _backbone_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(state)
 
 
-def from_microsoft(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _from_microsoft(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names and channel order of the official repository to ours."""
     converted = {}
     for name, tensor in state.items():

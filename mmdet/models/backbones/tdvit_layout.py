@@ -32,11 +32,10 @@ def temporal_blocks(
     blocks = []
     for stage, (depth, dilation) in enumerate(zip(depths, dilations, strict=True)):
         own = depth - (extra_blocks if stage == EXTRA_STAGE else 0)
-        first_half = (own + 1) // 2
         for index in range(depth):
-            temporal = index >= first_half if scheme == 'split' else index % 2 == 1
+            temporal = index >= (own + 1) // 2 if scheme == 'split' else index % 2 == 1
             if temporal or index >= own:
-                blocks.append(TemporalBlock(stage, index, int(dilation)))
+                blocks.append(TemporalBlock(stage, index, dilation))
     return tuple(blocks)
 
 

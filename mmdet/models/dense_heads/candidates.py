@@ -43,6 +43,11 @@ class Found:
     class_scores: Tensor
 
 
+def joined(levels: Sequence, *names: str) -> list[Tensor]:
+    """The named tensors [B, ...] of every level, put together along their second axis."""
+    return [torch.cat([getattr(level, name) for level in levels], dim=1) for name in names]
+
+
 def best_pairs(scores: Tensor, count: int) -> Pairs:
     """The `count` best pairs (all, if there are fewer) of class scores [B, P, C] in 0..1."""
     num_classes = scores.shape[-1]
@@ -54,10 +59,8 @@ def best_pairs(scores: Tensor, count: int) -> Pairs:
 
 def suppress(parts: Sequence[Candidates], iou_threshold: float, max_per_img: int) -> Found:
     """Non-maximum suppression by class over the candidates of all levels; keeps their level."""
-    boxes, scores, class_scores, labels, valid = (
-        torch.cat([getattr(part, name) for part in parts], dim=1)
-        for name in ('boxes', 'scores', 'class_scores', 'labels', 'valid')
-    )
+    names = ('boxes', 'scores', 'class_scores', 'labels', 'valid')
+    boxes, scores, class_scores, labels, valid = joined(parts, *names)
     levels = torch.cat([torch.full_like(part.labels, part.level) for part in parts], dim=1)
     rows, kept = batched_nms(boxes, scores, valid, labels, iou_threshold, max_per_img)
     detections = BatchDetections(

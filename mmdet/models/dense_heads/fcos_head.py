@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmdet.models.batch import GroundTruth
 from mmdet.models.config import settings
-from mmdet.models.dense_heads.candidates import Candidates, Found, best_pairs, suppress
+from mmdet.models.dense_heads.candidates import Candidates, Found, best_pairs, joined, suppress
 from mmdet.models.dense_heads.fcos_targets import centerness_of, distance_ranges, fcos_targets
 from mmdet.models.dense_heads.points import cell_centres, level_points
 from mmdet.models.losses.dense_losses import divisor, focal_loss, iou_loss_of_distances
@@ -135,10 +135,7 @@ class FCOSHead(nn.Module):
     ) -> dict[str, Tensor]:
         """`loss_cls`, `loss_bbox`, `loss_centerness`; points of the padding are background."""
         outputs = self(feats, cls_feats)
-        logits, distances, centerness = (
-            torch.cat([getattr(out, name) for out in outputs], dim=1)
-            for name in ('logits', 'distances', 'centerness')
-        )
+        logits, distances, centerness = joined(outputs, 'logits', 'distances', 'centerness')
         points = level_points(feats, self.strides)
         labels, wanted = fcos_targets(points, self.ranges, gt, self.num_classes)
         positive = labels < self.num_classes

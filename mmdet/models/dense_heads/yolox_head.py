@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmdet.models.backbones.csp_layers import conv_bn_swish
 from mmdet.models.batch import GroundTruth
 from mmdet.models.config import settings
-from mmdet.models.dense_heads.candidates import Candidates, Found, suppress
+from mmdet.models.dense_heads.candidates import Candidates, Found, joined, suppress
 from mmdet.models.dense_heads.points import grid_points, level_points
 from mmdet.models.losses.dense_losses import divisor, iou_of_pairs
 from mmdet.models.task_modules.sim_ota import Assignment
@@ -122,10 +122,7 @@ class YOLOXHead(nn.Module):
     ) -> dict[str, Tensor]:
         """`loss_cls`, `loss_bbox`, `loss_obj`, and `loss_l1` where it is used."""
         outputs = self(feats, cls_feats)
-        logits, raw, objectness, boxes = (
-            torch.cat([getattr(out, name) for out in outputs], dim=1)
-            for name in ('logits', 'raw', 'objectness', 'boxes')
-        )
+        logits, raw, objectness, boxes = joined(outputs, 'logits', 'raw', 'objectness', 'boxes')
         points, strides = self._points(feats)
         scores = logits.detach().sigmoid() * objectness.detach().sigmoid()[..., None]
         found = self.assigner.assign(scores, boxes.detach(), points, strides, gt)
