@@ -31,10 +31,8 @@ class NaiveFrame:
 
 
 class NaiveEovod:
-    """Args:
-    model: whose detector and attention are used.
-    change: of the model's config, which sets nothing twice.
-    """
+    """The detector and the attention of a model that was made with this `change` of its config, in
+    which no two parts have a key in common."""
 
     def __init__(self, model, change: dict) -> None:
         self.model, self.detector = model, model.detector

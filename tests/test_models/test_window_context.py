@@ -170,8 +170,11 @@ def frames_in(feats: torch.Tensor, valid: torch.Tensor) -> Counter:
 def test_window_and_memory_hold_the_frames_of_the_specification(length):
     plan = WindowPlan(12, 10)
     chosen = Counter(of_role(plan(0, length, rng()), 'global'))
-    for t, (own, window, globals_, *memory, _) in enumerate(run(context(), plan, length)):
+    for t, (own, window, globals_, *memory, state) in enumerate(run(context(), plan, length)):
         assert window == Counter(range(max(0, t - 12), min(t + 12, length - 1) + 1))
+        assert sorted(state.ahead) == list(range(t + 1, min(t + 12, length - 1) + 1))
+        for x in [x for frame in state.ahead.values() for x in frame.tensors()]:
+            assert x.untyped_storage().nbytes() == x.nbytes  # no view of the batch
         left = Counter(range(max(0, t - 37), max(t - 12, 0)))  # t - 37 to t - 13
         assert memory == [left] * 3 and own.roi_feats[0, 0, 0] == t + 1
         assert globals_ == chosen
