@@ -18,7 +18,5 @@ for _dataset in _base_.train_dataloader.dataset.datasets:
     _dataset.pipeline = train_pipeline
 del _dataset
 train_dataloader = _base_.train_dataloader
-val_dataloader = dict(
-    num_workers=2, persistent_workers=False, dataset=dict(pipeline=test_pipeline)
-)
+val_dataloader = dict(num_workers=2, persistent_workers=False, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -4,6 +4,4 @@
 # Expected AP50 of the VID protocol: 79.7 (same source). Not trained here.
 # Schedule as eovod_fcos_r101_released_9x.py.
 _base_ = 'eovod_fcos_r101_released_9x.py'
-model = dict(
-    detector=dict(bbox_head=dict(centerness_on_reg=True)), aggregator=dict(branches='cls')
-)
+model = dict(detector=dict(bbox_head=dict(centerness_on_reg=True)), aggregator=dict(branches='cls'))

@@ -182,14 +182,8 @@ class MEGA(WindowModel):
         **kwargs,
     ) -> None:
         memory_frames = window if memory_frames is None else memory_frames
-        super().__init__(
-            window=window,
-            num_global=num_global,
-            memory_frames=memory_frames,
-            train_memory=train_memory,
-            train_global=train_global,
-            **kwargs,
-        )
+        kwargs.update(train_memory=train_memory, train_global=train_global)
+        super().__init__(window, num_global, memory_frames, **kwargs)
         if num_global < 1 or train_global < 1:
             raise ConfigError('MEGA needs at least one global frame in training and testing.')
 
