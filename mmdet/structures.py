@@ -5,7 +5,7 @@ Boxes are float32 xyxy, without any +1: pixels of the resized, unpadded image in
 pixels of the original image in results.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,35 +117,43 @@ class Detections:
         rows, labels = rows[order], labels[order]
         return [rows[labels == c] for c in range(num_classes)]
 
-    def to_dicts(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
-        """One `dict(name, label, score, box=[x1, y1, x2, y2])` of plain values per detection."""
-        rows = zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
+    def to_dicts(
+        self, class_names: Sequence[str], digits: tuple[int, int] | None = None
+    ) -> list[dict[str, Any]]:
+        """One `dict(name, label, score, box=[x1, y1, x2, y2])` of plain values per detection.
+
+        Args:
+            digits: decimals of the boxes and of the scores, here and below; None: all.
+        """
         return [
             {'name': class_names[label], 'label': label, 'score': score, 'box': box}
-            for label, score, box in rows
+            for label, score, box in self._values(self.boxes, digits)
         ]
 
-    def to_coco(self, image_id: int | None = None) -> list[dict[str, Any]]:
+    def to_coco(
+        self, image_id: int | None = None, digits: tuple[int, int] | None = None
+    ) -> list[dict[str, Any]]:
         """Rows of a COCO results file: boxes are [x, y, width, height], categories label + 1.
 
         Args:
             image_id: instead of the one of these detections.
         """
         image = self.image_id if image_id is None else image_id
-        rows = zip(self.labels.tolist(), self.scores.tolist(), self._xywh().tolist(), strict=True)
         return [
             {'image_id': image, 'category_id': label + 1, 'bbox': box, 'score': score}
-            for label, score, box in rows
+            for label, score, box in self._values(self._xywh(), digits)
         ]
 
-    def to_mot(self, frame: int) -> list[list[float]]:
+    def to_mot(self, frame: int, digits: tuple[int, int] | None = None) -> list[list[float]]:
         """Rows of a MOTChallenge file: frame, -1 (no track), x, y, w, h, score, class, -1, -1.
 
         Args:
             frame: number of the frame, from 1. Classes are label + 1; boxes stay 0-based pixels.
         """
-        rows = zip(self.labels.tolist(), self.scores.tolist(), self._xywh().tolist(), strict=True)
-        return [[frame, -1, *box, score, label + 1, -1, -1] for label, score, box in rows]
+        return [
+            [frame, -1, *box, score, label + 1, -1, -1]
+            for label, score, box in self._values(self._xywh(), digits)
+        ]
 
     def to_supervision(self) -> dict[str, np.ndarray]:
         """Arguments of `supervision.Detections`: xyxy [N, 4], confidence [N], class_id [N]."""
@@ -157,3 +165,13 @@ class Detections:
 
     def _xywh(self) -> torch.Tensor:
         return torch.cat([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], dim=1)
+
+    def _values(
+        self, boxes: torch.Tensor, digits: tuple[int, int] | None
+    ) -> Iterator[tuple[int, float, list[float]]]:
+        """Label, score and box of each detection. Rounded as arrays: in plain Python, rounding was
+        half of the time of writing a frame."""
+        columns = boxes.double().numpy(), self.scores.double().numpy()
+        if digits is not None:
+            columns = tuple(map(np.round, columns, digits))
+        return zip(self.labels.tolist(), columns[1].tolist(), columns[0].tolist(), strict=True)

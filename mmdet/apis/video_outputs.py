@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from io import FileIO, StringIO
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +23,7 @@ from mmdet.video.frame_source import DEFAULT_FPS
 from mmdet.video.writer import VideoWriter, exact_rate
 from mmdet.visualization import draw_detections
 
-BOX_DIGITS, SCORE_DIGITS = 3, 5  # of text files; pixels to 0.001
+DIGITS = 3, 5  # of boxes (pixels to 0.001) and scores in text files
 
 
 class ResultWriter(AbstractContextManager):
@@ -91,7 +90,7 @@ class JsonLinesWriter(_LineWriter):
             'time_s': round(result.timestamp_s, 4),
             'width': width,
             'height': height,
-            'detections': [_rounded(d) for d in result.detections.to_dicts(self.classes)],
+            'detections': result.detections.to_dicts(self.classes, DIGITS),
         }
         return json.dumps(row) + '\n'
 
@@ -108,7 +107,7 @@ class CsvWriter(_LineWriter):
         text = StringIO()
         table = csv.writer(text, lineterminator='\n')
         place = result.frame_index, round(result.timestamp_s, 4)
-        for row in map(_rounded, result.detections.to_dicts(self.classes)):
+        for row in result.detections.to_dicts(self.classes, DIGITS):
             table.writerow([*place, row['label'], row['name'], row['score'], *row['box']])
         return text.getvalue()
 
@@ -117,12 +116,8 @@ class MotWriter(_LineWriter):
     """A MOTChallenge detection file, see `Detections.to_mot`; frames count from 1."""
 
     def lines(self, result: FrameResult) -> str:
-        text = ''
-        for row in result.detections.to_mot(result.frame_index + 1):
-            frame, track, *box, score, label, _, _ = row
-            numbers = [frame, track, *_round(box), round(score, SCORE_DIGITS), label, -1, -1]
-            text += ','.join(map(str, numbers)) + '\n'
-        return text
+        rows = result.detections.to_mot(result.frame_index + 1, DIGITS)
+        return ''.join(','.join(map(str, row)) + '\n' for row in rows)
 
 
 class CocoWriter(ResultWriter):
@@ -159,9 +154,8 @@ class CocoWriter(ResultWriter):
         }
         self._images.write(_separator(self._num_images) + json.dumps(image))
         self._num_images += 1
-        for row in result.detections.to_coco():
-            row['bbox'], row['score'] = _round(row['bbox']), round(row['score'], SCORE_DIGITS)
-            area = round(row['bbox'][2] * row['bbox'][3], BOX_DIGITS)
+        for row in result.detections.to_coco(digits=DIGITS):
+            area = round(row['bbox'][2] * row['bbox'][3], DIGITS[0])
             row = {'id': self._num_detections + 1, 'video_id': 1, **row, 'area': area, 'iscrowd': 0}
             self._file.write(_separator(self._num_detections) + json.dumps(row))
             self._num_detections += 1
@@ -214,11 +208,3 @@ def drawn(result: FrameResult, classes: Sequence[str]) -> np.ndarray:
 
 def _separator(before: int) -> str:
     return ',\n' if before else '\n'
-
-
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, 'score': round(row['score'], SCORE_DIGITS), 'box': _round(row['box'])}
-
-
-def _round(numbers: list[float]) -> list[float]:
-    return [round(number, BOX_DIGITS) for number in numbers]
