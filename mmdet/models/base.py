@@ -9,7 +9,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmdet.models import fused_conv
+from mmdet.models import fused_conv, training_conv
 from mmdet.models.batch import ClipBatch
 from mmdet.models.detections import BatchDetections, PendingDetections
 from mmdet.models.fold import fuse_conv_bn
@@ -211,7 +211,7 @@ class BaseVideoDetector(BaseModel):
         """Make the model ready for training.
 
         Weights and maps are channels last on a CPU and in half precision, which convolutions there
-        are made for; float32 on a GPU would be slower.
+        are made for; float32 on a GPU would be slower. On a CPU, `training_conv` takes over.
 
         Args:
             graphs: on a GPU, replay backbone and neck as CUDA graphs, forward and backward: for
@@ -222,6 +222,8 @@ class BaseVideoDetector(BaseModel):
         self.data_preprocessor.channels_last = device.type == 'cpu' or half_precision
         if device.type == 'cuda' and half_precision:
             self.to(memory_format=torch.channels_last)
+        if not half_precision and device.type == 'cpu' and fused_conv.usable(device, torch.float32):
+            training_conv.for_training(self)
         detector = getattr(self, 'detector', self)
         use = graphs and device.type == 'cuda'
         detector.training_graphs = TrainingGraphs(detector.backbone, detector.neck) if use else None

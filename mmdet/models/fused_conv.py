@@ -175,9 +175,13 @@ def _convs(block: nn.Module) -> list[nn.Module]:
 
 
 def _is_fusible(module: nn.Module) -> bool:
-    """A plain convolution with a bias and zeros around the map."""
-    plain = type(module) is nn.Conv2d and module.bias is not None
-    return plain and module.padding_mode == 'zeros' and not isinstance(module.padding, str)
+    return is_plain(module) and module.bias is not None
+
+
+def is_plain(module: nn.Module) -> bool:
+    """A convolution of PyTorch's own, with a number of zeros around the map."""
+    plain = type(module) is nn.Conv2d and module.padding_mode == 'zeros'
+    return plain and not isinstance(module.padding, str)
 
 
 def _take_activation(module: nn.Module, conv: str) -> str | None:

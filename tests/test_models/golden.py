@@ -44,4 +44,5 @@ def clip_of(paths: list[Path], scale: tuple[int, int] = (320, 180)) -> Clip:
 
 def training_losses(model: nn.Module, clips: list[Clip]) -> dict[str, torch.Tensor]:
     model.train()
+    model.lay_out(half_precision=False)  # as the runner does
     return model(**model.data_preprocessor(clips, training=True), mode='loss')
