@@ -4,10 +4,4 @@ from mmdet.models.backbones.stpn_swin import STPNSwinTransformer
 from mmdet.models.backbones.swin import SwinTransformer
 from mmdet.models.backbones.tdvit import TDViTTransformer
 
-__all__ = [
-    'CSPDarknet',
-    'ResNet',
-    'STPNSwinTransformer',
-    'SwinTransformer',
-    'TDViTTransformer',
-]
+__all__ = ['CSPDarknet', 'ResNet', 'STPNSwinTransformer', 'SwinTransformer', 'TDViTTransformer']

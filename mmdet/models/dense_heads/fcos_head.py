@@ -98,16 +98,15 @@ class FCOSHead(nn.Module):
         self.register_load_state_dict_pre_hook(_rename_old)
         settings(train_cfg or {}, 'train_cfg')
         if test_cfg is not None:
-            self.test_cfg = settings(
-                test_cfg, 'test_cfg', 'nms_pre', 'score_thr', 'nms', 'max_per_img'
-            )
+            keys = ('nms_pre', 'score_thr', 'nms', 'max_per_img')
+            self.test_cfg = settings(test_cfg, 'test_cfg', *keys)
 
     def _random_init(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 4:
+                nn.init.normal_(parameter, std=0.01)
+            elif name.endswith('bias'):
+                nn.init.zeros_(parameter)
         nn.init.constant_(self.conv_cls.bias, -math.log(1 / PRIOR_PROBABILITY - 1))
 
     def forward(
