@@ -66,17 +66,9 @@ def _heatmap(
 
 
 def gaussian_radius(sizes: Tensor) -> Tensor:
-    """How far, in whole cells, the corners of boxes of `sizes` [..., 2] may move in the worst of
-    three ways (both inwards, both outwards, one of each) and keep MIN_OVERLAP; [...] float."""
+    """How far, in whole cells, both corners of boxes of `sizes` [..., 2] may move inwards and keep
+    MIN_OVERLAP; [...] float. The other two ways (both outwards, one of each) always allow more."""
     width, height = sizes.clamp(min=0).unbind(-1)
-    perimeter, area, overlap = height + width, width * height, MIN_OVERLAP
-    mixed = _smaller_root(1, perimeter, area * (1 - overlap) / (1 + overlap))
-    inwards = _smaller_root(4, 2 * perimeter, (1 - overlap) * area)
-    root = ((2 * overlap * perimeter) ** 2 + 16 * overlap * (1 - overlap) * area).sqrt()
-    outwards = (root - 2 * overlap * perimeter) / (8 * overlap)
-    return torch.minimum(torch.minimum(mixed, inwards), outwards).floor().clamp(min=0)
-
-
-def _smaller_root(a: float, b: Tensor, c: Tensor) -> Tensor:
-    """Of a x^2 - b x + c = 0."""
-    return (b - (b * b - 4 * a * c).sqrt()) / (2 * a)
+    perimeter, lost = height + width, (1 - MIN_OVERLAP) * (width * height)
+    # the smaller root of (w - 2r)(h - 2r) = MIN_OVERLAP * w * h
+    return ((perimeter - (perimeter**2 - 4 * lost).sqrt()) / 4).floor().clamp(min=0)
