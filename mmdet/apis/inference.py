@@ -7,16 +7,15 @@ from typing import Any
 
 from mmengine import Config
 from mmengine.logging import print_log
-from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmdet.apis.common import checked_config
 from mmdet.core.checkpoint_file import load_checkpoint_file, state_dict_of
 from mmdet.core.class_names import both_lists
 from mmdet.core.errors import CheckpointError
 from mmdet.engine.checkpoint import load_weights
 from mmdet.engine.class_order import classes_of, named_classes
-from mmdet.engine.config_check import check_config, class_counts
-from mmdet.engine.config_load import load_config
+from mmdet.engine.config_check import class_counts
 from mmdet.engine.device import Backends, choose_device
 from mmdet.registry import MODELS
 
@@ -47,9 +46,7 @@ def init_detector(
     Raises:
         ConfigError, CheckpointError: say what to do.
     """
-    cfg = load_config(config, cfg_options)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    check_config(cfg)
+    cfg = checked_config(config, cfg_options)
     place = choose_device(device)
     Backends.of(cfg.get('env_cfg'), testing=True).apply(place)
     model = MODELS.build(cfg.model)

@@ -70,41 +70,25 @@ def train(
     if amp:
         check_amp(amp, device)
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=amp)
-    _validate_as_trained(cfg)
+    if cfg.get('val_cfg') and cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
+        cfg.val_cfg.setdefault('amp', cfg.optim_wrapper.get('dtype', 'bf16'))  # as in training
     if auto_scale_lr:
-        _enable_auto_scale(cfg)
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ConfigError(
+                '--auto-scale-lr needs to know the batch size that the learning rate was chosen '
+                'for: set auto_scale_lr=dict(base_batch_size=N) in the config.'
+            )
+        cfg.auto_scale_lr.enable = True
     if graphs:
         cfg.training_graphs = True
     if compile:
         cfg.compile = cfg.get('compile') or True
-    _set_randomness(cfg, seed, deterministic)
+    randomness = {'seed': seed, 'deterministic': deterministic or None}
+    given = {key: value for key, value in randomness.items() if value is not None}
+    cfg.randomness = {**(cfg.get('randomness') or {}), **given}
 
     from mmdet.engine.runner import VideoRunner
 
     runner = VideoRunner.from_cfg(cfg)
     runner.train()
     return runner
-
-
-def _validate_as_trained(cfg: Config) -> None:
-    """Validation in the precision of training, unless `val_cfg.amp` says another."""
-    if cfg.get('val_cfg') and cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
-        cfg.val_cfg.setdefault('amp', cfg.optim_wrapper.get('dtype', 'bf16'))
-
-
-def _enable_auto_scale(cfg: Config) -> None:
-    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-        raise ConfigError(
-            '--auto-scale-lr needs to know the batch size that the learning rate was chosen for: '
-            'set auto_scale_lr=dict(base_batch_size=N) in the config.'
-        )
-    cfg.auto_scale_lr.enable = True
-
-
-def _set_randomness(cfg: Config, seed: int | None, deterministic: bool) -> None:
-    randomness = dict(cfg.get('randomness') or {})
-    if seed is not None:
-        randomness['seed'] = seed
-    if deterministic:
-        randomness['deterministic'] = True
-    cfg.randomness = randomness

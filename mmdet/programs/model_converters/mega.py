@@ -33,31 +33,13 @@ def _to_convolution(weight: Tensor) -> Tensor:
 
 
 def _relations(prefix: str, ours: str) -> list[Rule]:
-    ours = f'{HEAD}aggregator.{ours}.{{i}}.'
-    theirs = EXTRACTOR + prefix
-    return [
-        Rule(f'{theirs}Wqs.{{i}}.{{rest}}', f'{ours}q.{{rest}}'),
-        Rule(f'{theirs}Wks.{{i}}.{{rest}}', f'{ours}k.{{rest}}'),
-        Rule(f'{theirs}Wvs.{{i}}.{{rest}}', f'{ours}v.{{rest}}', _to_matrix, _to_convolution),
-        Rule(f'{theirs}Wgs.{{i}}.{{rest}}', f'{ours}pos.{{rest}}', _to_matrix, _to_convolution),
-        Rule(f'{theirs}us.{{i}}', f'{ours}u'),
-    ]
-
-
-def _background_last(rows: Tensor) -> Tensor:
-    return rows.roll(-1, 0)
-
-
-def _background_first(rows: Tensor) -> Tensor:
-    return rows.roll(1, 0)
-
-
-def _without_background(rows: Tensor) -> Tensor:
-    return rows[4:]
-
-
-def _with_background(rows: Tensor) -> Tensor:
-    return torch.cat([torch.zeros_like(rows[:4]), rows])
+    names = {'Wqs': 'q', 'Wks': 'k', 'Wvs': 'v', 'Wgs': 'pos'}
+    ours, theirs = f'{HEAD}aggregator.{ours}.{{i}}.', EXTRACTOR + prefix
+    rules = [Rule(f'{theirs}us.{{i}}', f'{ours}u')]
+    for name, part in names.items():
+        change = (_to_matrix, _to_convolution) if part in ('v', 'pos') else ()
+        rules.append(Rule(f'{theirs}{name}.{{i}}.{{rest}}', f'{ours}{part}.{{rest}}', *change))
+    return rules
 
 
 DETECTOR_RULES = [
@@ -68,15 +50,19 @@ DETECTOR_RULES = [
     Rule('rpn.head.cls_logits.{rest}', 'rpn_head.rpn_cls.{rest}'),
     Rule('rpn.head.bbox_pred.{rest}', 'rpn_head.rpn_reg.{rest}'),
     Rule(f'{EXTRACTOR}conv.{{rest}}', 'neck.convs.0.conv.{rest}'),
-    Rule(
-        'roi_heads.box.predictor.cls_score.{rest}', f'{HEAD}fc_cls.{{rest}}',
-        _background_last, _background_first,
+    Rule(  # the background goes last
+        'roi_heads.box.predictor.cls_score.{rest}',
+        f'{HEAD}fc_cls.{{rest}}',
+        lambda rows: rows.roll(-1, 0),
+        lambda rows: rows.roll(1, 0),
     ),
-    Rule(
-        'roi_heads.box.predictor.bbox_pred.{rest}', f'{HEAD}fc_reg.{{rest}}',
-        _without_background, _with_background,
+    Rule(  # and loses its boxes
+        'roi_heads.box.predictor.bbox_pred.{rest}',
+        f'{HEAD}fc_reg.{{rest}}',
+        lambda rows: rows[4:],
+        lambda rows: torch.cat([torch.zeros_like(rows[:4]), rows]),
     ),
-]  # fmt: skip
+]
 KIND_RULES = {
     'MEGA': [
         Rule(f'{EXTRACTOR}l_fcs.{{i}}.{{rest}}', f'{HEAD}shared_fcs.{{i}}.{{rest}}'),
