@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from fastapi import FastAPI
 
 from mmdet.apis.video_detector import VideoDetector
 from mmdet.programs.app.finished import FinishedRun
@@ -70,6 +71,21 @@ class Page:
                     self._add_output()
             self._connect()
         self.blocks.queue(max_size=MAX_WAITING)
+
+    def application(self) -> FastAPI:
+        """What a server runs."""
+        return gr.mount_gradio_app(
+            FastAPI(openapi_url=None),
+            self.blocks,
+            path='/',
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            theme=gr.themes.Default(font=SYSTEM_FONTS, font_mono=('ui-monospace', 'monospace')),
+            css_paths=[STYLE],
+        )
 
     def _add_controls(self, score_thr: float, causal: bool) -> None:
         self.upload = gr.File(label='Video', height=150, elem_id='vod-upload')

@@ -50,8 +50,14 @@ def serve(
         visitors = Visitors(folder / 'uploads')
         visitors.start_sweeping()
         try:
-            options = (model_name, score_thr, causal)
-            app = _application(detector, folder / 'results', visitors, *options)
+            # gradio reads these when it is imported
+            os.environ['GRADIO_TEMP_DIR'] = str(visitors.uploads)
+            os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+            os.environ['HF_HUB_DISABLE_TELEMETRY'] = '1'
+            from mmdet.programs.app.page import Page
+
+            place = (detector, folder / 'results', visitors)
+            app = Page(*place, model_name, score_thr, causal).application()
             names, everyone = served_names(listener, host_names)
             _run_server(Gate(app, visitors, names, everyone), listener)
         except KeyboardInterrupt:
@@ -68,38 +74,6 @@ def served_names(listener: socket.socket, host_names: Sequence[str] = ()) -> tup
     if everyone or host not in ('127.0.0.1', '::1'):
         names |= {socket.gethostname(), socket.getfqdn()}
     return names, everyone
-
-
-def _application(
-    detector: VideoDetector,
-    results: Path,
-    visitors: Visitors,
-    model_name: str,
-    score_thr: float,
-    causal: bool,
-):
-    # gradio reads these when it is imported
-    os.environ['GRADIO_TEMP_DIR'] = str(visitors.uploads)
-    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
-    os.environ['HF_HUB_DISABLE_TELEMETRY'] = '1'
-    import gradio as gr
-    from fastapi import FastAPI
-
-    from mmdet.programs.app.page import STYLE, SYSTEM_FONTS, Page
-
-    page = Page(detector, results, visitors, model_name, score_thr, causal)
-    return gr.mount_gradio_app(
-        FastAPI(openapi_url=None),
-        page.blocks,
-        path='/',
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        mcp_server=False,
-        pwa=False,
-        theme=gr.themes.Default(font=SYSTEM_FONTS, font_mono=('ui-monospace', 'monospace')),
-        css_paths=[STYLE],
-    )
 
 
 def _run_server(app, listener: socket.socket) -> None:
