@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -155,6 +155,14 @@ def refused(*args, **kwargs):
     raise RuntimeError('no room')
 
 
+def keep_all(boxes, *_):
+    return torch.arange(len(boxes))
+
+
+def small_disk(path):
+    return SimpleNamespace(total=64_000_000)
+
+
 def darker(self, image, write=writer.VideoWriter.write):
     write(self, image // 2)
 
@@ -164,22 +172,12 @@ def darker(self, image, write=writer.VideoWriter.write):
     [
         (packages.check_python, sys, 'version_info', (3, 9, 18), 'FAULT', 'too old'),
         (trials.check_ops, torchvision.ops, 'nms', refused, 'FAULT', 'no room'),
-        (
-            trials.check_ops,
-            torchvision.ops,
-            'nms',
-            lambda *_: torch.arange(3),
-            'FAULT',
-            '[0, 1, 2]',
-        ),
+        (trials.check_ops, torchvision.ops, 'nms', keep_all, 'FAULT', '[0, 1, 2]'),
         (trials.check_video, writer.VideoWriter, 'write', refused, 'note', 'no room'),
         (trials.check_video, writer.VideoWriter, 'write', darker, 'note', 'changed by'),
         (trials.check_video, writer, 'find_codec', lambda: 'mpeg4', 'note', 'mpeg4'),
         (trials.check_parts, trials, 'PARTS', ('absent',), 'FAULT', 'import mmdet.absent fails'),
-        (
-            *(trials.check_system, trials.shutil, 'disk_usage'),
-            *(lambda _: namedtuple('usage', 'total')(64_000_000), 'note', '64 MB'),
-        ),
+        (trials.check_system, trials.shutil, 'disk_usage', small_disk, 'note', '64 MB'),
     ],
 )
 def test_what_does_not_work_is_found(monkeypatch, check, target, name, value, status, words):
