@@ -33,7 +33,6 @@ Video = tuple[str, range]  # name, numbers of its frames among all
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--tmp-dir', type=Path, help="folder for 730 MB (default: the system's)")
-    parser.add_argument('--frame-dir', type=Path, help='JPEG frames (default: made-up ones)')
     parser.add_argument('--opens', type=int, default=5, help='warm openings measured')
     parser.add_argument('--clips', type=int, default=60, help='clips measured')
     parser.add_argument('--only', choices=('annotations', 'clips'), help='one of the two parts')
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         if args.only != 'clips':
             measure_annotations(Path(folder, 'imagenet_vid_train.json'), args.opens)
         if args.only != 'annotations':
-            measure_clips(args.frame_dir or Path(folder), args.frame_dir is None, args.clips)
+            measure_clips(write_frames(Path(folder), 9, (720, 1280)), args.clips)
 
 
 # --- annotations ---------------------------------------------------------------------------------
@@ -146,33 +145,26 @@ def _annotations(videos: list[Video]) -> Iterator[str]:
 # --- clips ---------------------------------------------------------------------------------------
 
 
-def measure_clips(folder: Path, made_up: bool, clips: int) -> None:
-    paths = write_frames(folder, 9, (720, 1280)) if made_up else sorted(folder.glob('*.JPEG'))
+def measure_clips(paths: list[Path], clips: int) -> None:
     size = statistics.mean(path.stat().st_size for path in paths) / 1e3
-    print(f'\nclips: three JPEG frames ({size:.0f} KB each) to {SCALE}, one core')
+    print(f'\nclips: three 1280x720 JPEG frames ({size:.0f} KB each) to {SCALE}, one core')
     print(f'{"":34}{"wall":>10}{"CPU":>10}   median of {clips}')
     cv2.setNumThreads(1)
     load, resize, rng = LoadFrames(), Resize(SCALE), np.random.default_rng(0)
+    endless = itertools.cycle(map(str, paths))
 
-    def plainly(chosen: list[str]) -> None:
-        for path in chosen:
+    def plainly() -> None:
+        for path in itertools.islice(endless, 3):
             image = cv2.imread(path)
             scale = min(SCALE[0] / image.shape[1], SCALE[1] / image.shape[0])
             width, height = (int(side * scale + 0.5) for side in image.shape[1::-1])
             cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
-    def with_transforms(chosen: list[str]) -> None:
-        resize(load(Clip([Frame(path=path) for path in chosen]), rng), rng)
+    def with_transforms() -> None:
+        resize(load(Clip([Frame(path=path) for path in itertools.islice(endless, 3)]), rng), rng)
 
-    for what, function in (
-        ('cv2.imread and cv2.resize', plainly),
-        ('LoadFrames and Resize', with_transforms),
-    ):
-        endless = itertools.cycle(map(str, paths))
-        times = median_seconds(
-            lambda function=function, endless=endless: function([*itertools.islice(endless, 3)]),
-            clips,
-            warm_up=5,
-        )
+    functions = {'cv2.imread and cv2.resize': plainly, 'LoadFrames and Resize': with_transforms}
+    for what, function in functions.items():
+        times = median_seconds(function, clips, warm_up=5)
         print(f'{what:34}' + ''.join(f'{seconds * 1e3:7.1f} ms' for seconds in times))
     print('(bar: 32 ms; 1.x took 56 ms on its machine)')
