@@ -120,7 +120,7 @@ def test_every_second_frame_of_a_part(tmp_path, cvat, on_disk, shown, expected):
     assert [row[1::3] for row in boxes(content)] == [(0, [0, 0, 9, 9]), *expected]
 
 
-def test_jobs_tasks_and_files_find_their_frames(tmp_path, cvat, convert):
+def test_jobs_tasks_and_files_find_their_frames(tmp_path, cvat, convert, capsys):
     write_frames(tmp_path / 'cam', 5)
     job = cvat(track(0, box(2, 0, 0, 9, 9)), meta=task(2, more=JOB).replace('task>', 'job>'))
     assert frames(job) == [('cam', 0, 'cam/000001.jpg'), ('cam', 1, 'cam/000002.jpg')]
@@ -139,7 +139,9 @@ def test_jobs_tasks_and_files_find_their_frames(tmp_path, cvat, convert):
         text = document(track(0, box(0, 0, 0, 9, 9)), meta=task(2))
         write_frames(tmp_path / name / 'cam', 2)
         write(tmp_path, {f'{name}/annotations.xml': text})
+    capsys.readouterr()
     content = convert('cvat', [tmp_path / 'a', tmp_path / 'b/annotations.xml'])
+    assert capsys.readouterr().out.count('1 tracks have no end') == 2
     assert [row[:4:3] for row in boxes(content)] == [('a/cam', 1)] * 2 + [('b/cam', 2)] * 2
 
 
