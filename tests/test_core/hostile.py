@@ -71,8 +71,9 @@ UNFLAGGED = dtype('O8', '|', None, None, None, -1, -1, 0)
 FIELDS = dtype('V8', '|', None, ('a',), {'a': (OBJECT, 0)}, 8, 1, 27)
 LAUGHS = [b'q%c0](' % i + b'h%c' % i * 10 + b'e' for i in range(9)]
 
-# what one value in a file may try; each must be refused, by every reader of pickles
-VALUES = {
+# what one value in a file may try; each must be refused, by every reader of pickles, and what would
+# be an array before numpy sees it
+ARRAYS = {
     'object array over bytes': call(NDARRAY, (1,), OBJECT, POINTER),
     'object array': array((1,), OBJECT, POINTER),
     'object scalar': call(name('numpy._core.multiarray', 'scalar'), OBJECT, POINTER),
@@ -83,6 +84,8 @@ VALUES = {
     'negative shape': array((-1, 5), FLOAT, bytes(20)),
     'shape overflow': array((1 << 61, 1 << 61), FLOAT, b''),
     'array state of the wrong kind': build(EMPTY, {'a': 1}),
+}
+VALUES = ARRAYS | {
     'state for a constructor': build(DTYPE, {'_make': 1}),
     'eval': call(name('builtins', 'eval'), '1'),
     'numpy loader': call(name('numpy.lib.npyio', 'load'), 'x'),

@@ -7,7 +7,18 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hostile import FLOAT, TENSORS, VALUES, array, program, storage, tensor, torch_legacy, torch_zip
+from hostile import (
+    ARRAYS,
+    FLOAT,
+    TENSORS,
+    VALUES,
+    array,
+    program,
+    storage,
+    tensor,
+    torch_legacy,
+    torch_zip,
+)
 
 from mmdet.core.checkpoint_file import load_checkpoint_file
 from mmdet.core.errors import CheckpointError, EvaluationError
@@ -15,17 +26,21 @@ from mmdet.engine.checkpoint import find_latest_valid, save_checkpoint
 from mmdet.evaluation.results import read_pkl
 
 MEMORY = torch.arange(4.0).numpy().tobytes()
+# the words of our own checks: those of numpy and torch would come too late
+BEFORE_NUMPY = r'numpy\.|an array|a shape'
+BEFORE_TORCH = 'beyond its|no counts|the record|two storages|without a storage|is none|_rebuild'
 
 
 @pytest.mark.parametrize('name', VALUES)
 def test_results_files(tmp_path, name):
     (tmp_path / 'r.pkl').write_bytes(program([[VALUES[name]]]))
-    with pytest.raises(EvaluationError, match=r'r\.pkl'):
+    said = BEFORE_NUMPY if name in ARRAYS else ''
+    with pytest.raises(EvaluationError, match=rf'r\.pkl.*({said})'):
         read_pkl(tmp_path / 'r.pkl', 1, 1)
 
 
 def refused(path, said: str = '', **options) -> None:
-    with pytest.raises(CheckpointError, match=f'{path.name}.*{said}'):
+    with pytest.raises(CheckpointError, match=f'{path.name}.*({said})'):
         load_checkpoint_file(path, **options)
 
 
@@ -33,13 +48,13 @@ def refused(path, said: str = '', **options) -> None:
 @pytest.mark.parametrize('name', VALUES)
 def test_checkpoints(tmp_path, name, write):
     (tmp_path / 'c.pth').write_bytes(write({'state_dict': VALUES[name]}))
-    refused(tmp_path / 'c.pth')
+    refused(tmp_path / 'c.pth', BEFORE_NUMPY if name in ARRAYS else '')
 
 
 @pytest.mark.parametrize('name', TENSORS)
 def test_weights_beyond_their_memory(tmp_path, name):
     (tmp_path / 'c.pth').write_bytes(torch_zip({'w': TENSORS[name]}, MEMORY))
-    refused(tmp_path / 'c.pth')
+    refused(tmp_path / 'c.pth', BEFORE_TORCH)
 
 
 def test_honest_files_of_the_assembler_are_read(tmp_path):
