@@ -43,7 +43,7 @@ def test_parts_of_a_frame_equal_the_original(shared, repo):
         boxes, scores = golden['f1.rpn.boxes'], golden['f1.rpn.objectness']
         torch.testing.assert_close(proposals.boxes[0], torch.tensor(boxes), atol=0.02, rtol=0)
         torch.testing.assert_close(proposals.scores[0], torch.tensor(scores), atol=1e-4, rtol=0)
-        rows = model.roi_head.rows(feats, proposals.boxes)
+        rows = model.roi_head.roi_feats(feats, proposals.boxes)
         logits, deltas, layers = model.roi_head.bbox_head.classify(rows)
         assert_first(golden, 'f1.x_final', layers[-1][0].relu(), 1e-3)
         # background is last here; the coder's factors lie in its stds

@@ -125,7 +125,7 @@ def outputs(model: FasterRCNN) -> list[torch.Tensor]:
     feats = model.feats(model.encode(batch.images))
     logits, deltas = model.rpn_head(feats)
     boxes = torch.tensor([[[3.0, 4, 60, 70], [20, 10, 110, 80]]])
-    regions = model.roi_head.bbox_head.classify(model.roi_head.rows(feats, boxes))[:2]
+    regions = model.roi_head.bbox_head.classify(model.roi_head.roi_feats(feats, boxes))[:2]
     return [*feats, *logits, *deltas, *regions]
 
 

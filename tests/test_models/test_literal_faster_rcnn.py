@@ -73,7 +73,7 @@ class Literal:
             feature = self.feats[level][0].double().numpy()
             stride = extractor.featmap_strides[level]
             rows.append(naive.roi_align(feature, box, stride, extractor.roi_layer.sampling_ratio))
-        rows = self.head.rows(torch.tensor(np.array(rows)).float()[None])
+        rows = self.head.first_layer(torch.tensor(np.array(rows)).float()[None])
         logits, deltas = (x[0] for x in self.head.classify(rows)[:2])
         deltas = deltas.reshape(-1, CLASSES, 4).double().numpy() * self.stds
         return logits.double().numpy(), deltas

@@ -178,7 +178,7 @@ def test_features_are_flattened_channel_row_column():
     flat = torch.stack([x[:, c, i, j] for c, i, j in np.ndindex(16, 7, 7)], dim=1)
     for fc in head.shared_fcs:
         flat = (flat @ fc.weight.T + fc.bias).clamp(min=0)
-    logits, deltas = (y[0] for y in head.classify(head.rows(x[None]))[:2])
+    logits, deltas = (y[0] for y in head.classify(head.first_layer(x[None]))[:2])
     torch.testing.assert_close(logits, flat @ head.fc_cls.weight.T + head.fc_cls.bias)
     torch.testing.assert_close(deltas, flat @ head.fc_reg.weight.T + head.fc_reg.bias)
     assert (logits.shape, deltas.shape) == ((4, CLASSES + 1), (4, 4 * CLASSES))

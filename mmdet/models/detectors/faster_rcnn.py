@@ -68,6 +68,6 @@ class FasterRCNN(Detector):
 
     def detect(self, feats: Maps, img_shapes: Tensor) -> BatchDetections:
         proposals = self.propose(feats, img_shapes)
-        rows = self.roi_head.rows(feats, proposals.boxes)
-        logits, deltas, _ = self.roi_head.bbox_head.classify(rows)
+        roi_feats = self.roi_head.roi_feats(feats, proposals.boxes)
+        logits, deltas, _ = self.roi_head.bbox_head.classify(roi_feats)
         return self.roi_head.detections(logits, deltas, proposals, img_shapes)

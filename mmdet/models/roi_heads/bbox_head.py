@@ -61,16 +61,16 @@ class Shared2FCBBoxHead(nn.Module):
             nn.init.normal_(fc.weight, std=std)
             nn.init.zeros_(fc.bias)
 
-    def rows(self, roi_feats: Tensor) -> Tensor:
-        """First-layer rows [B, P, F], before the ReLU, of region features [B, P, C, S, S]."""
+    def first_layer(self, pooled: Tensor) -> Tensor:
+        """RoI features [B, P, F], before the ReLU, of pooled maps [B, P, C, S, S]."""
         first = self.shared_fcs[0]
-        return first(roi_feats.flatten(2).to(first.weight.dtype))
+        return first(pooled.flatten(2).to(first.weight.dtype))
 
     def classify(
-        self, rows: Tensor, keys: Keys | None = None, boxes: Tensor | None = None
+        self, roi_feats: Tensor, keys: Keys | None = None, boxes: Tensor | None = None
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Logits [B, P, K + 1], offsets [B, P, K * 4], both float32, of first-layer rows [B, P, F];
-        and the rows of every layer before its ReLU, [B, P, F] each, enhanced.
+        """Logits [B, P, K + 1], offsets [B, P, K * 4], both float32, of RoI features [B, P, F];
+        and those of every layer before its ReLU, [B, P, F] each, enhanced.
 
         Args:
             keys: what `enhance` mixes in.
@@ -78,14 +78,14 @@ class Shared2FCBBoxHead(nn.Module):
         """
         layers = []
         for i, fc in enumerate(self.shared_fcs):
-            rows = self.enhance(i, rows if i == 0 else fc(F.relu(rows)), keys)
-            layers.append(rows)
-        rows = F.relu(rows).to(self.fc_cls.weight.dtype)
-        return self.fc_cls(rows).float(), self.fc_reg(rows).float(), layers
+            roi_feats = self.enhance(i, roi_feats if i == 0 else fc(F.relu(roi_feats)), keys)
+            layers.append(roi_feats)
+        roi_feats = F.relu(roi_feats).to(self.fc_cls.weight.dtype)
+        return self.fc_cls(roi_feats).float(), self.fc_reg(roi_feats).float(), layers
 
-    def enhance(self, layer: int, rows: Tensor, keys: Keys | None) -> Tensor:
-        """What a video head does to a layer's rows before the ReLU; a single frame has nothing."""
-        return rows
+    def enhance(self, layer: int, roi_feats: Tensor, keys: Keys | None) -> Tensor:
+        """What a video head does to features before a layer's ReLU; a single frame has nothing."""
+        return roi_feats
 
     def loss(
         self, logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor, weights: Tensor

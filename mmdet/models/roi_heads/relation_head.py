@@ -48,14 +48,15 @@ class RelationBBoxHead(Shared2FCBBoxHead):
         self.topk = topk
 
     def classify(
-        self, rows: Tensor, keys: RelationKeys | None = None, boxes: Tensor | None = None
+        self, roi_feats: Tensor, keys: RelationKeys | None = None, boxes: Tensor | None = None
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits and offsets as in `Shared2FCBBoxHead`, of regions with `boxes` [B, P, 4]; and what
-        each local stage leaves to a memory: rows of the window's frames [B, W, R, F]."""
-        rows = F.relu(rows)
-        key = Regions(rows, boxes, rows.new_ones(rows.shape[:2], dtype=bool))
-        rows, kept = self.aggregator(
+        each local stage leaves to a memory: features of the window's frames [B, W, R, F]."""
+        roi_feats = F.relu(roi_feats)
+        key = Regions(roi_feats, boxes, roi_feats.new_ones(roi_feats.shape[:2], dtype=bool))
+        roi_feats, kept = self.aggregator(
             self.shared_fcs[1:], key, keys.window, keys.globals, keys.memory
         )
-        rows = rows.to(self.fc_cls.weight.dtype)
-        return self.fc_cls(rows).float(), self.fc_reg(rows).float(), [x.roi_feats for x in kept]
+        roi_feats = roi_feats.to(self.fc_cls.weight.dtype)
+        logits, deltas = self.fc_cls(roi_feats).float(), self.fc_reg(roi_feats).float()
+        return logits, deltas, [regions.roi_feats for regions in kept]

@@ -17,7 +17,7 @@ from mmdet.registry import MODELS
 
 @MODELS.register_module()
 class SelsaBBoxHead(Shared2FCBBoxHead):
-    """After each shared layer, rows take from the references' rows of that layer (SELSA, fig. 3).
+    """After each shared layer, regions take from the references' of that layer (SELSA, fig. 3).
 
     References themselves are never enhanced, so their keys hold for the whole video.
 
@@ -36,19 +36,19 @@ class SelsaBBoxHead(Shared2FCBBoxHead):
                 f'mmdet.models.aggregators.Aggregator, which {aggregator["type"]} does not.'
             )
 
-    def project_refs(self, rows: Tensor) -> list[Tensor]:
-        """What is kept of first-layer rows [..., C] as references, per layer [..., 2C]."""
-        keys = [self.aggregator[0].project(rows)]
+    def project_refs(self, roi_feats: Tensor) -> list[Tensor]:
+        """What is kept of first-layer features [..., C] as references, per layer [..., 2C]."""
+        keys = [self.aggregator[0].project(roi_feats)]
         for fc, aggregator in zip(self.shared_fcs[1:], self.aggregator[1:], strict=True):
-            rows = fc(F.relu(rows))
-            keys.append(aggregator.project(rows))
+            roi_feats = fc(F.relu(roi_feats))
+            keys.append(aggregator.project(roi_feats))
         return keys
 
-    def enhance(self, layer: int, rows: Tensor, keys: Keys | None) -> Tensor:
-        """Rows [B, P, C] plus what they take from the layer's keys [B, M, 2C]."""
+    def enhance(self, layer: int, roi_feats: Tensor, keys: Keys | None) -> Tensor:
+        """Features [B, P, C] plus what they take from the layer's keys [B, M, 2C]."""
         if keys is None:
-            return rows
-        return rows + self.aggregator[layer].attend(rows, keys.layers[layer], keys.valid)
+            return roi_feats
+        return roi_feats + self.aggregator[layer].attend(roi_feats, keys.layers[layer], keys.valid)
 
 
 @MODELS.register_module()

@@ -44,9 +44,9 @@ class StandardRoIHead(nn.Module):
             self.test_cfg = settings(test_cfg, where, 'nms', score_thr=1e-4, max_per_img=100)
             self.test_cfg['nms'] = nms_settings(self.test_cfg['nms'], f'{where}.nms')
 
-    def rows(self, feats: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
-        """First-layer rows [B, P, F] of boxes [B, P, 4] on the maps of B images."""
-        return self.bbox_head.rows(self.bbox_roi_extractor(feats, boxes))
+    def roi_feats(self, feats: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
+        """First-layer features [B, P, F] of boxes [B, P, 4] on the maps of B images."""
+        return self.bbox_head.first_layer(self.bbox_roi_extractor(feats, boxes))
 
     def loss(
         self,
@@ -58,7 +58,7 @@ class StandardRoIHead(nn.Module):
         """Mean over images of each image's loss, an image's divisor being its sampled regions;
         `keys`: for video heads, what the regions mix in."""
         boxes, labels, targets, weights = self.targets(proposals, gt)
-        logits, deltas, _ = self.bbox_head.classify(self.rows(feats, boxes), keys, boxes)
+        logits, deltas, _ = self.bbox_head.classify(self.roi_feats(feats, boxes), keys, boxes)
         return self.bbox_head.loss(logits, deltas, labels, targets, weights)
 
     @torch.no_grad()

@@ -219,7 +219,7 @@ class VideoModel(BaseVideoDetector):
         proposals = self.detector.propose(feats, img_shapes)
         if self.training:  # as references they need no more
             proposals = proposals.best(self.bbox_head.topk)
-        return FrameRegions(proposals, self.detector.roi_head.rows(feats, proposals.boxes))
+        return FrameRegions(proposals, self.detector.roi_head.roi_feats(feats, proposals.boxes))
 
     # ---- testing
 

@@ -123,7 +123,7 @@ def mark_stages(model: nn.Module, marks: Marks) -> None:
     places = [('upload', model.data_preprocessor, 'forward')]
     places += [(stage, detector, name) for stage, name in STAGES.items()]
     if hasattr(detector, 'roi_head'):
-        places.append(('RoI features', detector.roi_head, 'rows'))
+        places.append(('RoI features', detector.roi_head, 'roi_feats'))
     for stage, owner, name in places:
         if hasattr(owner, name):
             setattr(owner, name, marks.wrap(stage, getattr(owner, name)))
