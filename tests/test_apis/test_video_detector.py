@@ -327,26 +327,32 @@ def test_the_size_may_change_only_where_the_model_allows_it(tmp_path):
 # ---- the model around it
 
 
-def test_bf16_runs_and_is_close(folder):
-    cast = VideoDetector(tiny_config('mamba'), device='cpu', amp='bf16').model
-    assert cast.detector.backbone.conv1.weight.dtype == torch.bfloat16
-    detector = tiny_detector('mamba', score_thr=0)
-    plain = next(detector.stream(folder)).detections
-    detector.model.prepare(torch.bfloat16)
-    half = next(detector.stream(folder)).detections
-    assert differs(plain, half)
-    assert abs(plain.scores.max() - half.scores.max()) < 0.05
+def plain_model(method: str, path: Path, **meta) -> torch.nn.Module:
+    """A model whose weights are saved to `path`."""
+    model = init_detector(tiny_config(method), device='cpu')
+    randomise(model)
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, path)
+    return model
+
+
+def test_bf16_runs_and_is_close(tmp_path, folder):
+    plain_model('mamba', tmp_path / 'w.pth')
+    plain, half = (
+        VideoDetector(tiny_config('mamba'), tmp_path / 'w.pth', 'cpu', amp=amp, score_thr=0)
+        for amp in (None, 'bf16')
+    )
+    assert half.model.detector.backbone.conv1.weight.dtype == torch.bfloat16
+    exact, close = (next(detector.stream(folder)).detections for detector in (plain, half))
+    assert differs(exact, close)
+    assert abs(exact.scores.max() - close.scores.max()) < 0.05
 
 
 def test_a_checkpoint_gives_weights_and_class_names(tmp_path, folder):
     """The detector folds batch norms into convolutions; results are those of the plain model."""
     detector = tiny_detector('selsa')
-    detector.model = init_detector(tiny_config('selsa'), device='cpu')
-    randomise(detector.model)
     names = tuple(f'thing {i}' for i in range(30))
-    path = tmp_path / 'w.pth'
-    torch.save({'state_dict': detector.model.state_dict(), 'meta': {'CLASSES': names}}, path)
-    loaded = VideoDetector(tiny_config('selsa'), path, 'cpu', score_thr=0.05)
+    detector.model = plain_model('selsa', tmp_path / 'w.pth', CLASSES=names)
+    loaded = VideoDetector(tiny_config('selsa'), tmp_path / 'w.pth', 'cpu', score_thr=0.05)
     assert loaded.classes == names
     assert not any('bn1' in name for name in loaded.model.state_dict())
     same(loaded.stream(folder), detector.stream(folder), atol=1e-5)
