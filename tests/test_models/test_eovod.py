@@ -4,7 +4,14 @@ import pytest
 import torch
 from alike import share_found
 from naive_eovod import NaiveEovod
-from tiny_video_models import WINDOW, clip_of_frames, losses_of, training_batch, video_frames
+from tiny_video_models import (
+    ADAPTIVE,
+    WINDOW,
+    clip_of_frames,
+    losses_of,
+    training_batch,
+    video_frames,
+)
 from torch import nn
 
 from mmdet.core.errors import ConfigError
@@ -322,3 +329,4 @@ def test_clips_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match='test_with_adaptive_stride'):
         model.plan('offline', WINDOW)
     assert tiny_eovod(location_prior=None).plan('offline', WINDOW) is None
+    assert [role for role, _ in model.plan('offline', ADAPTIVE)(0, 30, None)] == ['ref'] * 14

@@ -121,8 +121,10 @@ def test_errors():
         bank(max_length=20, key_length=30)
 
 
-def test_banks_of_several_videos_are_as_each_alone():
-    """In one call, whatever they hold: a few rows, more than are read, more than fit."""
+def test_banks_of_several_videos_are_as_each_alone(monkeypatch):
+    """In one call, whatever they hold: a few rows, more than are read, more than fit. Their tensors
+    have grown to different sizes."""
+    monkeypatch.setattr(memory_bank, 'FIRST_ROOM', 8)
     settings = dict(layers=2, max_length=60, key_length=20)
     histories = [[5], [30], [60, 7], [3, 0, 90], [59]]
     together, alone = ([bank(i, **settings) for i in range(len(histories))] for _ in range(2))

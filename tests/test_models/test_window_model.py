@@ -172,3 +172,7 @@ def test_frames_that_the_plan_does_not_give_are_refused():
         model.plan('offline', dict(frame_range=3, method='uniform'))
     with pytest.raises(ValueError, match='one by one'):
         model.step(planned_clips(model, 1, 12, {})[4], model.init_state(1))
+    (clip,) = training_clips(model, 1)
+    clip.frames = clip.frames[:1]
+    with pytest.raises(ConfigError, match='trains on 2 local frames, got a clip of 0'):
+        losses_of(model.train(), [clip])
