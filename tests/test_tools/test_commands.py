@@ -50,7 +50,7 @@ def test_flags_of_training(monkeypatch, argv, expected):
 @pytest.mark.parametrize(
     ('argv', 'words'),
     [
-        ('c.py --gpus 8', 'tools/dist_train.sh c.py 8'),
+        ('c.py --gpus 2', 'tools/dist_train.sh c.py 2'),
         ('c.py --gpu-ids 0 1 2 3', 'tools/dist_train.sh c.py 4'),
         ('c.py --options a=1 --cfg-options a=2', 'one of them'),
         ('c.py --resume auto --resume-from f', 'not allowed with'),
