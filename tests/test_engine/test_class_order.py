@@ -73,7 +73,7 @@ def test_other_names_of_the_same_number_are_refused_with_both_lists(config, resu
 def test_nothing_changes_where_there_is_nothing_to_compare(config, names):
     """The same list, a checkpoint without names, or one of another number (a new head)."""
     assert labels_by_name(['a', 'a'], ['a', 'a']) is labels_by_name(['a', 'b'], ['a', 'a']) is None
-    for cfg in (config(NAMES, names), config(TURNED, load_from=None)):
+    for cfg in (config(NAMES, names), config(TURNED, names, load_from=None)):
         before = cfg.to_dict()
         follow_checkpoint(cfg)
         assert cfg.to_dict() == before
