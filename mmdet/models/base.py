@@ -68,10 +68,10 @@ class PendingResults:
         self.clips, self.parts = clips, parts
 
     def get(self) -> list[Detections]:
-        found: dict[int, Detections] = {}
+        of_clip: dict[int, Detections] = {}
         for clips, pending in self.parts:
-            found.update(zip(map(id, clips), pending.get(), strict=True))
-        return [found[id(clip)] for clip in self.clips]
+            of_clip.update(zip(map(id, clips), pending.get(), strict=True))
+        return [of_clip[id(clip)] for clip in self.clips]
 
 
 def video_generator(seed: int, video_id: int) -> torch.Generator:
@@ -157,9 +157,9 @@ class BaseVideoDetector(BaseModel):
         parts = []
         with torch.inference_mode():
             for batch in self.data_preprocessor(clips)['batches']:
-                found = self.detect_batch(batch, [state_of[id(clip)] for clip in batch.clips])
+                detections = self.detect_batch(batch, [state_of[id(clip)] for clip in batch.clips])
                 keys = [clip.key for clip in batch.clips]
-                parts.append((batch.clips, PendingDetections(found, keys)))
+                parts.append((batch.clips, PendingDetections(detections, keys)))
         for state in states:
             state.frames_seen += 1
         return PendingResults(clips, parts)

@@ -32,14 +32,14 @@ class BatchDetections:
 class PendingDetections:
     """Results on their way to the CPU: one copy per batch, which nobody waits for until `get`."""
 
-    def __init__(self, found: BatchDetections, frames: Sequence[Frame]) -> None:
+    def __init__(self, detections: BatchDetections, frames: Sequence[Frame]) -> None:
         self.frames = frames
         packed = torch.cat(
             [
-                found.boxes,
-                found.scores[..., None],
-                found.labels[..., None].float(),
-                found.valid[..., None].float(),
+                detections.boxes,
+                detections.scores[..., None],
+                detections.labels[..., None].float(),
+                detections.valid[..., None].float(),
             ],
             dim=2,
         )

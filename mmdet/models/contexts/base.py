@@ -74,7 +74,7 @@ class RegionContext:
         """Training: the references of B clips, all of one clip after the other, as keys."""
         raise NotImplementedError
 
-    def begin(self, state: Any, refs: FrameRegions | None, own: FrameRegions) -> None:
+    def begin(self, state: Any, refs: FrameRegions | None, key: FrameRegions) -> None:
         """Take the references of a video (if it has any) and its first frame."""
         raise NotImplementedError
 
@@ -105,12 +105,12 @@ class RegionContext:
         them exist [B, M]; () for nothing."""
         return stack_keys([self.read(state) for state in states])
 
-    def keys(self, own: FrameRegions, read: tuple[Tensor, ...]) -> Keys:
+    def keys(self, key: FrameRegions, read: tuple[Tensor, ...]) -> Keys:
         """Inside the static part: keys from what was read, a batch of `read`, () for nothing, and
         from the frames themselves."""
         raise NotImplementedError
 
-    def written(self, own: FrameRegions, layers: list[Tensor]) -> tuple[Tensor, ...]:
+    def written(self, key: FrameRegions, layers: list[Tensor]) -> tuple[Tensor, ...]:
         """Inside the static part: what `write` gets, of the layers' enhanced features [B, P, F]."""
         return ()
 

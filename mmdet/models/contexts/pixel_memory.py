@@ -86,12 +86,12 @@ class PixelMemory(nn.Module):
         return rows[:, 0], valid
 
     def write(
-        self, banks: list[MemoryBank], maps: Tensor, found: BatchDetections, img_shapes: Tensor
+        self, banks: list[MemoryBank], maps: Tensor, detections: BatchDetections, img_shapes: Tensor
     ) -> None:
         """Remember cells of the maps [B, C, h, w] inside what was detected on their frames."""
-        draws = [self._draw(bank, found, maps) for bank in banks]
+        draws = [self._draw(bank, detections, maps) for bank in banks]
         per_box, per_cell = (torch.stack(d) for d in zip(*draws, strict=True))
-        chosen, valid = self.choose(found, maps, img_shapes, per_box, per_cell)
+        chosen, valid = self.choose(detections, maps, img_shapes, per_box, per_cell)
         cells = _gather_rows(maps.flatten(2).transpose(1, 2), chosen)
         keys = self.aggregator.project(cells)
         if len(set(map(id, banks))) == len(banks):
@@ -101,18 +101,18 @@ class PixelMemory(nn.Module):
             bank.write(own[None], exist)
 
     def _draw(
-        self, bank: MemoryBank, found: BatchDetections, maps: Tensor
+        self, bank: MemoryBank, detections: BatchDetections, maps: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Random numbers of a video for `choose`: [D, n] and [n]."""
         count = maps.shape[2] * maps.shape[3]
-        numbers = torch.rand(found.scores.shape[1] + 1, count, generator=bank.generator)
+        numbers = torch.rand(detections.scores.shape[1] + 1, count, generator=bank.generator)
         if maps.is_cuda:
             numbers = numbers.pin_memory().to(maps.device, non_blocking=True)
         return numbers[:-1], numbers[-1]
 
     def choose(
         self,
-        found: BatchDetections,
+        detections: BatchDetections,
         maps: Tensor,
         img_shapes: Tensor,
         per_box: Tensor,
@@ -124,7 +124,7 @@ class PixelMemory(nn.Module):
             per_box: [B, D, n] random numbers, by which a box's cells are drawn.
             per_cell: [B, n] random numbers, by which a frame's cells are drawn.
         """
-        inside = self._inside(found, maps.shape[2:], img_shapes)
+        inside = self._inside(detections, maps.shape[2:], img_shapes)
         count = min(self.cells_per_box, inside.shape[2])
         drawn, of_box = per_box.masked_fill(~inside, -1).topk(count, dim=2)
         chosen = torch.zeros_like(per_cell, dtype=torch.int32)
@@ -149,12 +149,14 @@ class PixelMemory(nn.Module):
         half = self.stride / 2
         return (x - half < img_shapes[:, 1:]) & (y - half < img_shapes[:, :1])
 
-    def _inside(self, found: BatchDetections, size: tuple[int, int], img_shapes: Tensor) -> Tensor:
+    def _inside(
+        self, detections: BatchDetections, size: tuple[int, int], img_shapes: Tensor
+    ) -> Tensor:
         """Which cells lie in which confident detections: [B, D, n]."""
-        x, y = self._centres(size, found.boxes)
-        x1, y1, x2, y2 = found.boxes[..., None].unbind(2)
+        x, y = self._centres(size, detections.boxes)
+        x1, y1, x2, y2 = detections.boxes[..., None].unbind(2)
         inside = (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
-        confident = found.valid & (found.scores > self.score_thr)
+        confident = detections.valid & (detections.scores > self.score_thr)
         return inside & confident[..., None] & self._on_image(img_shapes, size)[:, None]
 
 

@@ -46,8 +46,8 @@ class RegionMemory(RegionContext):
     def keys_of_refs(self, refs: FrameRegions, refs_per_clip: int) -> Keys:
         return keys_of(self.head, refs, refs_per_clip)
 
-    def begin(self, state: RegionMemoryState, refs: FrameRegions | None, own: FrameRegions) -> None:
-        frames = own if refs is None else FrameRegions.cat([refs, own])
+    def begin(self, state: RegionMemoryState, refs: FrameRegions | None, key: FrameRegions) -> None:
+        frames = key if refs is None else FrameRegions.cat([refs, key])
         keys = keys_of(self.head, frames, len(frames))
         layers, valid = [layer[0] for layer in keys.layers], keys.valid[0]
         state.bank.write(torch.stack(layers), valid)
@@ -66,16 +66,16 @@ class RegionMemory(RegionContext):
         rows, valid = read_banks([state.bank for state in states])
         return (*rows.unbind(1), valid)
 
-    def keys(self, own: FrameRegions, read: tuple[Tensor, ...]) -> Keys:
+    def keys(self, key: FrameRegions, read: tuple[Tensor, ...]) -> Keys:
         return Keys(list(read[:-1]), read[-1])
 
-    def written(self, own: FrameRegions, layers: list[Tensor]) -> tuple[Tensor, ...]:
+    def written(self, key: FrameRegions, layers: list[Tensor]) -> tuple[Tensor, ...]:
         best = self.head.topk
         keys = [
             aggregator.project(feats[:, :best])
             for aggregator, feats in zip(self.head.aggregator, layers, strict=True)
         ]
-        return torch.stack(keys, dim=1), own.proposals.valid[:, :best]
+        return torch.stack(keys, dim=1), key.proposals.valid[:, :best]
 
     def write(self, states: list[RegionMemoryState], written: tuple[Tensor, ...]) -> None:
         later = [i for i, state in enumerate(states) if state.first is None]

@@ -53,7 +53,7 @@ class RegionReferences(RegionContext):
         return keys_of(self.head, refs, refs_per_clip)
 
     def begin(
-        self, state: RegionReferencesState, refs: FrameRegions | None, own: FrameRegions
+        self, state: RegionReferencesState, refs: FrameRegions | None, key: FrameRegions
     ) -> None:
         if refs is not None:
             keys = keys_of(self.head, refs, len(refs))
@@ -108,8 +108,8 @@ class RegionReferences(RegionContext):
         others = [frame.keys for i, frame in enumerate(state.window) if i != state.slot]
         return tuple(torch.cat(tensors) for tensors in zip(*others, strict=True)) or None
 
-    def keys(self, own: FrameRegions, read: tuple[Tensor, ...]) -> Keys:
-        itself = keys_of(self.head, own, 1)
+    def keys(self, key: FrameRegions, read: tuple[Tensor, ...]) -> Keys:
+        itself = keys_of(self.head, key, 1)
         if not read:
             return itself
         layers = [torch.cat(pair, dim=1) for pair in zip(read[:-1], itself.layers, strict=True)]

@@ -178,13 +178,13 @@ class WindowRelations(RegionContext):
         rings = [state.window, *([state.globals] if self.num_global else []), *state.memory]
         return tuple(tensor for ring in rings for tensor in ring.tensors())
 
-    def keys(self, own: FrameRegions, read: tuple[Tensor, ...]) -> RelationKeys:
+    def keys(self, key: FrameRegions, read: tuple[Tensor, ...]) -> RelationKeys:
         window, *others = (Regions(*read[i : i + 3]) for i in range(0, len(read), 3))
         others = [ring.flat() for ring in others]
         globals_ = others.pop(0) if self.num_global else None
         return RelationKeys(window, globals_, others or None)
 
-    def written(self, own: FrameRegions, layers: list[Tensor]) -> tuple[Tensor, ...]:
+    def written(self, key: FrameRegions, layers: list[Tensor]) -> tuple[Tensor, ...]:
         return tuple(layers)
 
     def write(self, states: list[WindowState], written: tuple[Tensor, ...]) -> None:

@@ -62,5 +62,5 @@ class Detector(BaseVideoDetector):
 
     def detect_images(self, images: Tensor, img_shapes: Tensor) -> tuple[Tensor, ...]:
         """From images to detections, in fixed shapes."""
-        found = self.detect(self.feats(self.encode(images)), img_shapes)
-        return found.boxes, found.scores, found.labels, found.valid
+        detections = self.detect(self.feats(self.encode(images)), img_shapes)
+        return detections.boxes, detections.scores, detections.labels, detections.valid

@@ -57,20 +57,20 @@ class FrameFlow:
         if model.pixel_memory is not None:
             images = batch.take(batch.images, batch.key_rows)
             maps = model.static(self.encode_maps, images, *self._prompts(states))
-            found = self._in_turns(batch, states, begins, maps)
+            detections = self._in_turns(batch, states, begins, maps)
         elif self._slides(batch, states):
-            found = self._in_windows(batch, states)
+            detections = self._in_windows(batch, states)
         else:
             regions = self._encode(batch, states, [[row] for row in batch.key_rows])
             if model.regions is not None and model.regions.sequential:
-                found = self._in_turns(batch, states, begins, regions.tensors())
+                detections = self._in_turns(batch, states, begins, regions.tensors())
             else:
                 every = list(range(len(states)))
                 self._begin_regions(batch, states, every, begins, regions)
-                found = self._classify(batch, every, states, regions)
+                detections = self._classify(batch, every, states, regions)
         for i in begins:
             states[i].begun = True
-        return found
+        return detections
 
     def _slides(self, batch: ClipBatch, states: list[VideoState]) -> bool:
         """Whether the clips move windows of the region context.
@@ -221,13 +221,13 @@ class FrameFlow:
         *read: Tensor,
     ) -> tuple[Tensor, ...]:
         """From regions and what their frames read to detections and what is to be written."""
-        own = FrameRegions.of(boxes, scores, valid, roi_feats)
+        key = FrameRegions.of(boxes, scores, valid, roi_feats)
         regions, head = self.model.regions, self.model.detector.roi_head
-        keys = regions.keys(own, read) if regions is not None else None
+        keys = regions.keys(key, read) if regions is not None else None
         logits, deltas, layers = head.bbox_head.classify(roi_feats, keys, boxes)
-        found = head.detections(logits, deltas, own.proposals, img_shapes)
-        written = regions.written(own, layers) if regions is not None else ()
-        return (found.boxes, found.scores, found.labels, found.valid, *written)
+        detections = head.detections(logits, deltas, key.proposals, img_shapes)
+        written = regions.written(key, layers) if regions is not None else ()
+        return (detections.boxes, detections.scores, detections.labels, detections.valid, *written)
 
     # ---- what depends on the order of frames
 
@@ -246,10 +246,10 @@ class FrameFlow:
             read = context.read_all(own) if context is not None else ()
         shapes = batch.take(batch.img_shapes, [batch.key_rows[i] for i in clips])
         tensors = (*regions.tensors(), shapes, *read)
-        found = self.model.static(self.classify, *tensors)
+        outputs = self.model.static(self.classify, *tensors)
         if context is not None:
-            context.write(own, found[4:])
-        return BatchDetections(*found[:4])
+            context.write(own, outputs[4:])
+        return BatchDetections(*outputs[:4])
 
     def _in_turns(
         self,
@@ -264,7 +264,7 @@ class FrameFlow:
             encoded: regions of the key frames, or their maps where a pixel memory enhances these.
         """
         rounds = turns(states)
-        found = []
+        parts = []
         for clips in rounds:
             some = tuple(batch.take(x, clips) for x in encoded)
             new = [i for i in clips if i in begins]
@@ -274,8 +274,8 @@ class FrameFlow:
                 regions = FrameRegions.of(*some)
                 self._begin_regions(batch, states, clips, new, regions)
                 part = self._classify(batch, clips, states, regions)
-            found.append((clips, _kept(part, len(rounds))))
-        return BatchDetections(*in_order(batch, found))
+            parts.append((clips, _kept(part, len(rounds))))
+        return BatchDetections(*in_order(batch, parts))
 
     def _pixel_turn(
         self,
@@ -295,9 +295,9 @@ class FrameFlow:
         enhanced, *regions = self.model.static(self.enhance_regions, *maps, shapes, keys, valid)
         regions = FrameRegions.of(*regions)
         self._begin_regions(batch, states, clips, new, regions)
-        found = self._classify(batch, clips, states, regions)
-        memory.write(banks, enhanced, found, shapes)
-        return found
+        detections = self._classify(batch, clips, states, regions)
+        memory.write(banks, enhanced, detections, shapes)
+        return detections
 
     def _begin_pixels(self, batch: ClipBatch, i: int, state: VideoState) -> None:
         """Detect on the references and the first frame without a memory; remember their cells."""
@@ -308,9 +308,9 @@ class FrameFlow:
             keys = context.keys_of_refs(regions, len(regions))
             layers = [layer.expand(len(maps), -1, -1) for layer in keys.layers]
             read = (*layers, keys.valid.expand(len(maps), -1))
-        found = BatchDetections(*self.classify(*regions.tensors(), shapes, *read)[:4])
+        detections = BatchDetections(*self.classify(*regions.tensors(), shapes, *read)[:4])
         bank = state.contexts[PIXELS]
-        self.model.pixel_memory.write([bank] * len(maps), maps, found, shapes)
+        self.model.pixel_memory.write([bank] * len(maps), maps, detections, shapes)
 
     def _in_windows(self, batch: ClipBatch, states: list[VideoState]) -> BatchDetections:
         """Every window slides to its key frame, one clip after the other; then all are classified.
@@ -322,7 +322,7 @@ class FrameFlow:
         regions = self._encode(batch, states, rows, self._chunk(batch))
         ends = list(itertools.accumulate(map(len, rows)))
         rounds = turns(states) if context.sequential else [list(range(len(states)))]
-        found = []
+        parts = []
         for clips in rounds:
             own, reads = [], []
             for i in clips:
@@ -331,8 +331,8 @@ class FrameFlow:
                 own.append(context.slide(window, batch.clips[i], new))
                 reads.append(context.read(window))
             part = self._classify(batch, clips, states, FrameRegions.cat(own), stack_keys(reads))
-            found.append((clips, _kept(part, len(rounds))))
-        return BatchDetections(*in_order(batch, found))
+            parts.append((clips, _kept(part, len(rounds))))
+        return BatchDetections(*in_order(batch, parts))
 
 
 def _first_of_new(states: list[VideoState]) -> list[int]:
@@ -341,7 +341,7 @@ def _first_of_new(states: list[VideoState]) -> list[int]:
     return [i for i, state in enumerate(states) if first[id(state)] == i and not state.begun]
 
 
-def _kept(found: BatchDetections, rounds: int) -> tuple[Tensor, ...]:
+def _kept(detections: BatchDetections, rounds: int) -> tuple[Tensor, ...]:
     """Its tensors; with more than one round own ones, as the next overwrites what a replay gave."""
-    tensors = found.boxes, found.scores, found.labels, found.valid
+    tensors = detections.boxes, detections.scores, detections.labels, detections.valid
     return tensors if rounds == 1 else tuple(x.clone() for x in tensors)
