@@ -98,6 +98,6 @@ def check_deterministic(model: Mapping, device: torch.device) -> None:
             raise ConfigError(
                 f'--deterministic on a GPU needs RoIAlign with a fixed number of samples, but '
                 f'`{key}` is 0 (their number adapts), which would take minutes or all memory: '
-                f'give --cfg-options {key}=2, which changes the features a little, or leave '
-                f'--deterministic away.'
+                f'give --cfg-options {key}=2, which changes the features a little, or '
+                f'omit --deterministic.'
             )

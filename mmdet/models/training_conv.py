@@ -79,7 +79,9 @@ def weight_gradient(
     """
     height, width = grad.shape[2:]
     (top, left), (down, right) = padding, stride
-    x = functional.pad(x.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
+    x = x.permute(0, 2, 3, 1)
+    if top or left:  # a copy
+        x = functional.pad(x, (0, 0, left, left, top, top))
     grad = grad.permute(0, 2, 3, 1).flatten(0, 2).t()
     out = x.new_empty(*shape[2:], *shape[:2])
     for i in range(shape[2]):
