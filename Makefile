@@ -23,7 +23,7 @@ quickstart: env
 	@$(RUN) tools/quickstart.py $(ARGS)
 
 test: env
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 $(ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 fuzz: env
 	@$(RUN) tests/test_core/fuzzing.py $(ARGS)
