@@ -13,7 +13,8 @@ from mmdet.models.training_conv import TrainingBlock, TrainingConv2d, for_traini
 
 @pytest.fixture(params=[True, False], ids=['products', 'onednn'])
 def weight_gradients(request, monkeypatch):
-    """Both ways, whatever the CPU."""
+    """Both ways, whatever the CPU and the width."""
+    monkeypatch.setattr(training_conv, 'WIDE', 1)
     monkeypatch.setattr(training_conv, 'ONEDNN_WEIGHT_GRADIENTS', not request.param)
 
 
