@@ -15,7 +15,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from mmdet.models.fused_conv import BLOCKS, is_plain
 
-WIDE = 128  # channels from which a product per place is faster than oneDNN; at 64 it is 1.4 slower
+WIDE = 128  # channels from which products are faster; at 64 they take 1.4 times as long
 ONEDNN_WEIGHT_GRADIENTS = torch.backends.cpu.get_cpu_capability() == 'AVX512'
 
 
