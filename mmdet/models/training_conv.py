@@ -2,10 +2,10 @@
 
 A batch norm that keeps its statistics is a scale and a shift per channel. Multiplied into the
 weights, they cost nothing, and the map before the norm need not be kept for the backward pass;
-gradients of weight, scale and shift come out of the product rule. Gradients of channels-last maps
-are matrix products: for 1x1 kernels one, and for the weights of larger ones one per place of the
-kernel, where oneDNN has nothing better (before AVX-512 its fallback reaches 5 to 48 GFLOP/s on one
-core, these products 34 to 60).
+gradients of weight, scale and shift come out of the product rule. The gradients of a 1x1
+convolution are matrix products; so is that of a larger wide kernel, one per place of it, where
+oneDNN has nothing better (before AVX-512 its fallback reaches 5 to 48 GFLOP/s on one core, these
+products 34 to 60).
 """
 
 import torch
@@ -15,7 +15,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from mmdet.models.fused_conv import BLOCKS, is_plain
 
-WIDE = 128  # channels from which products are faster; at 64 they take 1.4 times as long
+WIDE = 128  # channels from which weight gradients are products; at 64 they take 1.4 times as long
 ONEDNN_WEIGHT_GRADIENTS = torch.backends.cpu.get_cpu_capability() == 'AVX512'
 
 
@@ -28,7 +28,7 @@ class _Conv2d(torch.autograd.Function):
         after = 'relu' if relu else 'none'
         out = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *place, 1, after, [], '')
         ctx.save_for_backward(x, weight, out if relu else None)
-        ctx.place, ctx.has_bias = place, bias is not None
+        ctx.place = place
         return out
 
     @staticmethod

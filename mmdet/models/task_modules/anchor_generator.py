@@ -18,7 +18,7 @@ class AnchorGenerator(nn.Module):
 
     Args:
         strides: pixels between cells, per level.
-        ratios: the area kept.
+        ratios: heights over widths, the area kept.
         scales: sides of the square anchor in strides.
         legacy: anchors as Detectron had them: whole pixels, centred in their cell, the last
             pixel included (a side is x2 - x1 + 1).
