@@ -1,5 +1,6 @@
 """Made-up videos and models of random weights, the same in every run."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from mmdet.structures import Clip, Frame
 Size = tuple[int, int]  # height, width
 
 
+@lru_cache(maxsize=16)  # a table asks for the same ones in every row
 def made_up_video(size: Size, length: int, seed: int = 0) -> Tensor:
     """Frames [length, H, W, 3] uint8 of a scene that moves, in pinned memory where there is any."""
     rng = np.random.default_rng(seed)
