@@ -86,8 +86,12 @@ class Clip:
         return place if self.rows is None else self.rows[place]
 
     def pin_memory(self) -> 'Clip':
-        if self.images is not None:
-            self.images = self.images.pin_memory()
+        """The clip with its images where a GPU can fetch them while the host goes on."""
+        images = self.images
+        if images is not None and not images.is_cuda and not images.is_pinned():
+            # copied by NumPy: PyTorch would wake a thread of every core, which then spin
+            self.images = torch.empty(images.shape, dtype=images.dtype, pin_memory=True)
+            np.copyto(self.images.numpy(), images.numpy())
         return self
 
 

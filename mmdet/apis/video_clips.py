@@ -44,7 +44,8 @@ class ClipMaker:
 
     Args:
         cfg: its `test_dataloader.dataset` gives `pipeline` and `ref_img_sampler`.
-        model: gives the plans and tells by `fixed_size` whether it takes frames of changing size.
+        model: gives the plans and tells by `fixed_size` whether it takes frames of changing size;
+            where it is on a GPU, clips lie in memory that the GPU fetches them from.
 
     Attributes:
         offline_plan: references from the whole video; None for a key frame alone.
@@ -70,6 +71,7 @@ class ClipMaker:
         self.offline_plan: Plan | None = model.plan('offline', sampler)
         self.causal_plan: Plan | None = model.plan('causal', sampler)
         self.fixed_size = model.fixed_size
+        self.pin_memory = next(model.parameters()).is_cuda
 
     def clips(
         self, source: FrameSource, stride: int, causal: bool, drop_late: bool, video_id: int
@@ -94,7 +96,8 @@ class ClipMaker:
                 shape = shape or frame.image.shape
                 if self.fixed_size:
                     _check_size(source, frame.index, frame.image, shape)
-                yield PreparedClip(frame, self.clip(video, position, frame))
+                clip = self.clip(video, position, frame)
+                yield PreparedClip(frame, clip.pin_memory() if self.pin_memory else clip)
             if shape is None:
                 raise VideoError(f'No frame to look at: {source.broken or source.name}.')
         finally:

@@ -198,12 +198,12 @@ def _upload(
     number of its first image. A GPU copies from pinned memory while the host goes on."""
     for _, group in groupby(zip(clips, first_row, strict=True), lambda c: c[0].images.shape[1:]):
         members = list(group)
-        parts = [clip.images for clip, _ in members]
         if device.type != 'cuda':
+            parts = [clip.images for clip, _ in members]
             yield parts[0] if len(parts) == 1 else torch.cat(parts), members[0][1]
             continue
+        parts = [clip.pin_memory().images for clip, _ in members]
         block = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:], device=device)
         for target, part in zip(block.split([len(p) for p in parts]), parts, strict=True):
-            ready = part.is_cuda or part.is_pinned()
-            target.copy_(part if ready else part.pin_memory(), non_blocking=True)
+            target.copy_(part, non_blocking=True)
         yield block, members[0][1]

@@ -5,6 +5,7 @@ counted from the packets that are there: what the header of a container says may
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import av
 import av.error
 import numpy as np
 from av.sidedata.sidedata import Type
+from av.video.reformatter import VideoReformatter
 from mmengine.logging import print_log
 
 from mmdet.core.errors import VideoError
@@ -94,13 +96,27 @@ def decoded(container, stream) -> Iterator[Decoded]:
 def upright(frame: av.VideoFrame) -> np.ndarray:
     """[H, W, 3] uint8 BGR, turned and mirrored as the display matrix of the file says: phones film
     sideways, front cameras store the mirror image."""
-    image = frame.to_ndarray(format='bgr24')
+    image = _bgr(frame)
     (a, b), (c, d) = _display_matrix(frame)
     if turned(frame):  # the axes change places, then each may run backwards
         image, a, d = image.transpose(1, 0, 2), c, b
     image = image[:, ::-1] if a < 0 else image
     image = image[::-1] if d < 0 else image
     return np.ascontiguousarray(image)
+
+
+class _Conversion(threading.local):
+    """What libav converts colours with; with one per frame it would start its threads each time."""
+
+    def __init__(self) -> None:
+        self.reformatter = VideoReformatter()
+
+
+_conversion = _Conversion()
+
+
+def _bgr(frame: av.VideoFrame) -> np.ndarray:
+    return _conversion.reformatter.reformat(frame, format='bgr24').to_ndarray()
 
 
 def turned(frame: av.VideoFrame) -> bool:

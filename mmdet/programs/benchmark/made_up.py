@@ -1,5 +1,6 @@
 """Made-up videos and models of random weights, the same in every run."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from mmdet.registry import MODELS
 from mmdet.structures import Clip, Frame
 
 Size = tuple[int, int]  # height, width
+FLOOR = 0.25
+DARKNET_BLOCK = re.compile(r'blocks\.\d+\.conv2\.bn\.weight')
 
 
 @lru_cache(maxsize=16)  # a table asks for the same ones in every row
@@ -56,11 +59,11 @@ def build_model(cfg: ConfigDict, size: Size, seed: int = 0) -> nn.Module:
         elif name.endswith('bbox_head.conv_reg.bias'):
             nn.init.constant_(weight, 3.0)  # boxes of some 40 pixels
         elif 'multi_level_conv_' in name and name.endswith('weight'):
-            nn.init.normal_(weight, std=0.03 if '_reg' in name else 0.1)
-        elif 'multi_level_conv_' in name and '_reg' not in name:
-            nn.init.constant_(weight, -2.5)
-        elif name.endswith(('bn2.weight', 'bn3.weight')):  # zero at the start of training
-            nn.init.constant_(weight, 0.5)
+            nn.init.normal_(weight, std=0.01 if '_reg' in name else 0.1)
+        elif 'multi_level_conv_' in name:
+            nn.init.constant_(weight, 1.5 if '_reg' in name else -2.5)
+        elif name.endswith(('bn2.weight', 'bn3.weight')) or DARKNET_BLOCK.search(name):
+            nn.init.constant_(weight, 0.1)  # with 0.5, depth makes a rounding error everything
     _settle_norms(model, size)
     return model
 
@@ -82,5 +85,5 @@ def _settle_norms(model: nn.Module, size: Size) -> None:
     look(feats, batch.img_shapes)
     for norm, settings in zip(norms, before, strict=True):
         norm.momentum, norm.eps = settings
-        norm.running_var.clamp_(min=1e-5)
+        norm.running_var.clamp_(min=FLOOR * float(norm.running_var.mean()))
         norm.eval()
