@@ -8,11 +8,13 @@ allocate outside of the graph's pool; inputs and outputs keep their addresses.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
+from torch.func import functional_call
 
 MAX_TRAINING_GRAPHS = 4  # sizes and numbers of images; each keeps its activations
 MAX_GRAPHS = 12  # input shapes of one part that are recorded; others run as they are
@@ -45,6 +47,28 @@ def passing_shapes() -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
+@dataclass
+class _Attempt:
+    result: Any = None
+
+
+@contextmanager
+def _attempt(name: str) -> Iterator[_Attempt]:
+    """For a recording: one that fails is told, leaves nothing behind, and has no result."""
+    stream, attempt = torch.cuda.current_stream(), _Attempt()
+    try:
+        yield attempt
+    except RuntimeError as error:
+        torch.cuda.set_stream(stream)  # a failed recording does not go back to it itself
+        torch.cuda.synchronize()
+        print_log(
+            f'{name} cannot be recorded as a CUDA graph and runs as it is: '
+            f'{str(error).splitlines()[0] if str(error) else error!r}',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
 class StaticPart:
     """A function of tensors that is recorded for each shape of its inputs, on a GPU.
 
@@ -71,27 +95,13 @@ class StaticPart:
         self._seen[shape] = self._seen.get(shape, 0) + 1
         if self._refused or self._seen[shape] <= WARM_UP or len(self._graphs) >= MAX_GRAPHS:
             return self.function(*inputs)
-        try:
-            graph = _Graph(self.function, inputs, self.pool)
-        except RuntimeError as error:
-            return self._without_graphs(error, inputs)
-        self._graphs[shape] = graph
-        return graph.replay(inputs)
-
-    def _without_graphs(
-        self, error: RuntimeError, inputs: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
-        """A part that cannot be recorded runs as it is from now on, and says so once."""
-        self._refused = True
-        torch.cuda.synchronize()
-        name = getattr(self.function, '__name__', 'a part of the model')
-        print_log(
-            f'{name} cannot be recorded as a CUDA graph and runs as it is: '
-            f'{str(error).splitlines()[0] if str(error) else error!r}',
-            logger='current',
-            level=logging.WARNING,
-        )
-        return self.function(*inputs)
+        with _attempt(getattr(self.function, '__name__', 'a part of the model')) as attempt:
+            attempt.result = _Graph(self.function, inputs, self.pool)
+        if attempt.result is None:
+            self._refused = True
+            return self.function(*inputs)
+        self._graphs[shape] = attempt.result
+        return attempt.result.replay(inputs)
 
     def clear(self) -> None:
         """Forget what was recorded: the weights have moved."""
@@ -129,7 +139,7 @@ class TrainingGraphs:
 
     def __init__(self, backbone: nn.Module, neck: nn.Module | None) -> None:
         self.parts = (backbone, neck)
-        self._graphs: dict[tuple, nn.Module] = {}
+        self._graphs: dict[tuple, Callable] = {}
         self._seen: dict[tuple, int] = {}
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -141,14 +151,26 @@ class TrainingGraphs:
             self._seen[shape] = self._seen.get(shape, 0) + 1
             if self._seen[shape] <= WARM_UP or len(self._graphs) >= MAX_TRAINING_GRAPHS:
                 return _BackboneAndNeck(*self.parts)(images)
-            part = self._graphs[shape] = self._record(images, dtype)
+            with _attempt('backbone and neck in training') as attempt:
+                attempt.result = self._record(images, dtype)
+            part = self._graphs[shape] = attempt.result or _BackboneAndNeck(*self.parts)
         return part(images)
 
-    def _record(self, images: Tensor, dtype: torch.dtype | None) -> nn.Module:
+    def _record(self, images: Tensor, dtype: torch.dtype | None) -> Callable:
         part = _BackboneAndNeck(*self.parts)
+        weights = {name: p for name, p in part.named_parameters() if p.requires_grad}
+        # Whoever keeps an earlier loss, and DDP, keeps the nodes that add up the weights'
+        # gradients; they belong to a stream that must not wait for a recording. So what is
+        # recorded sees the same memory through tensors of its own.
+        aliases = [p.detach().requires_grad_() for p in weights.values()]
+
+        def run(images: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+            return functional_call(part, dict(zip(weights, tensors, strict=True)), (images,))
+
         # weights must be cast inside of the graph, not found in autocast's cache
         with torch.autocast('cuda', dtype=dtype, enabled=dtype is not None, cache_enabled=False):
-            return torch.cuda.make_graphed_callables(part, (images.clone(),))
+            recorded = torch.cuda.make_graphed_callables(run, (images.clone(), *aliases))
+        return lambda images: recorded(images, *weights.values())
 
 
 class _BackboneAndNeck(nn.Module):

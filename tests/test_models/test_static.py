@@ -6,9 +6,10 @@ from unittest.mock import Mock
 import pytest
 import torch
 from tiny_detector import random_clip, tiny_detector
+from torch import nn
 
 from mmdet.models import static
-from mmdet.models.static import MAX_GRAPHS, WARM_UP, StaticPart
+from mmdet.models.static import MAX_GRAPHS, WARM_UP, StaticPart, TrainingGraphs
 
 
 class FakeGraph:
@@ -26,6 +27,7 @@ class FakeGraph:
 def part(monkeypatch) -> StaticPart:
     """A part that doubles its inputs and holds fake graphs."""
     monkeypatch.setattr(static, '_Graph', FakeGraph)
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda: 'the stream')
     return StaticPart(lambda *tensors: tuple(x * 2 for x in tensors), pool='the pool')
 
 
@@ -98,6 +100,79 @@ def test_a_recording_that_fails_leaves_nothing_open(recording):
     assert static._kept == []
 
 
+@pytest.fixture
+def said(monkeypatch) -> list[str]:
+    """What is told of recordings that fail; they go back to the stream before them."""
+    texts = []
+    monkeypatch.setattr(static, 'print_log', lambda text, **_: texts.append(text))
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda: 'the stream')
+    monkeypatch.setattr(torch.cuda, 'set_stream', texts.append)
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda: None)
+    return texts
+
+
+FAILURE = Mock(side_effect=RuntimeError('not while capturing\nTraceback'))
+
+
+def test_a_part_that_cannot_be_recorded_runs_as_it_is_and_says_so_once(said, part, monkeypatch):
+    monkeypatch.setattr(static, '_Graph', FAILURE)
+    for _ in range(WARM_UP + 3):
+        assert part(torch.ones(2))[0].tolist() == [2, 2]
+    stream, text = said
+    assert stream == 'the stream' and 'not while capturing' in text and '\n' not in text
+
+
+def trained(net: nn.Module, calls: int, graphs: bool) -> list[torch.Tensor]:
+    """Gradients of the last of some calls; the loss of the one before is kept meanwhile."""
+    through = TrainingGraphs(net, None) if graphs else net
+    for call in range(calls):
+        net.zero_grad()
+        loss = sum(x.square().sum() for x in through(torch.full((1, 3, 8, 8), 1.0 + call)))
+        loss.backward()
+    return [p.grad for p in net.parameters()]
+
+
+class Net(nn.Module):
+    """Two maps; its first weights are frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3)
+        self.stem.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = self.stem(x)
+        return x, self.conv(x)
+
+
+def test_training_graphs_record_other_tensors_of_the_same_memory(said, monkeypatch):
+    given = []
+
+    def record(function, tensors):
+        given.append(tensors)
+        return function
+
+    monkeypatch.setattr(torch.cuda, 'make_graphed_callables', record)
+    torch.manual_seed(0)
+    net = Net()
+    for calls in (WARM_UP, WARM_UP + 2):
+        torch.testing.assert_close(trained(net, calls, True), trained(net, calls, False))
+    ((images, *weights),) = given
+    assert images.shape == (1, 3, 8, 8) and all(w.requires_grad and w.is_leaf for w in weights)
+    learned = list(net.conv.parameters())
+    assert [w.data_ptr() for w in weights] == [p.data_ptr() for p in learned]
+    assert not any(w is p for w, p in zip(weights, learned, strict=True)) and not said
+
+
+def test_training_goes_on_where_it_cannot_be_recorded(said, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'make_graphed_callables', FAILURE)
+    net = Net()
+    torch.testing.assert_close(trained(net, WARM_UP + 3, True), trained(net, WARM_UP + 3, False))
+    assert [text.split(' cannot')[0] for text in said] == [
+        'the stream', 'backbone and neck in training'
+    ]  # fmt: skip
+
+
 def test_anchors_are_kept_by_a_recording(monkeypatch):
     model, kept = tiny_detector('fpn'), []
     monkeypatch.setattr(static, '_kept', [kept])
@@ -110,6 +185,7 @@ def test_anchors_are_kept_by_a_recording(monkeypatch):
 def test_a_model_records_its_static_parts_only_where_it_may(monkeypatch, graphs):
     monkeypatch.setattr(static, '_Graph', FakeGraph)
     monkeypatch.setattr(torch.cuda, 'graph_pool_handle', lambda: 'the pool')
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda: 'the stream')
     model, clip = tiny_detector('dc5'), random_clip()
     expected, _ = model.step(clip, model.init_state())
     model.graphs = graphs
