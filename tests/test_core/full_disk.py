@@ -1,4 +1,4 @@
-"""A small disk that really fills up, and folders that cannot be written."""
+"""Folders that cannot be written."""
 
 import os
 import subprocess
@@ -8,30 +8,16 @@ from pathlib import Path
 
 
 @contextmanager
-def small_disk(folder: Path, options: str = 'size=256k') -> Iterator[Path | None]:
-    """A tmpfs with these options, or None where mounting is not allowed."""
-    folder.mkdir()
-    command = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(folder)]
+def read_only(folder: Path) -> Iterator[Path | None]:
+    """The folder, which nobody can write to; None where even that does not stop us: root needs a
+    disk of its own, and may not be allowed to mount one."""
+    folder.mkdir(mode=0o500)
+    mount = ['mount', '-t', 'tmpfs', '-o', 'ro', 'tmpfs', str(folder)]
+    is_root = os.getuid() == 0
+    mounted = is_root and subprocess.run(mount, capture_output=True, check=False).returncode == 0
     try:
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        mounted = False
-    try:
-        yield folder if mounted else None
+        yield folder if mounted or not is_root else None
     finally:
         if mounted:
             subprocess.run(['umount', '-l', str(folder)], check=False)
-
-
-@contextmanager
-def read_only(folder: Path) -> Iterator[Path | None]:
-    """The folder, which nobody can write to; None where even that does not stop us (root)."""
-    if os.getuid() == 0:
-        with small_disk(folder, 'ro') as mounted:
-            yield mounted
-        return
-    folder.mkdir(mode=0o500)
-    try:
-        yield folder
-    finally:
         folder.chmod(0o700)

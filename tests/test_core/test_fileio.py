@@ -1,31 +1,24 @@
-"""Files appear whole or not at all, on full, read-only and forbidden disks and under a kill; every
-failure is one sentence with file and reason."""
+"""Files appear whole or not at all, on full and read-only disks and under a kill; every failure is
+one sentence with file and reason."""
 
 import errno
-import json
 import multiprocessing
 import os
-import pickle
 import resource
 import signal
 import sys
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from full_disk import read_only, small_disk
+from full_disk import read_only
 
 from mmdet.apis.common import plain_errors
-from mmdet.apis.video_outputs import JsonLinesWriter
 from mmdet.core.errors import WriteError
 from mmdet.core.fileio import atomic_write, check_folder, check_writable, writing
 from mmdet.core.images import write_image
 from mmdet.engine.checkpoint import save_checkpoint
-from mmdet.structures import Detections
-
-FULL = r'cannot write .*{}: No space left on device\. Free space there'
 
 
 def names(folder):
@@ -62,12 +55,11 @@ def test_text_as_utf8_and_bytes_appear_when_the_block_ends(path, mode, content):
     assert names(path.parent) == ['a.txt']
 
 
-@pytest.mark.parametrize('error', [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize('name', ['a.txt', 'new.txt'])
-def test_an_error_leaves_what_was_there_and_nothing_else(path, error, name):
-    with pytest.raises(error), atomic_write(path.with_name(name)) as file:
+def test_ctrl_c_leaves_what_was_there_and_nothing_else(path, name):
+    with pytest.raises(KeyboardInterrupt), atomic_write(path.with_name(name)) as file:
         file.write('half')
-        raise error
+        raise KeyboardInterrupt
     assert names(path.parent) == ['a.txt'] and path.read_text() == 'old'
 
 
@@ -85,15 +77,6 @@ def test_bytes_are_synced_before_the_rename_which_may_fail(path, monkeypatch):
     assert calls == ['fsync', 'replace'] and names(path.parent) == ['a.txt']
 
 
-def test_two_writers_do_not_share_a_temporary_file(path):
-    with atomic_write(path) as first, atomic_write(path) as second:
-        assert first.name != second.name
-        first.write('first')
-        second.write('second')
-    assert path.read_text() == 'first'  # the outer block ends last
-    assert names(path.parent) == ['a.txt']
-
-
 def test_permissions_parents_and_links_are_as_of_open(path):
     made = path.parent / 'deep/er/a.txt'
     write(made)
@@ -104,15 +87,16 @@ def test_permissions_parents_and_links_are_as_of_open(path):
     assert link.is_symlink() and made.read_text() == '2'
 
 
-def test_other_modes_folders_and_files_in_the_way_are_refused(path):
-    with pytest.raises(ValueError, match=r"got mode 'a'\. Legal: 'w'"):
-        write('x', mode='a')
+def test_folders_and_files_in_the_way_are_refused_and_trying_leaves_nothing(path):
     for check in (write, check_writable):
         with pytest.raises(WriteError, match='a folder of that name exists'):
             check(path.parent)
     for check in (write, check_folder):
         with pytest.raises(WriteError, match=r'cannot write .*a\.txt/b: (Not a dir|File exists)'):
             check(path / 'b')
+    check_writable(path.parent / 'made/r.pkl')
+    check_folder(path.parent / 'made too')
+    assert sorted(p.name for p in path.parent.rglob('*')) == ['a.txt', 'made', 'made too']
 
 
 def test_failures_of_other_files_keep_their_name(tmp_path):
@@ -121,12 +105,6 @@ def test_failures_of_other_files_keep_their_name(tmp_path):
     assert not isinstance(caught.value, WriteError)
     with pytest.raises(WriteError, match=r'cannot write .*out/x'), writing(tmp_path / 'out/x'):
         raise OSError(errno.EDQUOT, 'quota')
-
-
-def test_trying_leaves_nothing(tmp_path):
-    check_writable(tmp_path / 'a/r.pkl')
-    check_folder(tmp_path / 'b')
-    assert sorted(p.name for p in tmp_path.rglob('*')) == ['a', 'b']
 
 
 def die_or_wait(path, opened=None, end=None):
@@ -161,38 +139,15 @@ def test_a_killed_writer_leaves_the_old_file_and_what_it_left_goes_with_the_next
 
 NOISE = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
 
-
-def dump_array(path):
-    with atomic_write(path, 'wb') as file:
-        pickle.dump(NOISE, file)
-
-
 WRITERS = {
     'checkpoint': lambda path: save_checkpoint({'state_dict': {'w': torch.ones(200_000)}}, path),
     'text': lambda path: write(path, 'a line of text' * 100_000),
     'picture': lambda path: write_image(path, NOISE),
-    'pickle': dump_array,
 }
 
 
-@pytest.fixture
-def disk(tmp_path):
-    with small_disk(tmp_path / 'disk') as folder:
-        if folder is None:
-            pytest.skip('no mounts here; test_a_limit_on_the_size_of_files is the same elsewhere')
-        yield folder
-
-
-@pytest.mark.parametrize('what', WRITERS)
-def test_a_full_disk_keeps_the_old_file(disk, what):
-    (disk / 'a.png').write_bytes(b'old')
-    with pytest.raises(WriteError, match=FULL.format(r'a\.png')) as caught:
-        WRITERS[what](disk / 'a.png')
-    assert caught.value.errno == errno.ENOSPC
-    assert (disk / 'a.png').read_bytes() == b'old' and names(disk) == ['a.png']
-
-
 def write_within_a_limit(what, path):
+    """A longer file fails as on a full disk."""
     sys.stderr = open(path.with_suffix('.txt'), 'w')
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -201,7 +156,7 @@ def write_within_a_limit(what, path):
 
 
 @pytest.mark.parametrize('what', WRITERS)
-def test_a_limit_on_the_size_of_files(tmp_path, what):
+def test_a_full_disk_keeps_the_old_file_and_is_one_sentence(tmp_path, what):
     path = tmp_path / 'a.png'
     path.write_bytes(b'old')
     child = start_child(write_within_a_limit, what, path)
@@ -210,19 +165,6 @@ def test_a_limit_on_the_size_of_files(tmp_path, what):
     assert child.exitcode == 1 and 'Traceback' not in said
     assert said.startswith(f'error: cannot write {path}: File too large. Files of that')
     assert path.read_bytes() == b'old' and names(tmp_path) == ['a.png', 'a.txt']
-
-
-def test_json_lines_end_on_a_whole_line(disk):
-    many = Detections(torch.rand(500, 4), torch.rand(500), torch.zeros(500, dtype=torch.long))
-    image = np.zeros((4, 4, 3), np.uint8)
-    result = SimpleNamespace(image=image, frame_index=0, timestamp_s=0.0, detections=many)
-    with pytest.raises(WriteError, match=FULL.format('r.jsonl')):
-        with JsonLinesWriter(disk / 'r.jsonl', SimpleNamespace(), ('cat',)) as writer:
-            for _ in range(100):
-                writer.write(result)
-    text = (disk / 'r.jsonl').read_text()
-    assert text.endswith('\n') and 0 < len(text.splitlines()) < 100
-    assert all(len(json.loads(line)['detections']) == 500 for line in text.splitlines())
 
 
 def test_a_sealed_folder_is_noticed_at_once(tmp_path):

@@ -27,10 +27,7 @@ def test_names_inside(folder):
 
 @pytest.mark.parametrize(
     'name',
-    [
-        *('..', '../x', 'a/../../x', '/etc/passwd', '', '.', 'a/..', 'x\0y', '../' * 50 + 'etc'),
-        *('../run2/x', 'out/x', 'out', 'loop/x'),
-    ],
+    ['..', 'a/../../x', '/etc/passwd', '', 'a/..', 'x\0y', '../run2/x', 'out/x', 'loop/x'],
 )
 def test_names_that_lead_out(folder, name):
     with pytest.raises(UnsafePathError, match='The name'):

@@ -22,7 +22,7 @@ from hostile import (
 
 from mmdet.core.checkpoint_file import load_checkpoint_file
 from mmdet.core.errors import CheckpointError, EvaluationError
-from mmdet.engine.checkpoint import find_latest_valid, save_checkpoint
+from mmdet.engine.checkpoint import save_checkpoint
 from mmdet.evaluation.results import read_pkl
 
 MEMORY = torch.arange(4.0).numpy().tobytes()
@@ -31,24 +31,20 @@ BEFORE_NUMPY = r'numpy\.|an array|a shape'
 BEFORE_TORCH = 'beyond its|no counts|the record|two storages|without a storage|is none|_rebuild'
 
 
-@pytest.mark.parametrize('name', VALUES)
-def test_results_files(tmp_path, name):
-    (tmp_path / 'r.pkl').write_bytes(program([[VALUES[name]]]))
-    said = BEFORE_NUMPY if name in ARRAYS else ''
-    with pytest.raises(EvaluationError, match=rf'r\.pkl.*({said})'):
-        read_pkl(tmp_path / 'r.pkl', 1, 1)
-
-
 def refused(path, said: str = '', **options) -> None:
     with pytest.raises(CheckpointError, match=f'{path.name}.*({said})'):
         load_checkpoint_file(path, **options)
 
 
-@pytest.mark.parametrize('write', [torch_zip, torch_legacy])
 @pytest.mark.parametrize('name', VALUES)
-def test_checkpoints(tmp_path, name, write):
-    (tmp_path / 'c.pth').write_bytes(write({'state_dict': VALUES[name]}))
-    refused(tmp_path / 'c.pth', BEFORE_NUMPY if name in ARRAYS else '')
+def test_every_reader_refuses_it(tmp_path, name):
+    value, said = VALUES[name], BEFORE_NUMPY if name in ARRAYS else ''
+    for write in (torch_zip, torch_legacy):
+        (tmp_path / 'c.pth').write_bytes(write({'state_dict': value}))
+        refused(tmp_path / 'c.pth', said)
+    (tmp_path / 'r.pkl').write_bytes(program([[value]]))
+    with pytest.raises(EvaluationError, match=rf'r\.pkl.*({said})'):
+        read_pkl(tmp_path / 'r.pkl', 1, 1)
 
 
 @pytest.mark.parametrize('name', TENSORS)
@@ -77,7 +73,6 @@ def test_honest_files_of_the_assembler_are_read(tmp_path):
 def test_every_kind_of_tensor_comes_as_torch_loads_it(tmp_path, zipped):
     base = torch.randn(6, 4, dtype=torch.float64)
     weights = {
-        'half': torch.randn(3, 5).half(),
         'bf16': torch.randn(2, 2).bfloat16(),
         'flags': torch.tensor([True, False]),
         'transposed': torch.randn(3, 4).t(),
@@ -87,8 +82,6 @@ def test_every_kind_of_tensor_comes_as_torch_loads_it(tmp_path, zipped):
         'view': base[1:3, 2:],
         'parameter': torch.nn.Parameter(torch.randn(2)),
     }
-    if zipped:  # torch cannot write it otherwise
-        weights['uint16'] = torch.tensor([1, 2, 3], dtype=torch.uint16)
     meta = {'version': torch.__version__, 'size': torch.Size([1, 2]), 'array': np.eye(3)}
     value, path = {'state_dict': weights, 'meta': meta}, tmp_path / 'a.pth'
     torch.save(value, path, _use_new_zipfile_serialization=zipped)
@@ -104,18 +97,11 @@ def test_every_kind_of_tensor_comes_as_torch_loads_it(tmp_path, zipped):
 # -- archives --------------------------------------------------------------------------------------
 
 
-def flip(path, position: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[position] ^= 1
-    path.write_bytes(data)
-
-
-def contents(path) -> dict[str, bytes]:
+def rewrite(path, change=None, packing: int = zipfile.ZIP_STORED) -> None:
+    """Write an archive again, with `change` made to its records."""
     with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def write_archive(path, records: dict[str, bytes], packing: int = zipfile.ZIP_STORED) -> None:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    (change or (lambda records: None))(records)
     with zipfile.ZipFile(path, 'w', packing) as archive:
         for name, data in records.items():
             archive.writestr(name, data)
@@ -136,7 +122,7 @@ def test_archives_that_torch_never_writes(tmp_path, kind, said):
     path = tmp_path / 'a.pth'
     path.write_bytes(torch_zip({'w': tensor(storage('0', 4), 0, (4,), (1,))}, MEMORY))
     if kind == 'packed':
-        write_archive(path, contents(path), zipfile.ZIP_DEFLATED)
+        rewrite(path, packing=zipfile.ZIP_DEFLATED)
     else:
         with zipfile.ZipFile(path, 'a') as archive, warnings.catch_warnings(action='ignore'):
             archive.getinfo('a/data/0').header_offset *= kind == 'twice'
@@ -147,35 +133,23 @@ def test_archives_that_torch_never_writes(tmp_path, kind, said):
 def test_a_flipped_bit_is_found_and_its_record_named(tmp_path):
     """torch does not look; trust does not mean damaged."""
     path = tmp_path / 'a.pth'
-    for foreign in ({}, {'x': pickle.Pickler}):
-        torch.save({'w': torch.ones(1000), **foreign}, path)
-        if foreign:
-            assert load_checkpoint_file(path, trust=True)['x'] is pickle.Pickler
-        flip(path, path.read_bytes().index(torch.ones(4).numpy().tobytes()) + 40)
-        assert torch.load(path, weights_only=False) is not None
-        refused(path, 'is damaged: .*data/0.*CRC-32', trust=True)
+    torch.save({'w': torch.ones(1000), 'x': pickle.Pickler}, path)
+    assert load_checkpoint_file(path, trust=True)['x'] is pickle.Pickler
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.ones(4).numpy().tobytes()) + 40] ^= 1
+    path.write_bytes(data)
+    assert torch.load(path, weights_only=False) is not None
+    refused(path, 'is damaged: .*data/0.*CRC-32', trust=True)
 
 
 def test_records_that_changed_places_are_found_by_the_digest(tmp_path):
     """Two tensors of one size: every check sum is right, and the weights are wrong."""
     path = tmp_path / 'swapped.pth'
     save_checkpoint({'state_dict': {'a': torch.zeros(9), 'b': torch.ones(9)}}, path)
-    records = contents(path)
-    zero, one = (name for name in records if name.endswith(('data/0', 'data/1')))
-    records[zero], records[one] = records[one], records[zero]
-    write_archive(path, records)
+
+    def swap(records):
+        zero, one = (name for name in records if name.endswith(('data/0', 'data/1')))
+        records[zero], records[one] = records[one], records[zero]
+
+    rewrite(path, swap)
     refused(path, 'digest of other contents')
-
-
-def test_resuming_takes_the_newest_whole_file(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr('mmdet.engine.checkpoint.print_log', lambda text, **_: said.append(text))
-    older, newer = tmp_path / 'epoch_1.pth', tmp_path / 'epoch_2.pth'
-    for epoch, path in enumerate((older, newer), 1):
-        meta = {'epoch': epoch, 'iter': 10 * epoch, 'saved_at': float(epoch)}
-        value = {'state_dict': {'w': torch.randn(100, 100)}, 'optimizer': {}, 'meta': meta}
-        save_checkpoint(value, path)
-    assert find_latest_valid(tmp_path) == newer and not said
-    flip(newer, newer.stat().st_size // 2)
-    assert find_latest_valid(tmp_path) == older
-    assert len(said) == 1 and 'epoch_2.pth' in said[0] and 'CRC-32' in said[0]

