@@ -1,12 +1,15 @@
 """AP50 of the VID protocol as it reads: a loop over ranges, classes, images and detections.
 
 This is how published evaluators work, with the IoU of an image by numpy: what the speed of
-`mmdet.evaluation.vid_ap` is compared with, in the same process. Equal scores come in any order.
+`mmdet.evaluation.vid_ap` is compared with, in the same process, and what its AP is tested against,
+equal scores and equal overlaps included.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+
+from mmdet.evaluation.vid_matching import descending
 
 RANGES = {'all': (0.0, 1.0), 'fast': (0.0, 0.7), 'medium': (0.7, 0.9), 'slow': (0.9, 1.0)}
 
@@ -29,7 +32,7 @@ def literal_vid_ap(detections, truth) -> np.ndarray:
             for i in range(images):
                 mine, here = objects[i][c], boxes[i][c]
                 positives += int((~ignored[mine]).sum())
-                here = here[np.argsort(-detections.score[here])]
+                here = here[descending(detections.score[here])]
                 outcome = _match(detections.boxes[here], truth.boxes[mine], ignored[mine], share)
                 found += zip(detections.score[here].tolist(), outcome, strict=True)
             if positives:
@@ -56,7 +59,7 @@ def _match(boxes, objects, ignored, share: float) -> list[float]:
     """+1 for a hit, minus its weight for a false positive, 0 for one that does not count."""
     if not len(objects):
         return [-share] * len(boxes)
-    overlaps = _iou(boxes, objects).tolist()
+    overlaps = iou(boxes, objects).tolist()
     ignored = ignored.tolist()
     taken = [False] * len(ignored)
     outcome = []
@@ -85,7 +88,7 @@ def _tied(ignored: Sequence[bool]) -> float:
     return 0.0 if weight == 1 else -(weight or 1.0)
 
 
-def _iou(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
+def iou(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
     """[n, m] float32, of boxes whose sides are counted with +2, as the protocol does."""
     one = np.float32(1)
     a, b = (x.astype(np.float32) + np.array([0, 0, 1, 1], np.float32) for x in (boxes, objects))
@@ -98,7 +101,8 @@ def _iou(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
 def _average_precision(found: list[tuple[float, float]], positives: int) -> float:
     true = false = 0.0
     precision, recall = [0.0], [0.0]
-    for _, outcome in sorted(found, reverse=True):
+    for k in descending(np.array([score for score, _ in found])):
+        outcome = found[k][1]
         true += max(outcome, 0)
         false += max(-outcome, 0)
         precision.append(true / (true + false + np.finfo(np.float64).eps))
