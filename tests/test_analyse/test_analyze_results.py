@@ -66,6 +66,31 @@ def rows_of(name):
         return list(csv.DictReader(file))
 
 
+def red_box(path):
+    """Bounding box of the colour of mistakes, in pixels of the frame below a title."""
+    page = cv2.imread(path)
+    grey = (page[:, 20].max(axis=1) < 130) & (page[:, 20].min(axis=1) > 110)  # the frame
+    page = page[np.flatnonzero(grey)[0] :, 16:].astype(int)
+    y, x = np.nonzero((np.abs(page - MISTAKE_COLOR) < 60).all(axis=2))  # it was scaled
+    scale = SIZE[1] / 960
+    return [x.min() * scale, y.min() * scale, x.max() * scale, y.max() * scale]
+
+
+def check_ap():
+    """The table says what the evaluation says."""
+    table = {(r['by'], r['name'], r['metric']): r for r in rows_of('ap')}
+    places = {('motion', s, 'AP50 (VID)'): f'vid/AP50_{s}' for s in ('fast', 'medium', 'slow')}
+    places |= {('class', c, 'AP50 (VID)'): f'vid/AP50/{c}' for c in ('cat', 'dog', 'fox')}
+    places |= {('all', 'all', f'{m} (COCO)'): f'coco/{m}' for m in ('AP50', 'AP75', 'AP')}
+    places |= {('size', s, 'AP (COCO)'): f'coco/AP_{s[0]}' for s in ('small', 'medium', 'large')}
+    places['all', 'all', 'AP50 (VID)'] = 'vid/AP50'
+    for run, file in (('ours', 'ours.pkl'), ('baseline', 'base.pkl')):
+        metrics = evaluate_config('tiny.py', file)
+        for place, key in places.items():
+            wanted = '' if metrics[key] is None else repr(metrics[key])
+            assert table[place][run] == wanted, place
+
+
 def test_everything_with_a_baseline(tool, folder, capsys):
     stale = folder / 'out/missed/007.png'
     stale.parent.mkdir(parents=True)
@@ -79,47 +104,16 @@ def test_everything_with_a_baseline(tool, folder, capsys):
     assert {name for name in written if name.endswith('.csv')} == {f'{n}.csv' for n in tables}
     # the frames of which one run finds the dog and the other does not
     assert len([name for name in written if name.startswith('compared/')]) == 4
+    assert red_box('out/missed/001.png')[:2] == pytest.approx(DOG[:2], abs=1.5)
+    assert red_box('out/false_positives/001.png')[2:] == pytest.approx(CAT[2:], abs=1.5)
     (false,), (missed,) = rows_of('false_positives'), rows_of('missed')
     facts = [false[name] for name in ('file_name', 'class', 'kind', 'object')]
     assert facts == ['v2/000001.JPEG', 'dog', 'wrong class', 'cat']
     assert missed['class'] == 'dog' and missed['motion'] == 'slow'
     assert float(missed['part of the frame']) == pytest.approx(50 * 50 / (100 * 160), rel=1e-5)
     confusion = rows_of('confusion')
+    check_ap()
     assert [confusion[0]['cat'], confusion[1]['background'], confusion[3]['dog']] == ['8', '1', '1']
-
-
-def test_ap_is_what_the_evaluation_says(tool):
-    tool('ours.pkl', '--baseline', 'base.pkl', '--out', 'out', '--no-frames')
-    table = {(r['by'], r['name'], r['metric']): r for r in rows_of('ap')}
-    places = {('motion', s, 'AP50 (VID)'): f'vid/AP50_{s}' for s in ('fast', 'medium', 'slow')}
-    places |= {('class', c, 'AP50 (VID)'): f'vid/AP50/{c}' for c in ('cat', 'dog', 'fox')}
-    places |= {('all', 'all', f'{m} (COCO)'): f'coco/{m}' for m in ('AP50', 'AP75', 'AP')}
-    places |= {('size', s, 'AP (COCO)'): f'coco/AP_{s[0]}' for s in ('small', 'medium', 'large')}
-    places['all', 'all', 'AP50 (VID)'] = 'vid/AP50'
-    for run, file in (('ours', 'ours.pkl'), ('baseline', 'base.pkl')):
-        metrics = evaluate_config('tiny.py', file)
-        for place, key in places.items():
-            wanted = '' if metrics[key] is None else repr(metrics[key])
-            assert table[place][run] == wanted, place
-    all_classes = table['all', 'all', 'AP50 (VID)']
-    assert all_classes['ours'] != all_classes['baseline']
-
-
-def red_box(path):
-    """Bounding box of the colour of mistakes, in pixels of the frame below a title."""
-    page = cv2.imread(path)
-    grey = (page[:, 20].max(axis=1) < 130) & (page[:, 20].min(axis=1) > 110)  # the frame
-    page = page[np.flatnonzero(grey)[0] :, 16:].astype(int)
-    y, x = np.nonzero((np.abs(page - MISTAKE_COLOR) < 60).all(axis=2))  # it was scaled
-    scale = SIZE[1] / 960
-    return [x.min() * scale, y.min() * scale, x.max() * scale, y.max() * scale]
-
-
-def test_mistakes_are_marked_where_they_are(tool, folder):
-    tool('ours.pkl', '--out', 'out')
-    assert red_box('out/missed/001.png')[:2] == pytest.approx(DOG[:2], abs=1.5)
-    assert red_box('out/false_positives/001.png')[2:] == pytest.approx(CAT[2:], abs=1.5)
-    assert not (folder / 'out/compared').exists()
 
 
 def test_drawn_videos_and_spread_frames(folder):
@@ -132,7 +126,6 @@ def test_drawn_videos_and_spread_frames(folder):
     assert drawn == [True, True, True, False]  # the score of the last cat is below the threshold
     assert frames.busiest_video() == 0
     assert [frames.caption(i) for i in frames.spread(2)] == ['v1/000002', 'v2/000001']
-    assert sorted(frames.spread(100)) == list(range(8))
 
 
 def test_frames_that_differ_most_come_from_different_videos(folder):
@@ -141,7 +134,6 @@ def test_frames_that_differ_most_come_from_different_videos(folder):
     # one dog that only one of them finds, and one false positive more
     assert differences(ours, base).tolist() == [2, 2, 0, 0, 0, 2, 2, 0]
     assert find_worst(ours, base, scored, 2).compared.tolist() == [0, 5]
-    assert find_worst(ours, base, scored, 9).compared.tolist() == [0, 1, 5, 6]
     assert ours.errors_by_image().tolist() == [0, 0, 0, 0, 0, 2, 0, 0]
 
 
@@ -164,7 +156,6 @@ def test_a_coco_json_without_track_ids(tool, folder):
         (('ours.pkl', '--cfg-options', 'test_dataloader.dataset.img_prefix=no'), '--no-frames'),
         (('ours.pkl', '--baseline', 'no.pkl'), 'no.pkl: there is no such results file'),
         (('ours.pkl', '--score-thr', '1.5'), '--score-thr must be in 0 to 1, got 1.5'),
-        (('ours.pkl', '--num', '0'), '--num must be in 1 to 999, got 0'),
         (('ours.pkl', '--eval-options', 'motion=m'), "--eval-options: there is no 'motion'"),
         (('ours.pkl',), 'v2/000001.JPEG is missing or cannot be decoded'),
     ],

@@ -12,7 +12,6 @@ from mmdet.programs.analyse.training_logs import (
     TrainingLog,
     load_training,
     name_runs,
-    plot_logs,
     smooth,
 )
 
@@ -59,15 +58,12 @@ def test_a_resumed_run_replaces_what_it_repeats(runs):
     assert TrainingLog([nan, train(2, 3.0)]).best('loss') == (3.0, 2)
     assert TrainingLog([nan]).best('loss') is None
     assert log.best('lr') is None and load_training(runs / 'b').best('vid/AP50') is None
-    one = load_training(runs / 'a/20260101_000000/vis_data/scalars.json')
-    assert one.curve('loss')[0].tolist() == [10, 20, 30]
     assert load_training(runs / 'b/20260101_000000').curve('loss')[0].tolist() == [10, 20]
 
 
 def test_runs_are_named_by_their_folders(runs):
     log = runs / 'a/20260101_000000/vis_data/scalars.json'
     assert name_runs([log, runs / 'b']) == ['a', 'b']
-    assert name_runs([runs / 'x/a', runs / 'y/a']) == ['x/a', 'y/a']
     assert name_runs([log, runs / 'a']) == ['a (1)', 'a (2)']
 
 
@@ -90,30 +86,17 @@ def test_table_points_and_curves(tool, capsys):
         points = list(csv.reader(file))
     assert points[1] == ['a', 'loss', 'iteration', '10', '4.0'] and len(points) == 1 + 4 + 3 + 2 + 1
     assert ['a', 'vid/AP50', 'epoch', '2', '0.6'] in points
-    tool('a', 'b', '--out', 'two.png')  # loss and vid/AP50
-    two, three = (cv2.imread(name).astype(int) for name in ('two.png', 'three.png'))
-    assert three.shape[0] > 1.3 * two.shape[0]  # a panel per key
-    for image in (two, three):  # a colour per run
-        blue, orange = image[..., 0] - image[..., 2] > 100, image[..., 2] - image[..., 0] > 150
-        assert blue.sum() > 300 and orange.sum() > 300
+    image = cv2.imread('three.png').astype(int)  # a colour per run
+    blue, orange = image[..., 0] - image[..., 2] > 100, image[..., 2] - image[..., 0] > 150
+    assert blue.sum() > 300 and orange.sum() > 300
 
 
-def test_smoothing_is_the_mean_of_the_neighbours_and_keeps_the_raw_values(tmp_path):
+def test_smoothing_is_the_mean_of_the_neighbours():
     values = 1 + np.random.default_rng(0).random(59)
     for window in (0, 1, 2, 5, 200):
         half = window // 2
         slow = [values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))]
         np.testing.assert_allclose(smooth(values, window), slow, atol=1e-12)
-    log = TrainingLog([train(i, float(value)) for i, value in enumerate(values)])
-
-    def blueness(window):
-        plot_logs({'a': log}, ['loss'], tmp_path / 'plot.png', window)
-        image = cv2.imread(str(tmp_path / 'plot.png')).astype(int)
-        return image[..., 0] - image[..., 2]
-
-    raw, smoothed = blueness(0), blueness(15)
-    assert 0 < (smoothed > 120).sum() < 0.7 * (raw > 120).sum()
-    assert (smoothed > 20).sum() > 1.5 * (smoothed > 120).sum()
 
 
 @pytest.mark.parametrize(

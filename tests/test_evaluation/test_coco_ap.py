@@ -23,8 +23,8 @@ def entries(of, truth, **columns):
     return [{'id': k, **dict(zip(columns, row, strict=True))} for k, row in enumerate(rows, 1)]
 
 
-def plain_coco(detections, truth):
-    """All dicts at once: (summary, AP per class, AP50 per class)."""
+def assert_same(detections, truth):
+    """All dicts at once: the summary, AP and AP50 per class."""
     gt = COCO()
     gt.dataset = {
         'images': [{'id': int(i)} for i in truth.image_ids],
@@ -41,26 +41,19 @@ def plain_coco(detections, truth):
         by_class = np.moveaxis(precision, -1, 0).reshape(len(truth.classes), -1)
         return [p[p > -1].mean() if (p > -1).any() else np.nan for p in by_class]
 
-    return evaluation.stats[:6], means(precision), means(precision[0])
-
-
-def assert_same(detections, truth):
     found = coco_ap(detections, truth)
-    stats, ap, ap50 = plain_coco(detections, truth)
-    summary = np.array(list(found.summary.values()))
-    np.testing.assert_allclose(np.where(np.isnan(summary), -1, summary), stats, atol=1e-12)
-    np.testing.assert_allclose(found.ap, ap, atol=1e-12)
-    np.testing.assert_allclose(found.ap50, ap50, atol=1e-12)
-    return found
+    summary = np.nan_to_num(list(found.summary.values()), nan=-1)
+    np.testing.assert_allclose(summary, evaluation.stats[:6], atol=1e-12)
+    np.testing.assert_allclose(found.ap, means(precision), atol=1e-12)
+    np.testing.assert_allclose(found.ap50, means(precision[0]), atol=1e-12)
 
 
-def test_golden_detections_equal_the_plain_use(shared, tmp_path):
+def test_golden_detections(shared, tmp_path):
     folder = shared / 'golden' / 'eval'
     index = CocoVideoIndex.open(folder / 'annotations.json', tmp_path)
     z = np.load(folder / 'detections.npz')
     detections = DetectionArrays.from_rows(z['frame'], z['label'], z['boxes'])
-    found = assert_same(detections, ground_truth(index))
-    assert found.summary['AP50'] == pytest.approx(0.53248265)
+    assert coco_ap(detections, ground_truth(index)).summary['AP50'] == pytest.approx(0.53248265)
 
 
 def random_set(seed, images=40, per_image=30, levels=15):
@@ -83,7 +76,7 @@ def random_set(seed, images=40, per_image=30, levels=15):
     return DetectionArrays.from_rows(image, rng.integers(0, 3, n), rows), truth
 
 
-@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('seed', range(3))
 def test_random_sets(seed):
     assert_same(*random_set(seed))
     # more than 100 detections of a class in an image

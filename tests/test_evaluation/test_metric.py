@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmdet.core.errors import ConfigError, EvaluationError, WriteError
+from mmdet.core.errors import EvaluationError, WriteError
 from mmdet.evaluation import VideoDetectionMetric, evaluate_results
 from mmdet.registry import METRICS
 from mmdet.structures import Detections
@@ -87,17 +87,11 @@ def test_what_is_found_is_said_and_written(ann_file, tmp_path, said, with_a_miss
 
 def test_without_track_ids_motion_is_not_available(tmp_path, said):
     ann_file = cocovid(tmp_path / 'a.json', TWO_VIDEOS, tracks=False)
-    found = run(VideoDetectionMetric(ann_file))
-    assert found['vid/AP50'] == pytest.approx(1)
-    assert {found[f'vid/AP50_{s}'] for s in ('fast', 'medium', 'slow')} == {None}
-    assert 'motion: n/a (no track ids)' in ''.join(said)
-
-
-def test_one_protocol_alone(ann_file):
-    found = run(VideoDetectionMetric(ann_file, metrics='coco'))
-    assert {name.split('/')[0] for name in found} == {'coco'}
     found = run(VideoDetectionMetric(ann_file, metrics=['vid'], prefix='val'))
-    assert {name[:8] for name in found} == {'val/vid/'}
+    assert {name[:8] for name in found} == {'val/vid/'}  # one protocol alone
+    assert found['val/vid/AP50'] == pytest.approx(1)
+    assert {found[f'val/vid/AP50_{s}'] for s in ('fast', 'medium', 'slow')} == {None}
+    assert 'motion: n/a (no track ids)' in ''.join(said)
 
 
 def test_the_dataset_tells_its_file_and_its_classes(ann_file, tmp_path):
@@ -107,9 +101,6 @@ def test_the_dataset_tells_its_file_and_its_classes(ann_file, tmp_path):
     metric.dataset_meta = {'classes': ('b',), 'ann_file': str(ann_file)}
     results = [[per_class[1]] for per_class in perfect_results()]
     assert run(metric, samples(results))['vid/AP50/b'] == pytest.approx(1)
-    named = VideoDetectionMetric(ann_file)
-    named.dataset_meta = {'ann_file': 'none.json'}
-    assert run(named)['vid/AP50'] == pytest.approx(1)
     out = tmp_path / 'r.pkl'  # what is only written needs no file of the evaluator
     written = VideoDetectionMetric('none.json', out_file=out, evaluate=False)
     written.dataset_meta = {'ann_file': str(ann_file)}
@@ -131,8 +122,6 @@ def test_format_only(ann_file, tmp_path):
     metric = VideoDetectionMetric(ann_file, format_only=True, outfile_prefix=tmp_path / 'x')
     assert run(metric) == {}
     assert evaluate_results(tmp_path / 'x.bbox.json', ann_file)['coco/AP'] == pytest.approx(1)
-    run(VideoDetectionMetric(ann_file, format_only=True, work_dir=tmp_path))
-    assert (tmp_path / 'results.bbox.json').is_file()
 
 
 def test_a_subset_of_the_frames(ann_file, tmp_path, with_a_miss):
@@ -146,11 +135,6 @@ def test_a_subset_of_the_frames(ann_file, tmp_path, with_a_miss):
     assert some['vid/AP50_fast'] == 0  # of the track's motion over all its frames
     assert json.loads((tmp_path / 'metrics.json').read_text()) == whole
     assert json.loads((tmp_path / 'metrics.hard.json').read_text()) == some
-    in_loop = VideoDetectionMetric(ann_file, frame_list=hard)
-    assert run(in_loop, samples(with_a_miss)) == some
-
-
-# --- mistakes ------------------------------------------------------------------------------------
 
 
 def of_image_5(**values):
@@ -166,7 +150,6 @@ def of_image_5(**values):
     [
         (samples(order=(0, 1, 3, 4)), r'1 images have no detections, not even .*\(ids 3\)'),
         (samples(order=(0, 1, 2, 3, 4, 2, 0)), r'2 images came more than once \(ids 1, 3\)'),
-        ([], r'5 images have no detections.*ids 1, 2, 3, 4, 5\)'),
         ([*samples(), Detections(image_id=9)], r'not in the annotation file \(ids 9\)'),
         (of_image_5(labels=6), r'labels 0 to 6, but there are 2 classes.*a, b'),
         (of_image_5(boxes=torch.nan), 'image number 5 in ascending id'),
@@ -181,13 +164,10 @@ def test_detections_that_cannot_be_scored(ann_file, given, message):
     ('options', 'error', 'message'),
     [
         ({'ann_file': 'none.json'}, FileNotFoundError, 'none.json'),
-        ({'classes': ['a', 'fox']}, ConfigError, "no category 'fox'"),
         ({'metrics': ['vis']}, EvaluationError, "Did you mean 'vid'"),
-        ({'metrics': []}, EvaluationError, 'an empty list. Known: coco, vid'),
         ({'out_file': 'r.json'}, EvaluationError, 'must end in .pkl'),
         ({'format_only': True}, EvaluationError, 'needs outfile_prefix or work_dir'),
         ({'motion_file': 'm.mat'}, FileNotFoundError, 'motion_file=m.mat'),
-        ({'frame_list': 'f.txt'}, FileNotFoundError, 'frame_list=f.txt'),
     ],
 )
 def test_settings_that_cannot_work_fail_at_once(ann_file, options, error, message):
@@ -207,8 +187,6 @@ def test_results_that_are_none(ann_file, tmp_path):
     spill = tmp_path / 'rank_0.npz'
     np.savez(spill, ids=[1], counts=[2], labels=[0], rows=np.zeros((1, 5)))
     refused(tmp_path, r'rank_0\.npz is damaged: its parts')
-    spill.write_bytes(b'PK\x03\x04')
-    refused(tmp_path, r'rank_0\.npz is damaged')
     np.savez(spill, ids=[1], counts=[0], labels=np.zeros(0, int), rows=np.zeros((0, 5)))
     refused(tmp_path, r'4 images have no detections.* no rank is missing')
 
@@ -234,9 +212,6 @@ def test_a_failed_output_names_the_detections_that_were_kept(
     assert evaluate_results(kept, ann_file) == expected
 
 
-# --- in mmengine ---------------------------------------------------------------------------------
-
-
 class Perfect(BaseModel):
     def forward(self, *_, **__):
         raise NotImplementedError
@@ -245,8 +220,7 @@ class Perfect(BaseModel):
         return data
 
 
-@pytest.mark.parametrize('scope', ['mmengine', 'mmdet'])  # with its hooks, and with ours
-def test_the_runner_logs_metrics_that_are_not_defined(ann_file, tmp_path, monkeypatch, scope):
+def test_the_runner_logs_metrics_that_are_not_defined(ann_file, tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)  # takes seconds
     metric = METRICS.build({'type': 'VideoDetectionMetric', 'ann_file': str(ann_file)})
     runner = Runner(
@@ -255,13 +229,11 @@ def test_the_runner_logs_metrics_that_are_not_defined(ann_file, tmp_path, monkey
         test_dataloader=DataLoader(samples(), batch_size=2, collate_fn=list),
         test_cfg={},
         test_evaluator=Evaluator([metric]),
-        experiment_name=f'undefined-{scope}',
-        default_scope=scope,
+        experiment_name='undefined',
     )
     try:
         assert runner.test()['vid/AP50_medium'] is None
     finally:
         init_default_scope('mmdet')  # for later tests, which build models
     logs = [json.loads(p.read_text()) for p in (tmp_path / 'run').rglob('*.json')]
-    written = [log['vid/AP50_medium'] for log in logs if 'vid/AP50_medium' in log]
-    assert written == [None] * (scope == 'mmengine')
+    assert [log['vid/AP50_medium'] for log in logs if 'vid/AP50_medium' in log] == [None]

@@ -47,7 +47,7 @@ def naive_motion(track, frame, boxes):
     return values
 
 
-@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('seed', range(3))
 def test_equals_the_naive_loop(seed):
     rng = np.random.default_rng(seed)
     track, frame = np.divmod(rng.permutation(8 * 60)[:250], 60)  # tracks with gaps
@@ -68,6 +68,8 @@ def test_equal_instance_ids_in_two_videos_are_two_tracks(path):
     videos = {'one': [[('a', 1, still)]], 'two': [[], [('a', 1, moved)]]}
     index = CocoVideoIndex.open(cocovid(path, videos))
     assert motion_from_tracks(index).tolist() == [1, 1]
+    cocovid(path, videos, tracks=False)
+    assert motion_from_tracks(CocoVideoIndex.open(path)) is None
 
 
 def test_images_out_of_order_in_the_file(path):
@@ -83,35 +85,13 @@ def test_images_out_of_order_in_the_file(path):
     assert ground_truth(index, motion=official).motion.tolist() == [0.1, 0.2, 0.3, 0.4, 1]
 
 
-def test_without_tracks_or_videos_there_is_none(path):
-    data = json.loads(path.read_text())
-    cocovid(path, TWO_VIDEOS, tracks=False)
-    assert motion_from_tracks(CocoVideoIndex.open(path)) is None
-    del data['videos']
-    for entry in data['images'] + data['annotations']:
-        entry.pop('video_id')
-        entry.pop('frame_id', None)
-    path.write_text(json.dumps(data))
-    assert motion_from_tracks(CocoVideoIndex.open(path)) is None
-
-
-# --- kept beside the file ------------------------------------------------------------------------
-
-
-def stored(folder):
-    return list(folder.rglob('motion-*.npz'))
-
-
-@pytest.mark.parametrize('damage', [None, 'empty', 'cut', 'flipped', 'foreign', 'pickle'])
+@pytest.mark.parametrize('damage', [None, 'cut', 'foreign', 'pickle'])
 def test_it_is_read_again_unless_the_cache_is_damaged(index, tmp_path, monkeypatch, damage):
     first = motion_from_tracks(index)
-    (file,) = stored(tmp_path)
+    (file,) = tmp_path.rglob('motion-*.npz')
     assert file.parent.name == '.a.json.vfe-cache'
     whole = file.read_bytes()
-    middle = len(whole) // 4
-    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
-    contents = {'empty': b'', 'cut': whole[:-40], 'flipped': flipped, 'pickle': b'\x80\x04N.'}
-    file.write_bytes(contents.get(damage, whole))
+    file.write_bytes({'cut': whole[:-40], 'pickle': b'\x80\x04N.'}.get(damage, whole))
     if damage == 'foreign':
         np.savez(file, motion=np.zeros(5), content=np.array('something else'))
     if damage is None:
@@ -119,17 +99,6 @@ def test_it_is_read_again_unless_the_cache_is_damaged(index, tmp_path, monkeypat
     np.testing.assert_array_equal(motion_from_tracks(index), first)
     assert file.read_bytes() == whole  # and put right
 
-
-def test_another_content_has_another_file(path, tmp_path):
-    folder = tmp_path / 'cache'
-    motion_from_tracks(CocoVideoIndex.open(path, folder), folder)
-    cocovid(path, {'val/one': TWO_VIDEOS['val/one']})
-    index = CocoVideoIndex.open(path, folder)
-    assert motion_from_tracks(index, folder).tolist() == [1, 1, 1]
-    assert len(stored(folder)) == 2 and not stored(tmp_path / '.a.json.vfe-cache')
-
-
-# --- MATLAB files --------------------------------------------------------------------------------
 
 MAT = [[0.1, 0.2], [0.3], [], [0.4], [1]]
 

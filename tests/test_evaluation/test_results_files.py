@@ -36,20 +36,9 @@ def assert_equal(a, b, atol=0.0):
     np.testing.assert_array_equal(a.score, b.score)
 
 
-def test_order_is_by_image_then_class_then_as_given(detections):
+def test_our_pickle_is_a_list_over_images_of_lists_over_classes(detections, tmp_path):
     assert detections.image.tolist() == [0, 0, 0, 2, 3, 3, 3]
     assert detections.label.tolist() == [0, 1, 1, 1, 0, 0, 1]
-    given = DetectionArrays.from_rows([1, 1, 0], [0, 0, 0], np.eye(3, 5))
-    assert given.boxes.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
-    some = detections.select_images(np.array([1, 3]))
-    assert some.image.tolist() == [1, 1, 1] and some.label.tolist() == [0, 0, 1]
-    np.testing.assert_array_equal(some.boxes, detections.boxes[4:])
-
-
-# --- .pkl ----------------------------------------------------------------------------------------
-
-
-def test_our_pickle_is_a_list_over_images_of_lists_over_classes(detections, tmp_path):
     write_pkl(tmp_path / 'r.pkl', detections, 4, 3)
     lists = pickle.loads((tmp_path / 'r.pkl').read_bytes())
     assert type(lists) is list and {type(per_class) for per_class in lists} == {list}
@@ -59,7 +48,7 @@ def test_our_pickle_is_a_list_over_images_of_lists_over_classes(detections, tmp_
     assert_equal(read_pkl(tmp_path / 'r.pkl', 4, 3), detections)
 
 
-@pytest.mark.parametrize('protocol', range(6))
+@pytest.mark.parametrize('protocol', [0, 2, 5])
 def test_pickles_of_any_protocol_and_numpy_are_read(detections, tmp_path, protocol):
     lists = to_lists(detections, 4, 3)
     lists[0] = [a.astype(np.float64) for a in lists[0]]
@@ -82,7 +71,6 @@ class Attack:
         (pickle.dumps([[torch.zeros(1, 5)]]), r'it holds a torch\.'),
         (pickle.dumps({'det_bboxes': []}), 'it holds a dict'),
         (pickle.dumps([1, 2]), 'not a list over images'),
-        (b'', 'is not a results file'),
         (pickle.dumps([np.zeros((2, 5))])[:-20], 'is not a results file'),
         (pickle.dumps([[]]) + pickle.dumps({'CLASSES': 3}), 'no class names'),
     ],
@@ -102,21 +90,15 @@ ROW, BROKEN = np.zeros((1, 5)), np.array([[0, 0, 1, 1, 0.5], [0, 0, np.inf, 1, n
     [
         ([[ROW] * 3] * 4, 5, 3, r'hold 4 images, but .* has 5.*Check'),
         ([[ROW] * 3] * 4, 4, 30, r'hold 3 classes \(image 1 of 4\), but 30 are'),
-        ([[np.zeros((2, 4))]], 1, 1, r'shape \(n, 4\).*Legal: .*\(n, 5\)'),
-        ([[ROW, np.zeros((2, 6))]], 1, 2, r'\(n, 6\) for image number 1'),
+        ([[ROW, np.zeros((2, 6))]], 1, 2, r'shape \(n, 6\) for image number 1'),
         ([[BROKEN]], 1, 1, r'1 detections with numbers that are not finite'),
-        *(
-            ([[ROW], [entry]], 2, 1, r'image number 2 .*class number 1\. Legal')
-            for entry in ({}, None, [], np.float32(1), np.zeros(()), np.array(['text']))
-        ),
+        ([[ROW], [None]], 2, 1, r'image number 2 .*class number 1\. Legal'),
     ],
 )
 def test_lists_that_do_not_fit(lists, images, classes, message):
     with pytest.raises(EvaluationError, match=message):
         from_lists(lists, images, classes)
 
-
-# --- COCO .json ----------------------------------------------------------------------------------
 
 IDS, CATEGORIES = np.array([2, 5, 6, 9]), (7, 3, 4)
 
@@ -143,7 +125,6 @@ def test_a_coco_json(detections, tmp_path, monkeypatch):
         ('{}', 'it holds a dict'),
         ('[{"image_id": 2}]', "not a COCO results file.*'category_id'"),
         ({'image_id': 2.7}, 'image_id must be a whole number, not a float'),
-        ({'image_id': 10**30}, 'not a COCO results file .OverflowError'),
         ({'bbox': [0, 0, 1, '1']}, 'must be numbers, not a str'),
         ({'bbox': [0, 0, 1]}, 'a list of 4 numbers'),
         ({'image_id': 8}, r'image ids 8 \(1 in all\) are not in .*, which has 2 to 9'),
