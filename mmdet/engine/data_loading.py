@@ -94,6 +94,14 @@ def free_bytes() -> int:
     return shutil.disk_usage(SHARED).free if SHARED.is_dir() else 1 << 60
 
 
+def end_workers(loader: DataLoader) -> None:
+    """End workers that wait for another pass. PyTorch ends those of a loader that pins memory one
+    by one when the program ends, and waits five seconds for each."""
+    iterator, loader._iterator = loader._iterator, None
+    if iterator is not None:
+        iterator._shutdown_workers()
+
+
 def about_workers(error: RuntimeError) -> str:
     """What became of a data worker, in one sentence; empty if the error is about another thing."""
     text = ' '.join(str(error).split())

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from mmdet.core.errors import ConfigError, NonFiniteLossError
 from mmdet.core.progress import FrameProgress
 from mmdet.engine.config_check import check_class_count
+from mmdet.engine.data_loading import end_workers
 from mmdet.engine.dist import dist_timeout
 from mmdet.engine.optim import amp_dtype, autocast
 from mmdet.engine.rng import get_rng_state, set_rng_state
@@ -108,6 +109,9 @@ class VideoTrainLoop(BaseLoop):
             # data workers that got the signal, too, surface as a RuntimeError
             raise TrainingInterrupted(128 + self._signal) from error
         finally:
+            for loop in (self, self.runner._val_loop):
+                if isinstance(loop, BaseLoop):
+                    end_workers(loop.dataloader)
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return self.runner.model
@@ -321,6 +325,12 @@ class VideoTestLoop(_VideoPass):
     def __init__(self, runner, *args, graphs: bool = True, **kwargs) -> None:
         super().__init__(runner, *args, **kwargs)
         self.graphs = graphs
+
+    def run_frames(self) -> None:
+        try:
+            super().run_frames()
+        finally:
+            end_workers(self.dataloader)
 
     def _ready_model(self) -> nn.Module:
         model = super()._ready_model()

@@ -1,6 +1,7 @@
 """The loops: losses that explode, one state per video, what is printed and saved when."""
 
 import json
+import multiprocessing
 import pickle
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from toy_runs import CONFIG, ONE_EPOCH, log_of, train
 
 from mmdet import apis
 from mmdet.core.errors import ConfigError, NonFiniteLossError
+from mmdet.engine.loops import VideoTestLoop
 from mmdet.registry import DATASETS, MODELS
 
 
@@ -39,6 +41,18 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(NonFiniteLossError, match=said):
         train(tmp_path, {'model.explode_at': 9})
     assert sorted(p.name for p in tmp_path.glob('*.pth')) == ['epoch_1.pth', 'latest.pth']
+
+
+def test_no_data_worker_outlives_its_run(tmp_path, monkeypatch):
+    workers = dict(num_workers=1, persistent_workers=True)
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    options = {f'{loader}.{key}': value for loader in loaders for key, value in workers.items()}
+    runner = train(tmp_path, {**ONE_EPOCH, **options})
+    assert runner.train_dataloader.persistent_workers and not multiprocessing.active_children()
+    run, seen = VideoTestLoop.run, []
+    monkeypatch.setattr(VideoTestLoop, 'run', lambda loop: seen.append(loop) or run(loop))
+    apis.test(CONFIG, str(tmp_path / 'latest.pth'), work_dir=str(tmp_path), cfg_options=options)
+    assert seen[0].dataloader.persistent_workers and not multiprocessing.active_children()
 
 
 def test_the_log_and_the_curves_have_what_one_looks_for(trained):
