@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-LINE_EVERY_S = 15
+FIRST_LINE_S, LINE_EVERY_S = 5, 15
 
 
 class FrameProgress:
@@ -27,7 +27,8 @@ class FrameProgress:
         self._bar: Progress | None = None
 
     def __enter__(self) -> 'FrameProgress':
-        self._start = self._last_line = time.monotonic()
+        self._start = time.monotonic()
+        self._next_line = self._start + FIRST_LINE_S
         console = Console()
         if self._shown and console.is_terminal:
             self._bar = Progress(
@@ -48,8 +49,8 @@ class FrameProgress:
         rate = self.done / max(now - self._start, 1e-9)
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=f'{rate:.1f}')
-        elif self._shown and now - self._last_line >= LINE_EVERY_S:
-            self._last_line = now
+        elif self._shown and now >= self._next_line:
+            self._next_line = now + LINE_EVERY_S
             place, left = f'{self.done}', ''
             if self.total is not None:
                 place += f'/{self.total}'

@@ -224,6 +224,7 @@ def test_progress_where_nobody_knows_the_end(tmp_path, monkeypatch):
     detector = tiny_detector('faster_rcnn')
     logger = type('Logger', (), {'info': lambda self, text: said.append(text)})()
     monkeypatch.setattr(progress.MMLogger, 'get_current_instance', lambda: logger)
+    monkeypatch.setattr(progress, 'FIRST_LINE_S', 0)
     monkeypatch.setattr(progress, 'LINE_EVERY_S', 0)
     run_video(detector.stream(iter(scenes(3))), {'json': str(tmp_path / 'r.jsonl')})
     assert 'Detecting: 3 frames' in said[-1] and said[0].endswith('frames/s')

@@ -86,7 +86,7 @@ def _train_and_resume(work: Path, results: dict[str, float]) -> None:
 def _detect_and_test(work: Path, on_gpu: bool, results: dict[str, float]) -> None:
     """demo/video_demo.py on an H.264 file, and tools/test.py on JPEG frames, without scoring."""
     config, size = (MAMBA, (720, 1280)) if on_gpu else (TOY, (96, 160))
-    film, length, videos, workers = (1500, 150, 8, 12) if on_gpu else (12, 4, 2, 1)
+    film, length, videos, workers = (2000, 100, 8, 12) if on_gpu else (12, 4, 2, 1)
     cfg = Config.fromfile(REPO / config)
     weights = build_model(cfg.model, size).state_dict()
     torch.save({'meta': {}, 'state_dict': weights}, work / 'w.pth')

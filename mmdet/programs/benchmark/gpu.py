@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -96,17 +96,21 @@ class Bench:
         self.args, self.on_gpu = args, on_gpu
         self.device = torch.device('cuda' if on_gpu else 'cpu')
         self.known = METHODS if on_gpu else TOY_METHODS
+        self.main = dict(list(self.known.items())[:MAIN])
+        self.built: dict[str, nn.Module] = {}
         self.size = (563, 1000) if on_gpu else (96, 160)
         self.failures: list[str] = []
         self.results = dict(machine=describe_machine(), size=self.size, failures=self.failures)
 
-    def models(self) -> Iterator[tuple[str, bool, nn.Module]]:
-        """Name, whether it is one of the main methods, model."""
-        for number, (name, (config, changes)) in enumerate(self.known.items()):
+    def models(self, methods: Mapping[str, tuple[str, dict]]) -> Iterator[tuple[str, nn.Module]]:
+        """Those that were asked for, by name; each is built once."""
+        for name, (config, changes) in methods.items():
             if any(part in name for part in self.args.methods):
-                cfg = Config(dict(model=Config.fromfile(BASE / f'{config}.py').model))
-                cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
-                yield name, number < MAIN, build_model(cfg.model, self.size)
+                if name not in self.built:
+                    cfg = Config(dict(model=Config.fromfile(BASE / f'{config}.py').model))
+                    cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
+                    self.built[name] = build_model(cfg.model, self.size)
+                yield name, self.built[name]
 
     def row(self, rows: list[dict], place: dict, function: Callable[..., dict], *args) -> None:
         """Add what the function gives, with its place."""
@@ -125,11 +129,11 @@ class Bench:
 
     def frames(self) -> None:
         rows = self.results['frames'] = []
-        for name, main, model in self.models():
+        for name, model in self.models(self.known):
             for batch in self.args.batches:
                 exact = []  # what fp32 finds
                 for mode in self.args.modes:
-                    if main or mode == 'bf16' or (mode == 'fp32' and batch == 1):
+                    if name in self.main or mode == 'bf16' or (mode == 'fp32' and batch == 1):
                         place = dict(method=name, mode=mode, batch=batch)
                         what = (model, mode, batch, self.size, self.args.steps, self.device)
                         self.row(rows, place, _frame_row, exact, *what)
@@ -137,9 +141,9 @@ class Bench:
 
     def training(self) -> None:
         rows = self.results['train'] = []
-        for name, main, model in self.models():
+        for name, model in self.models(self.main):
             modes = ('tf32', 'bf16', 'bf16 graphs') if name.startswith('MAMBA') else ('bf16',)
-            for batch in self.args.batches if main else ():
+            for batch in self.args.batches:
                 for mode in modes if self.on_gpu else ('fp32',):
                     place = dict(method=name, training=mode, clips=batch)
                     what = (model, mode, batch, self.size, 8 if self.on_gpu else 1, self.device)
