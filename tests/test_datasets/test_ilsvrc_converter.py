@@ -1,7 +1,6 @@
 """ILSVRC conversion: the golden files byte for byte, a small tree by hand, every error."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -85,10 +84,8 @@ def test_golden_files_byte_for_byte(shared, tmp_path, kind, workers):
     assert tuple(outcome(tmp_path)) == OUTPUTS[kind]
 
 
-@pytest.mark.parametrize('lists', ['ImageSets', 'Lists'])
-def test_small_videos_by_hand(tmp_path, lists):
-    unused = {'Lists/VID_val_videos.txt': 'val/other 1 0 1\n'}  # where ImageSets has one
-    write(tmp_path / 'in', unused | vid_files(lists))
+def test_small_videos_by_hand(tmp_path):
+    write(tmp_path / 'in', vid_files('Lists'))
     convert_vid(tmp_path / 'in', tmp_path / 'out', workers=1)
     train, val = outcome(tmp_path / 'out').values()
     assert list(train) == ['categories', 'videos', 'images', 'annotations']
@@ -120,10 +117,7 @@ def test_small_videos_by_hand(tmp_path, lists):
     assert flags == [none, (True, False, False), (False, True, False), none, none]
 
 
-def test_small_images_by_hand(tree, tmp_path, monkeypatch):
-    """Also where the file system lists names in another order."""
-    listdir = os.listdir
-    monkeypatch.setattr(os, 'listdir', lambda path: sorted(listdir(path), reverse=True))
+def test_small_images_by_hand(tree, tmp_path):
     convert_det(tree, tmp_path / 'out', workers=1)
     (det,) = outcome(tmp_path / 'out').values()
     assert list(det) == ['categories', 'images', 'annotations']
@@ -145,7 +139,6 @@ def test_small_images_by_hand(tree, tmp_path, monkeypatch):
 
 
 FRAME = f'Annotations/VID/{VIDEO_A}/000001.xml'
-OTHER = f'Annotations/VID/{VIDEO_B}/000001.xml'
 LISTED = f'{DET}/ILSVRC2014_train_0003/c.xml'
 TRAIN, VAL = 'ImageSets/VID_train_15frames.txt', 'ImageSets/VID_val_videos.txt'
 ROW = rf".*; asked for by row 3 of \S+VID_train_15frames.txt \('{VIDEO_A} 1 0 3'\)"
@@ -162,31 +155,17 @@ def bear(*sides, **more):
     [
         (FRAME, GONE, f'{FRAME} is missing{ROW}'),
         (FRAME, '<annotation><size>', f'{FRAME} is not well-formed XML{ROW}'),
-        (FRAME, '<annotation/>', f'{FRAME}: <annotation> has no <size/width>{ROW}'),
         (FRAME, annotation(size=(0, 48)), f'{FRAME}: <size> is 0 x 48{ROW}'),
         (FRAME, bear(1, 'nan', 3, 4, track=0), "<bndbox/ymin> .* 'nan', not a whole number"),
-        (FRAME, bear(1, 1, 10**30, 4, track=0), '<bndbox/xmax> .*0, more than 2147483647'),
         (FRAME, bear(1, 2, 3, 4), f'{FRAME}: <object> has no <(trackid|occluded)>'),
-        (FRAME, bear(1, 2, 3, 4, track=0, occluded=''), f'{FRAME}: <object> has no <occluded>'),
         (TRAIN, f'{VIDEO_A} 1 x 3', f"row 1 of .*{VIDEO_A} 1 x 3'.: .* name and 3 whole numbers"),
-        (TRAIN, f'{VIDEO_A} 1 2', 'expected a name and 3 whole numbers'),
         (TRAIN, f'{VIDEO_A} 1 4 3', 'frame 4 is not in 0..3'),
-        (TRAIN, f'{VIDEO_A} 1 -1 3', 'frame -1 is not in 0..3'),
-        (TRAIN, f'{VIDEO_A} 1 0 0', 'needs at least one frame, got 0'),
         (TRAIN, f'{VIDEO_B} 1 1 2\n{VIDEO_B} 1 1 9', f'row 2 .*{VIDEO_B} has 9 .* 2 in row 1 of '),
         (TRAIN, '../a 1 1 3', "'../a' is not a plain path"),
-        (TRAIN, '/a 1 1 3', "'/a' is not a plain path"),
         (VAL, TWICE, r'row 2 .*v is listed already in row 1'),
-        (VAL, ' \n', 'is empty'),
         (VAL, GONE, r'neither .*ImageSets/VID_val.* nor .*Lists/VID_val'),
         (f'Data/VID/{VIDEO_B}/000001.JPEG', '', f'{VIDEO_B}/000000.JPEG is missing; .* by row 1 '),
-        (LISTED, GONE, r'0003/c.xml is missing; asked for by row 1 of .*c 1'),
-        (
-            f'{DET}/ILSVRC2014_train_0000/d.xml',
-            '<a>',
-            r'd.xml is not .*; an image that no list row',
-        ),
-        (f'{DET}/ILSVRC2014_train_0001', 'a file', r'Cannot list .*0001: Not a directory'),
+        (LISTED, '<a>', r'c.xml is not .*; asked for by row 1 of .*c 1'),
     ],
 )
 def test_a_fault_is_named_and_an_earlier_conversion_stays(tree, tmp_path, name, text, message):
@@ -201,19 +180,9 @@ def test_a_fault_is_named_and_an_earlier_conversion_stays(tree, tmp_path, name, 
     assert outcome(out) == {'imagenet_vid_train.json': {}}
 
 
-def test_the_first_error_in_list_order_from_worker_processes(tree, tmp_path):
-    (tree / FRAME).unlink()
-    (tree / OTHER).write_text('<a>')
-    with pytest.raises(ConversionError, match=r'b/000001.xml is not well-formed XML'):
-        convert_vid(tree, tmp_path / 'out', workers=2)
-    assert not outcome(tmp_path / 'out')
-
-
-def test_unknown_layouts(tmp_path, tree):
+def test_an_unknown_layout(tmp_path, tree):
     with pytest.raises(ConversionError, match=r'Unknown layout.*Did you mean \S+/ILSVRC\?'):
         convert_vid(tmp_path, tmp_path / 'out')
-    with pytest.raises(ConversionError, match=r'no folder \S+/nothing/Annotations/DET'):
-        convert_det(tmp_path / 'nothing', tmp_path / 'out')
 
 
 def test_the_commands(run_tool, tree, tmp_path):

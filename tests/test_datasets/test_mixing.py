@@ -41,7 +41,7 @@ def bounds(lit: np.ndarray) -> list[int]:
     return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
 
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(3))
 def test_four_clips_meet_in_a_point_and_boxes_go_along(seed):
     others = [plain_clip(c) for c in COLOURS[1:]]
     for frame in mixed(Mosaic(size=40), plain_clip(COLOURS[0]), others, seed).frames:
@@ -59,17 +59,7 @@ def test_four_clips_meet_in_a_point_and_boxes_go_along(seed):
         assert frame.boxes.tolist() == moved
 
 
-def test_images_are_scaled_to_fit_and_a_short_clip_repeats_its_last_frame():
-    others = [plain_clip(c, size=(60, 80), frames=1) for c in COLOURS[1:]]
-    clip = mixed(Mosaic(size=40), plain_clip(COLOURS[0], frames=3), others)
-    assert len(clip.frames) == 3
-    for frame in clip.frames:
-        assert set(np.unique(frame.image)) == {114, *COLOURS}
-        sizes = frame.boxes[:, 2:] - frame.boxes[:, :2]
-        assert sizes.tolist() == [[16, 12], [8, 6], [8, 6], [8, 6]]
-
-
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(3))
 def test_mixup_scales_mirrors_and_cuts_the_other_one(seed):
     """The object of the other clip is where its pixels are."""
     plain = MixUp(size=40, scale=(1, 1), flip_prob=0)
@@ -97,15 +87,7 @@ def test_turned_off_it_changes_nothing(kind):
             kind(size=40)(clip, rng())
 
 
-def test_a_negative_border_cuts_the_middle_out():
-    clip = plain_clip(50, size=(60, 80), bright_box=[30, 25, 50, 40])
-    frame = RandomAffine(**NOTHING, border=-10)(clip, rng()).key
-    assert frame.image.shape == (40, 60, 3) and frame.img_shape == (40, 60)
-    assert frame.boxes.tolist() == [[20, 15, 40, 30]]
-    assert (frame.image[15:30, 20:40] == 255).all() and (frame.image[14] < 255).all()
-
-
-@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('seed', range(3))
 def test_boxes_are_around_the_pixels_of_their_object(seed):
     box = [60, 40, 110, 80]
     affine = RandomAffine(degrees=20, translate=0.1, scale=(0.8, 1.2), shear=10)
@@ -117,21 +99,6 @@ def test_boxes_are_around_the_pixels_of_their_object(seed):
     still = plain_clip(0, size=(120, 160), bright_box=box)
     sheared = RandomAffine(**(NOTHING | {'shear': 20}))(still, rng(seed)).key.boxes[0]
     assert (sheared[2:] - sheared[:2] > [50.1, 40.1]).all()  # a slanted box needs more room
-
-
-def test_what_is_left_of_a_box_decides():
-    clip = plain_clip(0, size=(120, 160))
-    boxes = [
-        [60, 40, 110, 80],
-        [-40, 40, 1, 80],  # less than a tenth of it is in the image
-        [60, 40, 61.5, 80],  # too thin
-        [5, 40, 155, 46],  # 25 times as long as wide
-    ]
-    clip.key.boxes, clip.key.labels = np.array(boxes, np.float32), np.arange(4)
-    clip.key.instance_ids = np.arange(4)
-    frame = RandomAffine(**NOTHING)(clip, rng()).key
-    assert frame.boxes.tolist() == boxes[:1]
-    assert frame.labels.tolist() == frame.instance_ids.tolist() == [0]
 
 
 def test_colours_shift_alike_in_all_frames_and_within_their_limits():
