@@ -95,15 +95,6 @@ def test_config_has_all_parts_of_training_and_testing(path):
     assert 'train_cfg' in detector and 'test_cfg' in detector
 
 
-@pytest.mark.parametrize('path', **named(PUBLISHED))
-def test_header_says_what_to_expect(path):
-    """AP50 with its source or that there is none; the schedule, unless another config says it."""
-    text = path.read_text()
-    header = ' '.join(line for line in text.splitlines() if line.startswith('#'))
-    assert 'Expected AP50' in header or 'nobody published' in header
-    assert 'Schedule' in header or '/schedules/' not in text
-
-
 @pytest.mark.parametrize('registry', [MODELS, TASK_UTILS], ids=['models', 'task utils'])
 def test_every_registered_part_is_built_by_some_test(registry):
     """In a config, all of which are built above, or named in the tests of the models."""
@@ -120,18 +111,3 @@ def test_number_of_parameters_is_that_of_released_checkpoints(name):
     assert paths
     for path in paths:
         assert sum(p.numel() for p in built(read(path)).parameters()) == PARAMETERS[name]
-
-
-@pytest.mark.parametrize('path', **named(sorted(CONFIGS.glob('vid/*/faster_rcnn_r*_[df]*.py'))))
-def test_name_of_a_config_says_what_it_holds(path):
-    """faster_rcnn_r101_dc5_6x: depth, pretrained weights of that depth, map, epochs, drop."""
-    _, _, depth, kind, schedule = path.stem.split('_')
-    cfg = read(path)
-    backbone, epochs = cfg.model.backbone, int(schedule[:-1])
-    assert backbone.depth == int(depth[1:])
-    assert backbone.init_cfg.checkpoint == f'torchvision://resnet{backbone.depth}'
-    assert cfg.model.neck.type == {'dc5': 'ChannelMapper', 'fpn': 'FPN'}[kind]
-    (steps,) = [s for s in cfg.param_scheduler if s.type == 'MultiStepLR']
-    assert (cfg.train_cfg.max_epochs, steps.milestones) == (epochs, [epochs * 2 // 3])
-    assert (cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.clip_grad.max_norm) == (1e-3, 35)
-    assert cfg.train_dataloader.batch_size == 1

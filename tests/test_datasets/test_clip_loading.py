@@ -6,14 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from mmengine.config import Config
 from mmengine.runner import Runner
 from tiny_cocovid import ANNOTATIONS, LOAD, PACK, on_tiny_sets, picture, write_video_set
 
 from mmdet.core.errors import UndecodableFrameError
 from mmdet.datasets import ImagenetVIDDataset, coco_video_dataset, frame_faults
 from mmdet.datasets.frame_faults import FrameFaults
-from mmdet.registry import DATASETS
 
 RESIZE = dict(type='Resize', scale=(100, 60), keep_ratio=True)
 TRAIN = [LOAD, ANNOTATIONS, RESIZE, dict(type='RandomFlip', prob=0.5), PACK]
@@ -65,23 +63,6 @@ def test_samples_do_not_depend_on_the_workers(repo, tmp_path):
     assert facts(shared_out) == expected[2:]
     shared_out.batch_sampler.set_position(5)
     assert facts(shared_out) != expected
-
-
-def test_base_configs_build(repo, tmp_path):
-    """With their own pipelines and samplers, on the tiny sets."""
-    for name, num_frames, num_test in (('multi', 3, 32),):
-        path = repo / f'configs/_base_/datasets/imagenet_vid_{name}_frame.py'
-        config = on_tiny_sets(path, tmp_path)
-        train = DATASETS.build(config.train_dataloader.dataset)
-        clips = [train[(i, 0)] for i in range(len(train))]
-        assert [len(clip.frames) for clip in clips] == [num_frames] * (8 + 4)
-        assert any(1000 in clip.images.shape for clip in clips)
-        for clip in clips:  # each image once: one of a clip of images
-            assert len(clip.images) == len({frame.image_id for frame in clip.frames})
-        test = DATASETS.build(config.val_dataloader.dataset)
-        assert len(test) == 46 and len(test[0].frames) == num_test
-        config = Config.fromfile(path)
-        assert config.test_dataloader == config.val_dataloader
 
 
 def test_undecodable_frame_is_fatal_in_testing_and_replaced_in_training(train_set, messages):

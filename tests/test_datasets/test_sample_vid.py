@@ -2,21 +2,14 @@
 
 import hashlib
 import json
-from collections import Counter, defaultdict
-from itertools import pairwise
+from collections import Counter
 
-import cv2
-import numpy as np
 import pytest
 
 from mmdet.datasets.motion import motion_from_tracks
 from mmdet.datasets.parsers import CocoVideoIndex
 from mmdet.programs.convert import convert_det, convert_vid
 from mmdet.programs.sample import SampleSpec, make_sample_vid
-from mmdet.programs.sample.degrade import KINDS
-from mmdet.programs.sample.scene import _paste
-from mmdet.programs.sample.sprites import DRAWERS, make_sprite
-from mmdet.programs.sample.tracks import make_track
 
 SPEC = SampleSpec(seed=3, train_videos=6, val_videos=4, det_images=8)
 
@@ -69,58 +62,6 @@ def test_goes_through_the_converters_with_all_motion_bins(sample, tmp_path):
         counts = dict(slow=slow, medium=len(motion) - slow - fast, fast=fast)
         assert counts == dict(reports[split].motion)
         assert min(counts.values()) >= 0.15 * len(motion), counts
-
-
-def sharpness(path):
-    return cv2.Laplacian(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), cv2.CV_64F).var()
-
-
-def test_degraded_frames_are_listed_and_lie_between_clear_ones(sample, split='val'):
-    """Their sharpness is well below that of the clear frames of the video, or above with noise."""
-    root, reports = sample
-    listed = dict(rows(root, f'VID_{split}_degraded.txt'))
-    assert Counter(listed.values()) == reports[split].degraded
-    assert 0.15 < len(listed) / reports[split].frames < 0.45
-    assert set(listed.values()) == set(KINDS)
-    by_video = defaultdict(list)
-    for name in listed:
-        video, frame = name.rsplit('/', 1)
-        by_video[video].append(int(frame))
-    for video, frames in by_video.items():
-        cuts = [i + 1 for i, (a, b) in enumerate(pairwise(frames)) if b - a > 1]
-        assert all(3 <= len(run) <= 6 for run in np.split(frames, cuts))
-        assert all(frames[i] - frames[i - 1] > 5 for i in cuts)
-        files = sorted((root / 'Data/VID' / video).iterdir())
-        clear = np.median([sharpness(f) for f in files if int(f.stem) not in frames][:4])
-        for frame in frames:
-            kind, ratio = listed[f'{video}/{frame:06d}'], sharpness(files[frame]) / clear
-            assert kind not in ('motion_blur', 'defocus') or ratio < 0.75, (video, frame)
-            assert kind != 'noise' or ratio > 2, (video, frame)
-
-
-@pytest.mark.parametrize('name', list(DRAWERS)[::4])
-def test_sprites_vary_and_boxes_bound_them(name):
-    """Against the pixels themselves: alone, and pasted on black."""
-    sprites = [make_sprite(name, np.random.default_rng(seed)) for seed in range(2)]
-    assert not np.array_equal(sprites[0].image, sprites[1].image)
-    for sprite in sprites:
-        assert (sprite.image[..., :3] <= sprite.image[..., 3:]).all()  # premultiplied
-        ys, xs = np.nonzero(sprite.image[..., 3] > 127)
-        bounds = np.concatenate([sprite.hull.min(0), sprite.hull.max(0)]) - 0.5
-        assert bounds.tolist() == [xs.min(), ys.min(), xs.max(), ys.max()]
-        assert sprite.extent > 180  # fills the canvas
-    track = make_track(name, 'medium', 9, (320, 192), np.random.default_rng(len(name)))
-    track.x[:], track.y[:] = 160, 96
-    for track.flip in (False, True):
-        image = np.zeros((192, 320, 3), np.uint8)
-        _paste(image, track, 4, track.box(4))
-        ys, xs = np.nonzero(image.max(axis=2) > 20)
-        lit = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-        # the hull of a turned sprite can reach a little beyond what its corners light
-        assert np.abs(track.box(4) - lit).max() < 4
-    track.angle[:] = 0
-    low, high = np.split(track.box(2), 2)
-    np.testing.assert_allclose((low + high) / 2, [track.x[2], track.y[2]])
 
 
 def test_the_command_replaces_an_earlier_sample_but_nothing_else(run_tool, tmp_path):

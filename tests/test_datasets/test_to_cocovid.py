@@ -139,11 +139,3 @@ def test_the_command(run_tool, yolo, tmp_path, monkeypatch):
     done = run_tool(TOOL, *arguments)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert done.stderr.startswith('error: row 1 of ') and 'f_10.txt' in done.stderr
-
-
-def test_the_command_for_imagenet_vid(run_tool, shared, tmp_path):
-    golden, out = shared / 'golden/convert', tmp_path / 'out'
-    done = run_tool(TOOL, '--from', 'imagenet-vid', '-i', golden / 'ILSVRC', '-o', out)
-    assert done.returncode == 0, done.stderr
-    for name in ('imagenet_vid_train.json', 'imagenet_vid_val.json'):
-        assert (out / name).read_bytes() == (golden / f'expected_{name}').read_bytes()

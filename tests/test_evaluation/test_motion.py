@@ -78,20 +78,20 @@ def test_images_out_of_order_in_the_file(path):
     path.write_text(json.dumps(data))
     index = CocoVideoIndex.open(path)
     truth = ground_truth(index, motion=motion_from_tracks(index))
-    assert truth.image_ids.tolist() == [1, 2, 3, 4, 5]
     assert truth.image.tolist() == [0, 0, 1, 3, 4]
     np.testing.assert_allclose(truth.motion, [1, 1, 1, 1 / 3, 1 / 3], atol=1e-9)
     official = motion_from_mat(write_mat(path.with_name('m.mat'), MAT), index)
     assert ground_truth(index, motion=official).motion.tolist() == [0.1, 0.2, 0.3, 0.4, 1]
 
 
-@pytest.mark.parametrize('damage', [None, 'cut', 'foreign', 'pickle'])
+@pytest.mark.parametrize('damage', [None, 'cut', 'foreign'])
 def test_it_is_read_again_unless_the_cache_is_damaged(index, tmp_path, monkeypatch, damage):
     first = motion_from_tracks(index)
     (file,) = tmp_path.rglob('motion-*.npz')
     assert file.parent.name == '.a.json.vfe-cache'
     whole = file.read_bytes()
-    file.write_bytes({'cut': whole[:-40], 'pickle': b'\x80\x04N.'}.get(damage, whole))
+    if damage == 'cut':
+        file.write_bytes(whole[:-40])
     if damage == 'foreign':
         np.savez(file, motion=np.zeros(5), content=np.array('something else'))
     if damage is None:
@@ -137,8 +137,6 @@ def test_other_mat_files(index, tmp_path, values, name, message):
     path.write_text('motion')
     with pytest.raises(EvaluationError, match='cannot be read as a MATLAB file'):
         motion_from_mat(path, index)
-    with pytest.raises(FileNotFoundError, match='Leave `motion_file` out'):
-        motion_from_mat(tmp_path / 'none.mat', index)
 
 
 class ImageCounts(SimpleNamespace):

@@ -69,7 +69,6 @@ class Attack:
     [
         (pickle.dumps([[Attack()]]), r'it holds a builtins\.eval'),
         (pickle.dumps([[torch.zeros(1, 5)]]), r'it holds a torch\.'),
-        (pickle.dumps({'det_bboxes': []}), 'it holds a dict'),
         (pickle.dumps([1, 2]), 'not a list over images'),
         (pickle.dumps([np.zeros((2, 5))])[:-20], 'is not a results file'),
         (pickle.dumps([[]]) + pickle.dumps({'CLASSES': 3}), 'no class names'),
@@ -121,14 +120,11 @@ def test_a_coco_json(detections, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('[{', 'is not JSON'),
         ('{}', 'it holds a dict'),
         ('[{"image_id": 2}]', "not a COCO results file.*'category_id'"),
         ({'image_id': 2.7}, 'image_id must be a whole number, not a float'),
-        ({'bbox': [0, 0, 1, '1']}, 'must be numbers, not a str'),
         ({'bbox': [0, 0, 1]}, 'a list of 4 numbers'),
         ({'image_id': 8}, r'image ids 8 \(1 in all\) are not in .*, which has 2 to 9'),
-        ({'category_id': 9}, 'category ids 9'),
         ({'bbox': [0, 0, 1, float('nan')]}, 'not finite'),
     ],
 )

@@ -88,11 +88,3 @@ def test_ties_come_as_from_the_introsort_of_the_original(n, checksum):
     order = descending(score)
     assert (np.diff(score[order]) <= 0).all()
     assert zlib.crc32(order.astype(np.int32).tobytes()) == checksum
-
-
-def test_crowds_do_not_take_part():
-    near, far = [10, 10, 39, 39], [70, 70, 79, 79]
-    truth = truth_of([[(0, near), (0, far)]], [[0.2, 0.8]], classes='a')
-    truth.crowd[1] = True
-    found = vid_ap(from_lists([[rows([*near, 0.9], [*far, 0.8])]], 1, 1), truth)
-    np.testing.assert_allclose(found.mean, [1, 1, np.nan, np.nan])
