@@ -137,23 +137,17 @@ def test_a_coco_json_without_track_ids(tool, folder):
     assert '<p>r&lt;1&gt;.json, on a.json' in (folder / 'out/index.html').read_text()
     table = {(r['by'], r['name']): r['ours'] for r in rows_of('ap')}
     assert table['motion', 'slow'] == 'n/a' and not any(by == 'size' for by, _ in table)
-    missed = rows_of('missed')
-    assert len(missed) == 15 and {r['motion'] for r in missed} == {'n/a'}
-    assert not (folder / 'out/missed').exists()
+    assert len(rows_of('missed')) == 15 and not (folder / 'out/missed').exists()
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (('ours.pkl', '--cfg-options', 'test_dataloader.dataset.img_prefix=no'), '--no-frames'),
-        (('ours.pkl', '--score-thr', '1.5'), '--score-thr must be in 0 to 1, got 1.5'),
-        (('ours.pkl', '--eval-options', 'motion=m'), "--eval-options: there is no 'motion'"),
-        (('ours.pkl',), 'v2/000001.JPEG is missing or cannot be decoded'),
-    ],
-)
-def test_mistakes_are_one_sentence_and_nothing_is_written(tool, folder, arguments, message):
+def test_mistakes_are_one_sentence_and_nothing_is_written(tool, folder):
     (folder / 'frames/v2/000001.JPEG').write_bytes(b'no picture')
-    with pytest.raises(SystemExit) as stopped:
-        tool(*arguments, '--out', 'out')
-    assert str(stopped.value).startswith('error: ') and message in str(stopped.value)
-    assert not (folder / 'out').exists()
+    for arguments, message in (
+        (['--cfg-options', 'test_dataloader.dataset.img_prefix=no'], '--no-frames'),
+        (['--score-thr', '1.5'], '--score-thr must be in 0 to 1, got 1.5'),
+        (['--eval-options', 'motion=m'], "--eval-options: there is no 'motion'"),
+        ([], 'v2/000001.JPEG is missing or cannot be decoded'),
+    ):
+        with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+            tool('ours.pkl', *arguments, '--out', 'out')
+        assert not (folder / 'out').exists()

@@ -8,12 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet.programs.analyse.training_logs import (
-    TrainingLog,
-    load_training,
-    name_runs,
-    smooth,
-)
+from mmdet.programs.analyse.training_logs import TrainingLog, load_training, smooth
 
 
 def train(step, loss, **more):
@@ -59,12 +54,6 @@ def test_a_resumed_run_replaces_what_it_repeats(runs):
     assert log.best('lr') is None and load_training(runs / 'b').best('vid/AP50') is None
 
 
-def test_runs_are_named_by_their_folders(runs):
-    log = runs / 'a/20260101_000000/vis_data/scalars.json'
-    assert name_runs([log, runs / 'b']) == ['a', 'b']
-    assert name_runs([log, runs / 'a']) == ['a (1)', 'a (2)']
-
-
 def test_table_points_and_curves(tool, capsys):
     keys = ('loss', 'vid/AP50', 'loss_cls')
     tool('a', 'b', '--keys', *keys, '--csv', 'points.csv', '--out', 'three.png', '--smooth', '3')
@@ -83,7 +72,6 @@ def test_table_points_and_curves(tool, capsys):
     with open('points.csv', newline='') as file:
         points = list(csv.reader(file))
     assert points[1] == ['a', 'loss', 'iteration', '10', '4.0'] and len(points) == 1 + 4 + 3 + 2 + 1
-    assert ['a', 'vid/AP50', 'epoch', '2', '0.6'] in points
     image = cv2.imread('three.png').astype(int)  # a colour per run
     blue, orange = image[..., 0] - image[..., 2] > 100, image[..., 2] - image[..., 0] > 150
     assert blue.sum() > 300 and orange.sum() > 300
@@ -97,16 +85,12 @@ def test_smoothing_is_the_mean_of_the_neighbours():
         np.testing.assert_allclose(smooth(values, window), slow, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (('a', '--keys', 'los'), "'los'. Known: loss, lr, time, memory, vid/AP50"),
-        (('a', 'text.json'), 'text.json, line 2 is not a JSON object'),
-    ],
-)
-def test_mistakes_are_one_sentence(tool, runs, arguments, message):
+def test_mistakes_are_one_sentence(tool, runs):
     (runs / 'text.json').write_text('{"loss": 1.0, "step": 1}\n5\n{"loss": 0.5}\n')
-    with pytest.raises(SystemExit) as stopped:
-        tool(*arguments, '--out', 'no.png')
-    assert str(stopped.value).startswith('error: ') and message in str(stopped.value)
+    for arguments, message in (
+        (['a', '--keys', 'los'], "'los'. Known: loss, lr, time, memory, vid/AP50"),
+        (['a', 'text.json'], 'text.json, line 2 is not a JSON object'),
+    ):
+        with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+            tool(*arguments, '--out', 'no.png')
     assert not (runs / 'no.png').exists()

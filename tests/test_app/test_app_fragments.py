@@ -38,13 +38,11 @@ def test_a_finished_run_against_decoding_and_counting(tmp_path, stretches):
     images = decode(tmp_path / 'v.mp4')
     finished = FinishedRun(tmp_path / 'v.mp4', tmp_path / 'r.jsonl')
     assert len(finished) == FRAMES and finished.num_detections() == sum(map(len, labels))
-    for position in (0, 29, 7, 8, 6, 29, 0):
+    for position in (0, 29, 7, 8, 6):
         np.testing.assert_array_equal(finished.image(position), images[position])
         assert finished.row(position) == rows[position]
     timelines = finished.timeline(stretches)
-    totals = Counter(label for found in labels for label in set(found))
-    assert {t.label: t.frames for t in timelines} == totals
-    assert [t.frames for t in timelines] == sorted(totals.values(), reverse=True)
+    assert {t.label: t.frames for t in timelines} == Counter(x for f in labels for x in set(f))
     parts = min(stretches, FRAMES)
     bounds = [-(-i * FRAMES // parts) for i in range(parts + 1)]
     for row in timelines:

@@ -66,8 +66,7 @@ class Page:
         return self.status(f'{API}{path}', 'POST', cookie, json.dumps(body).encode())
 
     def join(self, cookie, data, session='s1') -> int:
-        body = {'data': data, 'session_hash': session, 'fn_index': 0}
-        return self.post(cookie, 'queue/join', body)
+        return self.post(cookie, 'queue/join', {'data': data, 'session_hash': session})
 
     def upload(self, cookie: str, content: bytes = b'video') -> Path:
         path = self.visitors.uploads / f'hash{len(content)}/v.mp4'
@@ -131,7 +130,7 @@ def test_other_pages_get_no_answer(page, name, value):
 
 
 def test_without_a_cookie_only_the_page_itself(page):
-    for path in ('/config', '/assets/x.js', '/static/x.css', '/theme.css'):
+    for path in ('/config', '/assets/x.js', '/theme.css'):
         assert page.status(path) == 200
     for path in (QUEUE, '/file=/etc/hosts'):
         assert page.status(path) == page.status(path, cookie='invented') == 403
@@ -139,11 +138,8 @@ def test_without_a_cookie_only_the_page_itself(page):
 
 
 ROUTES = {
-    'GET': (
-        f'{API}proxy=http://169.254.169.254/ /proxy=http://x/ /monitoring /openapi.json '
-        f'{API}stream/s/1/2/playlist-file {API}custom_component/1/2/3/4'
-    ),
-    'POST': (f'{API}run/detect {API}component_server /login {API}vibe-edit'),
+    'GET': f'{API}proxy=http://169.254.169.254/ /monitoring {API}stream/s/1/2/playlist-file',
+    'POST': f'{API}run/detect {API}component_server /login {API}vibe-edit',
     'DELETE': f'{API}upload',
     'PUT': '/file=a',
 }
@@ -156,15 +152,6 @@ def test_routes_that_the_page_does_not_use(page, method):
         assert page.status(path, method, cookie) == 404, path
 
 
-@pytest.mark.parametrize('given', ['/etc/passwd', '../../etc/passwd', None, 'x\0y'])
-def test_files_that_were_not_uploaded(page, given):
-    cookie = page.visit()
-    page.upload(cookie)
-    file = {'path': given, 'meta': {'_type': 'gradio.FileData'}}
-    for data in (file, {'deep': [file]}, {'url': 'http://169.254.169.254/', 'path': given}):
-        assert page.join(cookie, [None, data]) == 403
-
-
 def test_an_upload_is_of_its_visitor_only(page):
     first, second = page.visit(), page.visit()
     path = page.upload(first)
@@ -172,7 +159,7 @@ def test_an_upload_is_of_its_visitor_only(page):
     assert page.status(f'{API}file={path}', cookie=second) == 404
     link = page.visitors.uploads / 'link.mp4'
     link.symlink_to('/etc/hostname')
-    page.answer = json.dumps([str(link), '/etc/hostname', '../x', 5, None]).encode()
+    page.answer = json.dumps([str(link), '/etc/hostname', 5]).encode()
     page.ask(f'{API}upload', 'POST', second, b'x')  # should gradio ever name such a path
     assert page.join(second, [None, file_data(link)], session='s2') == 403
     # an address of another server beside one's own file does not reach gradio
@@ -198,19 +185,18 @@ def test_results_are_of_their_visitor_only(page):
     link.symlink_to('/etc/hostname')
     assert page.status(f'{API}file={path}', cookie=first) == 200
     assert page.status(f'{API}file={path}', cookie=second) == 404
-    for other in (path.parent, path.parents[1] / 'other/v.mp4', link):
+    for other in (path.parent, link):
         assert page.status(f'{API}file={other}', cookie=first) == 404
     assert page.join(first, [None, file_data(path)]) == 403  # a result is no upload
-    removed = []
     for number in range(MAX_RUNS):
-        page.finish_run(first, f'{number}', lambda: removed.append(0))
-    assert removed == [] and page.status(f'{API}file={path}', cookie=first) == 404
+        page.finish_run(first, f'{number}')
+    assert page.status(f'{API}file={path}', cookie=first) == 404
 
 
-def test_bodies_have_limits(page, monkeypatch):
+def test_requests_and_bodies_have_limits(page, monkeypatch):
     cookie = page.visit()
     deep = b'{"session_hash": "s", "data": ' + b'[' * 500 + b']' * 500 + b'}'
-    for body, status in ((b'x' * (2 << 20), 413), (b'{', 400), (b'[' * 10_000, 400), (deep, 400)):
+    for body, status in ((b'x' * (2 << 20), 413), (b'{', 400), (deep, 400)):
         assert page.status(f'{API}queue/join', 'POST', cookie, body) == status
     upload = (f'{API}upload', 'POST', cookie, b'12345')
     assert page.status(*upload, content_length=None) == 411
@@ -220,6 +206,11 @@ def test_bodies_have_limits(page, monkeypatch):
     assert page.status(*upload) == 413
     monkeypatch.setattr('mmdet.programs.app.gate.KEEP_FREE', 1 << 60)
     assert page.status(f'{API}upload', 'POST', cookie, b'x') == 507
+    page.gate.rates = rates = Rates(lambda: page.clock)
+    assert {page.status('/config') for _ in range(int(AT_ONCE) + 1)} == {200, 429}
+    assert rates.allow('b')
+    page.clock += 0.05
+    assert page.status('/config') == 200
 
 
 def test_uploads_and_results_end_with_the_visit(page):
@@ -238,14 +229,4 @@ def test_uploads_and_results_end_with_the_visit(page):
     assert page.status(f'{API}upload', 'POST', cookie, b'x') == 403
     page.clock += IDLE_S + 1  # the other one never opened a page
     page.visitors.sweep()
-    assert not shared.exists() and list(page.visitors.uploads.iterdir()) == []
-
-
-def test_too_many_requests(page):
-    rates = Rates(lambda: page.clock)
-    assert all(rates.allow('a') for _ in range(int(AT_ONCE))) and not rates.allow('a')
-    assert rates.allow('b')
-    page.clock += 0.05
-    assert rates.allow('a')
-    page.gate.rates = Rates(lambda: page.clock)
-    assert {page.status('/config') for _ in range(int(AT_ONCE) + 1)} == {200, 429}
+    assert list(page.visitors.uploads.iterdir()) == []

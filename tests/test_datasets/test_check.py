@@ -7,16 +7,7 @@ import cv2
 import pytest
 from cocovid_oracle import ordered
 from cocovid_oracle import write as write_json
-from own_data import (
-    annotation,
-    changed,
-    coco,
-    image,
-    one_video,
-    write,
-    write_frames,
-    write_images,
-)
+from own_data import annotation, changed, coco, image, one_video, write, write_frames, write_images
 from rich.console import Console
 from tiny_cocovid import picture, write_video_set
 
@@ -130,16 +121,13 @@ def test_files(tmp_path, decode, expected):
 
 def test_leakage(mine, tmp_path):
     ann_file, root = mine
-    other = tmp_path / 'other'
-    write_images(other / 'cam9', ['1.jpg', '2.jpg', '3.jpg', '4.jpg'], size=(80, 40))
-    shutil.copy(root / 'images/cam1/f_2.jpg', other / 'cam9/2.jpg')
+    other = write_images(tmp_path / 'other', ['1.jpg', '2.jpg', '3.jpg'], size=(80, 40))
+    shutil.copy(root / 'images/cam1/f_2.jpg', other / '2.jpg')
     same_size = bytearray((root / 'images/cam1/f_1.jpg').read_bytes())
     same_size[-20] ^= 255  # far from the piece in the middle
-    (other / 'cam9/3.jpg').write_bytes(same_size)
-    (other / 'cam9/4.jpg').unlink()
-    images = [image(i, f'cam9/{i}.jpg', video_id=5, frame_id=i - 1) for i in (1, 2, 3, 4)]
-    videos = [{'id': 5, 'name': 'images/sub/cam2'}]
-    write(other, {'val.json': coco(images, [], videos=videos)})
+    (other / '3.jpg').write_bytes(same_size)
+    images = [image(i, f'{i}.jpg', video_id=5, frame_id=i - 1) for i in (1, 2, 3)]
+    write(other, {'val.json': coco(images, [], videos=[{'id': 5, 'name': 'images/sub/cam2'}])})
     report = check(ann_file, root, against=other / 'val.json', against_root=other)
     assert dict(report.log.counts) == {'split leakage': 2}
     name, same = faults(report)
@@ -202,9 +190,6 @@ def test_the_command(run_tool, mine, tmp_path):
     assert done.returncode == 1
     assert f'{2 * KEPT + 9:,} faults (boxes {KEPT + 5:,}, tracks {KEPT + 4:,})' in done.stdout
     assert done.stdout.count('bbox [1, 1, 0, 5] has a side below 1 pixel') == 10
-    assert done.stdout.count('in the same frame') == 10
-    assert 'annotation id 100 of image id 1 (images/cam1/f_1.jpg): bbox' in done.stdout
     content = json.loads((tmp_path / 'report.json').read_text())
     assert len(content['first_faults']) == 2 * KEPT
-    done = run(tmp_path / 'no.json', '--img-root', root)
-    assert done.returncode == 2 and 'there is no file' in done.stderr
+    assert run(tmp_path / 'no.json', '--img-root', root).returncode == 2

@@ -51,7 +51,6 @@ def test_resize_fits_into_the_scale(scale, size):
         ((720, 1280), (1000, 600), (562, 999)),  # 562.5 goes to the even side, 999.1 is cut off
         ((1280, 720), (1000, 600), (999, 562)),
         ((719, 1280), (1000, 600), (562, 1000)),  # 561.7 is rounded
-        ((480, 640), (1000, 600), (600, 800)),  # the short side sets the scale
         ((333, 500), (1000, 600), (600, 900)),  # 900.9
     ],
 )
@@ -141,23 +140,12 @@ def test_pack_keeps_every_distinct_image_once(images, rows):
         assert (packed.images[packed.row_of(place)].numpy() == picture(i, 64, 48)).all()
 
 
-@pytest.mark.parametrize(
-    ('make', 'error', 'words'),
-    [
-        (lambda: transforms.Pipeline([dict(type='Rezise')]), KeyError, "Did you mean 'Resize'"),
-        (
-            lambda: transforms.Pipeline([dict(type='Resize', size=1)]),
-            TypeError,
-            'keep_ratio, s',
-        ),
-        (lambda: transforms.RandomChoice([[], []], prob=[0.5, 0.6]), ValueError, 'needs as many'),
-        (
-            lambda: transforms.PackClip()(make_clip([(64, 48), (60, 48)]), None),
-            ValueError,
-            r'one size, but frame0 is 64x48.*frame1 is 60x48',
-        ),
-    ],
-)
-def test_mistakes(make, error, words):
-    with pytest.raises(error, match=words):
-        make()
+def test_mistakes():
+    with pytest.raises(KeyError, match="Did you mean 'Resize'"):
+        transforms.Pipeline([dict(type='Rezise')])
+    with pytest.raises(TypeError, match='keep_ratio, scale'):
+        transforms.Pipeline([dict(type='Resize', size=1)])
+    with pytest.raises(ValueError, match='2 pipelines needs as many'):
+        transforms.RandomChoice([[], []], prob=[0.5, 0.6])
+    with pytest.raises(ValueError, match=r'one size, but frame0 is 64x48.*frame1 is 60x48'):
+        transforms.PackClip()(make_clip([(64, 48), (60, 48)]), None)

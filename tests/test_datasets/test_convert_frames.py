@@ -7,9 +7,7 @@ from own_data import write_frames, write_video
 
 from mmdet.core.errors import ConversionError
 from mmdet.core.folders import walk_files
-from mmdet.programs.convert.frame_folders import (
-    frames_of_video,
-)
+from mmdet.programs.convert.frame_folders import frames_of_video
 
 
 def test_frames_are_extracted_once_and_are_those_of_another_decoder(tmp_path):

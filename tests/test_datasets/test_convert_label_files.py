@@ -29,21 +29,15 @@ def test_yolo_folders(yolo, convert):
 
 
 def test_yolo_file_name_prefixes_and_labels_beside_the_images(tmp_path, convert, capsys):
-    root = write_images(tmp_path / 'data', ['a_2.jpg', 'a_10.jpg', 'b-1.jpg', 'b-2.jpg'])
-    write(root, {'classes.txt': 'cat\ndog\n', 'a_2.txt': '0 .5 .5 .5 .5', 'b-2.txt': ''})
+    root = write_images(tmp_path / 'data', ['a_2.jpg', 'a_10.jpg', 'b-1.jpg'])
+    write(root, {'classes.txt': 'cat\ndog\n', 'a_2.txt': '0 .5 .5 .5 .5'})
     content = convert('yolo', root, group='prefix')
-    assert frames(content) == [
-        *(('a', 0, 'a_2.jpg'), ('a', 1, 'a_10.jpg')),
-        *(('b', 0, 'b-1.jpg'), ('b', 1, 'b-2.jpg')),
-    ]
+    assert frames(content) == [('a', 0, 'a_2.jpg'), ('a', 1, 'a_10.jpg'), ('b', 0, 'b-1.jpg')]
     assert boxes(content) == [('a', 0, 'cat', None, [16, 12, 32, 24])]
     shown = capsys.readouterr().out
     assert '2 frames have no label file' in shown and '1 of 1 boxes have no track id' in shown
-    convert('yolo', root)
-    assert 'add --group prefix' in capsys.readouterr().out
-    assert (
-        video_of('i/cam1_mp4-2_jpg.rf.3f2a9c1e0b7d4a5f.jpg', 'prefix') == 'i/cam1_mp4'
-    )  # Roboflow
+    roboflow = 'i/cam1_mp4-2_jpg.rf.3f2a9c1e0b7d4a5f.jpg'
+    assert video_of(roboflow, 'prefix') == 'i/cam1_mp4'
 
 
 @pytest.mark.parametrize(
@@ -69,7 +63,6 @@ def test_yolo_columns(tmp_path, convert, row, expected):
         ('0 0.5 0.5 0.5 0.5 0.9', r'column 6 is .0\.9.*confidence'),
         ('0 320 0.5 0.5 0.5', r'column 2 is 320, not in 0\.\.1\..*pixels'),
         ('0 0.5 nan 0.5 0.5', r"row 2 of .*column 3 is 'nan', not a finite number"),
-        ('1.5 0.5 0.5 0.5 0.5', r"the class \(column 1\) is '1\.5', not a whole number"),
         ('2 0.5 0.5 0.5 0.5', r'class 2 is not one of the 2 names \(0 to 1\) of .*classes\.txt'),
         ('0 .5 .5 .2 .2 4', r'row 2 of .*: the track 4 is already that of row 1'),
     ],
@@ -115,7 +108,6 @@ ODD = ['yes', 'No', 'null', '007', '12:30', '1e3', '~', '2024-01-01', 'on', 'tru
 @pytest.mark.parametrize(
     ('name', 'text', 'expected'),
     [
-        ('data.yaml', 'names: {1: dog, 0: cat}', ['cat', 'dog']),
         ('obj.names', 'cat\n\ndog\n', ['cat', 'dog']),
         ('labels/classes.txt', 'cat\ndog', ['cat', 'dog']),
         ('data.yaml', f'names: [{", ".join(ODD)}]', ODD),
@@ -133,7 +125,6 @@ def test_names_are_taken_as_they_are_written(tmp_path, convert, name, text, expe
     [
         ('names: [helmet, vest, helmet]', r"numbers 0 and 2 have one name, 'helmet'"),
         ('names: {0: a, 0: b}', 'line 1: the number 0 has two names'),
-        ('names: [a, [b]]', 'line 1: `names` must be'),
         ('names: {0: a, 2: b}', '`names` must be'),
     ],
 )
@@ -182,7 +173,6 @@ def test_voc(tmp_path, convert):
     ('text', 'message'),
     [
         (voc(size=(32, 48)), r'000000\.xml is for 32x48 .*000000\.jpg has 64x48'),
-        (voc(voc_object('', (0, 0, 1, 1))), r'object 1 of .*000000\.xml: it has no <name>'),
         (voc(voc_object('a', (0, 0, 'x', 1))), r"<bndbox>/<xmax> is 'x', not a finite number"),
     ],
 )

@@ -41,21 +41,6 @@ def test_mot(mot, convert, capsys):
         assert video == {'id': 1, 'name': 'A', 'vid_train_frames': keys}
 
 
-def test_mot_of_cvat_and_of_2015(tmp_path, convert):
-    """No seqinfo.ini, class names in gt/labels.txt; rows of 6 or 10 columns with class -1."""
-    write_frames(tmp_path / 'seq/img1', 2)
-    rows = '\ufeff1,1,1,1,9,9,1,2,1.0\r\n2 1 2 2 9 9\r\n2,-1,3,3,9,9,1,-1,-1,-1\r\n'
-    root = write(tmp_path / 'seq', {'gt/gt.txt': rows, 'gt/labels.txt': 'car\nbus\n'})
-    content = convert('mot', root)
-    assert boxes(content) == [
-        ('seq', 0, 'bus', 1, [1, 1, 9, 9]),
-        ('seq', 1, 'car', 1, [2, 2, 9, 9]),
-        ('seq', 1, 'car', None, [3, 3, 9, 9]),
-    ]
-    assert names(content) == ['car', 'bus']
-    assert not any(a['occluded'] for a in content['annotations'])  # -1: nobody knows
-
-
 @pytest.mark.parametrize(
     ('name', 'text', 'message'),
     [

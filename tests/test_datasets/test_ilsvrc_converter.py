@@ -115,27 +115,6 @@ def test_small_videos_by_hand(tmp_path):
     assert flags == [none, (True, False, False), (False, True, False), none, none]
 
 
-def test_small_images_by_hand(tree, tmp_path):
-    convert_det(tree, tmp_path / 'out', workers=1)
-    (det,) = outcome(tmp_path / 'out').values()
-    assert list(det) == ['categories', 'images', 'annotations']
-    assert det['categories'][30] == {'id': 31, 'name': 'other_categeries', 'encode_name': None}
-    names = [(Path(i['file_name']).stem, i['is_vid_train_frame']) for i in det['images']]
-    # listed rows with their repetition, then the others in string order ('n01_10' < 'n01_9')
-    assert names == [('c', True), ('n01_9', True), ('c', True), ('n01_10', False), ('d', False)]
-    entry = dict(file_name='train/ILSVRC2013_train/n01/n01_9.JPEG', height=20, width=10, id=2)
-    assert det['images'][1] == entry | dict(is_vid_train_frame=True)
-    assert det['annotations'] == [
-        {'id': i, 'image_id': m, 'category_id': c, 'bbox': b, 'area': a, 'iscrowd': False}
-        for i, m, c, b, a in [
-            (1, 1, 3, [1, 1, 2, 3], 6),
-            (2, 3, 3, [1, 1, 2, 3], 6),
-            (3, 4, 30, [2, 2, 2, 2], 4),
-            (4, 5, 31, [0, 0, 9, 9], 81),
-        ]
-    ]
-
-
 FRAME = f'Annotations/VID/{VIDEO_A}/000001.xml'
 LISTED = f'{DET}/ILSVRC2014_train_0003/c.xml'
 TRAIN, VAL = 'ImageSets/VID_train_15frames.txt', 'ImageSets/VID_val_videos.txt'
@@ -179,18 +158,3 @@ def test_a_fault_is_named_and_an_earlier_conversion_stays(tree, tmp_path, name, 
 def test_an_unknown_layout(tmp_path, tree):
     with pytest.raises(ConversionError, match=r'Unknown layout.*Did you mean \S+/ILSVRC\?'):
         convert_vid(tmp_path, tmp_path / 'out')
-
-
-def test_the_commands(run_tool, tree, tmp_path):
-    def run(kind, *more):
-        name = f'convert_datasets/ilsvrc/imagenet2coco_{kind}.py'
-        return run_tool(name, '-i', tree, '-o', tmp_path / 'out', '--workers', 1, *more)
-
-    write(tree, {f'Data/VID/{VIDEO_V}/000000.JPEG': ''})  # frames are here: those are checked
-    val, det = run('vid', '--splits', 'val'), run('det')
-    assert val.returncode == det.returncode == 0, val.stderr + det.stderr
-    assert '1 files' in val.stdout and 'other_categeries' in det.stdout
-    assert sorted(outcome(tmp_path / 'out')) == [*OUTPUTS['det'], OUTPUTS['vid'][1]]
-    failed = run('vid', '--splits', 'train')
-    assert failed.returncode == 1
-    assert failed.stderr.count('\n') == 1 and failed.stderr.startswith('error: ')

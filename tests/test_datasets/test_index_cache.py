@@ -128,18 +128,6 @@ def test_builders_at_once(tmp_path, builds, locked):
     assert not builds
 
 
-def test_a_pickled_index_without_its_index_file(built, tmp_path):
-    path, index_file = built
-    index = CocoVideoIndex.open(path)
-    data = pickle.dumps(index)
-    index_file.write_bytes(index_file.read_bytes()[:17000])
-    check_against(pickle.loads(data), DATASET)
-    write(tmp_path, make_dataset(seed=8))
-    index_file.unlink()
-    with pytest.raises(RuntimeError, match=r'ann\.json was changed while it was in use'):
-        pickle.loads(data)
-
-
 def test_travels_to_a_worker_as_a_path(built):
     data = pickle.dumps(CocoVideoIndex.open(built[0]))
     assert len(data) < 1500

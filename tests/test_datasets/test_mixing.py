@@ -61,18 +61,15 @@ def test_four_clips_meet_in_a_point_and_boxes_go_along(seed):
 
 @pytest.mark.parametrize('seed', range(3))
 def test_mixup_scales_mirrors_and_cuts_the_other_one(seed):
-    """The object of the other clip is where its pixels are."""
-    plain = MixUp(size=40, scale=(1, 1), flip_prob=0)
-    for frame in mixed(plain, plain_clip(200), [plain_clip(100)]).frames:
-        assert (frame.image == 150).all()  # the average, with the boxes of both
-        assert frame.boxes.tolist() == [[4, 6, 20, 18]] * 2 and frame.labels.tolist() == [200, 100]
+    """The object of the other clip is where its pixels are, and the images are averaged."""
     other = plain_clip(0, bright_box=[2, 8, 30, 20])
-    clip = mixed(MixUp(size=80, scale=(0.5, 1.5)), plain_clip(0, size=(60, 80)), [other], seed)
+    clip = mixed(MixUp(size=80, scale=(0.5, 1.5)), plain_clip(100, size=(60, 80)), [other], seed)
     for frame in clip.frames:
         assert frame.image.shape == (60, 80, 3)
         assert np.array_equal(frame.image, clip.key.image)
+        assert frame.labels[0] == 100 and frame.boxes[0].tolist() == [4, 6, 20, 18]
         if len(frame.boxes) == 2:
-            seen = bounds(frame.image[..., 0] > 100)
+            seen = bounds(frame.image[..., 0] > 150)
             np.testing.assert_allclose(frame.boxes[1], seen, atol=1.5)
 
 
@@ -112,4 +109,3 @@ def test_colours_shift_alike_in_all_frames_and_within_their_limits():
         shifts.append(cv2.cvtColor(one.image, cv2.COLOR_BGR2HSV).astype(int)[0, 0] - before)
     largest = np.abs(shifts).max(0)
     assert (largest <= [6, 32, 31]).all() and (largest >= [3, 22, 22]).all()
-    assert ((np.array(shifts) == 0).mean(0) > 0.3).all()  # each is left alone half the time

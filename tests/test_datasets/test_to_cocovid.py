@@ -82,27 +82,19 @@ def test_selected_classes_and_another_root(yolo, convert):
     cam1, cam2 = ('images/cam1', 1), ('images/sub/cam2', 2)  # the cat uses up no instance id
     assert [(row[0], row[3]) for row in boxes(content)] == [cam1, cam1, cam2]
     assert [a['id'] for a in content['annotations']] == [1, 2, 3]
-    content = convert('yolo', yolo, classes=['dog', 'cat'])
-    assert [a['category_id'] for a in content['annotations']] == [1, 2, 1, 1]
     content = convert('yolo', yolo, img_root=yolo.parent)
     assert frames(content)[0] == ('yolo/images/cam1', 0, 'yolo/images/cam1/f_1.jpg')
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
+def test_inputs_and_options_that_cannot_be(yolo, tmp_path, refused):
+    for options, message in (
         (dict(val_fraction=1), 'between 0 and 1'),
         (dict(every=0), '--every must be at least 1'),
         (dict(classes=['bird']), r"names 'bird', but the classes .*: cat, dog"),
         (dict(img_root='/elsewhere'), r'does not lie in the image root .*--img-root'),
-    ],
-)
-def test_options_that_cannot_be(yolo, refused, options, message):
-    refused('yolo', yolo, message, **options)
-
-
-def test_inputs_that_cannot_be(tmp_path, refused):
-    refused('mscoco', tmp_path, "Unknown format 'mscoco'. Known: yolo, coco")
+    ):
+        refused('yolo', yolo, message, **options)
+    refused('mscoco', yolo, "Unknown format 'mscoco'. Known: yolo, coco")
     refused('coco', tmp_path / 'no.json', 'There is no .*no.json')
     write(tmp_path, {f'{part}/ann.json': coco(GOOD_IMAGE, GOOD_BOX) for part in 'ab'})
     inputs = [tmp_path / 'a/ann.json', tmp_path / 'b/ann.json']
@@ -133,8 +125,7 @@ def test_the_command(run_tool, yolo, tmp_path, monkeypatch):
     files = sorted((tmp_path / 'out').iterdir())
     assert [path.name for path in files] == ['mine_train.json', 'mine_val.json']
     assert names(json.loads(files[1].read_text())) == ['dog', 'cat']
-    for word in ('Class names from', 'videos', 'training key frames'):
-        assert word in done.stdout
+    assert 'training key frames' in done.stdout
     write(yolo, {'labels/cam1/f_10.txt': '0 0.5\n'})
     done = run_tool(TOOL, *arguments)
     assert done.returncode == 1 and 'Traceback' not in done.stderr

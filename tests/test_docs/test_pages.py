@@ -20,12 +20,6 @@ PAGES = [
     for path in REPO.glob(pattern)
     if path.name != 'CHANGELOG.md'  # names what was there once
 ]
-TOOLS = [
-    str(path.relative_to(REPO))
-    for folder in ('tools', 'demo')
-    for path in (REPO / folder).rglob('*.py')
-    if re.search(r'ArgumentParser\(|programs.commands', path.read_text())
-]
 EXPLAINED = ['docs/troubleshooting.md', 'docs/own_data.md', 'docs/inference.md']
 
 
@@ -89,14 +83,6 @@ def test_every_flag_of_a_shown_command_is_known(page):
         part = re.findall(r'^ [a-z]+', rest) if tool == 'tools/benchmark.py' else []
         for flag in re.findall(r'(?<!\S)`?(--?[a-z][\w-]*)', rest):
             assert is_flag_of(flag, help_of(asked, *map(str.strip, part))), f'{tool}: {flag}'
-
-
-@pytest.mark.parametrize('page', [page for page in PAGES if page != 'docs/from_1x.md'])
-def test_every_flag_in_the_text_is_one_of_some_command(page):
-    text = re.sub(r'`(?:pip|python -m pip|make|ssh) [^`]*`', '', text_of(page))
-    flags = set(re.findall(r'(?<![\w-])--[a-z][\w-]*', text))
-    known = ''.join(map(help_of, TOOLS)) if flags else ''
-    assert not [flag for flag in flags if not is_flag_of(flag, known)]
 
 
 @cache

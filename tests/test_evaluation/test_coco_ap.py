@@ -81,8 +81,3 @@ def test_random_sets(seed):
     assert_same(*random_set(seed))
     # more than 100 detections of a class in an image
     assert_same(*random_set(seed, images=3, per_image=600, levels=1000))
-
-
-def test_without_objects_nothing_is_defined():
-    nothing = DetectionArrays.from_rows([], [], np.zeros((0, 5)))
-    assert all(np.isnan(value) for value in coco_ap(nothing, truth_of([[], []])).summary.values())
