@@ -47,12 +47,12 @@ class _Conv2d(torch.autograd.Function):
             wants_weight = False
             grad_weight = weight_gradient(x, grad, weight.shape, stride, padding, dilation)
         if wants_x or wants_weight:
-            found = torch.ops.aten.convolution_backward(
+            gradients = torch.ops.aten.convolution_backward(
                 grad, x, weight, None, stride, padding, dilation, False, (0, 0), 1,
                 [wants_x, wants_weight, False],
             )  # fmt: skip
-            grad_x = found[0] if wants_x else grad_x
-            grad_weight = found[1] if wants_weight else grad_weight
+            grad_x = gradients[0] if wants_x else grad_x
+            grad_weight = gradients[1] if wants_weight else grad_weight
         grad_bias = grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
         return grad_x, grad_weight, grad_bias, None, None
 

@@ -114,9 +114,9 @@ class TDViTTransformer(SwinTransformer):
             references: of every temporal block the keys and values of each image's reference,
                 [B, M*T, 2C] (`TemporalMemory.references`). None: every block sees its own map.
         """
-        found = image_by_image(self._remember, x, *(references or ()))
+        outputs = image_by_image(self._remember, x, *(references or ()))
         levels = len(self.out_indices)
-        return found[:levels], list(found[levels:])
+        return outputs[:levels], list(outputs[levels:])
 
     def _remember(self, x: Tensor, *references: Tensor) -> tuple[Tensor, ...]:
         keys = dict(zip(self.temporal_blocks, references, strict=True)) if references else {}

@@ -17,7 +17,7 @@ from mmdet.core.errors import ConfigError
 from mmdet.models.aggregators.base import Aggregator
 from mmdet.models.contexts.cells import attend_in, cells_in_boxes
 from mmdet.models.contexts.key_cells import BankedKeys, KeptKeys, Keys
-from mmdet.models.dense_heads.candidates import Found
+from mmdet.models.dense_heads.candidates import DenseDetections
 
 SCORES = ('score', 'cls_score')
 QUERIES = ('prior', 'all')
@@ -47,10 +47,10 @@ class Validation:
                 f'location_prior.validate_on is {self.validate_on!r}. Known: {", ".join(SCORES)}.'
             )
 
-    def __call__(self, found: Found) -> Tensor:
+    def __call__(self, dense: DenseDetections) -> Tensor:
         """[B, D]"""
-        scores = found.detections.scores if self.validate_on == 'score' else found.class_scores
-        return found.detections.valid & (scores > self.score_thr)
+        scores = dense.detections.scores if self.validate_on == 'score' else dense.class_scores
+        return dense.detections.valid & (scores > self.score_thr)
 
 
 class LocationPrior:

@@ -36,7 +36,7 @@ class Candidates:
 
 
 @dataclass
-class Found:
+class DenseDetections:
     """Detections of B images, and the class score of each slot [B, D]."""
 
     detections: BatchDetections
@@ -57,7 +57,9 @@ def best_pairs(scores: Tensor, count: int) -> Pairs:
     return Pairs(points=points, labels=pairs % num_classes, scores=best)
 
 
-def suppress(parts: Sequence[Candidates], iou_threshold: float, max_per_img: int) -> Found:
+def suppress(
+    parts: Sequence[Candidates], iou_threshold: float, max_per_img: int
+) -> DenseDetections:
     """Non-maximum suppression by class over the candidates of all levels; keeps their level."""
     names = ('boxes', 'scores', 'class_scores', 'labels', 'valid')
     boxes, scores, class_scores, labels, valid = joined(parts, *names)
@@ -70,4 +72,4 @@ def suppress(parts: Sequence[Candidates], iou_threshold: float, max_per_img: int
         valid=kept,
         levels=levels.gather(1, rows),
     )
-    return Found(detections, class_scores.gather(1, rows))
+    return DenseDetections(detections, class_scores.gather(1, rows))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmdet.models.batch import GroundTruth
 from mmdet.models.config import settings
-from mmdet.models.dense_heads.candidates import Found, best_pairs
+from mmdet.models.dense_heads.candidates import DenseDetections, best_pairs
 from mmdet.models.dense_heads.centernet_targets import CenterTargets, center_targets
 from mmdet.models.detections import BatchDetections
 from mmdet.models.losses.dense_losses import divisor, gaussian_focal_loss
@@ -109,7 +109,7 @@ class CenterNetHead(nn.Module):
         img_shapes: Tensor,
         cls_feats: Feats | None = None,
         levels: Sequence[int] | None = None,
-    ) -> Found:
+    ) -> DenseDetections:
         """The best peaks of B images [B, max_per_img]; there is one level, which always runs."""
         heatmap, sizes, offsets = self(feats, cls_feats)
         scores = heatmap.sigmoid()
@@ -127,7 +127,7 @@ class CenterNetHead(nn.Module):
             valid=pairs.scores > self.test_cfg['score_thr'],
             levels=torch.zeros_like(pairs.labels),
         )
-        return Found(detections, pairs.scores)
+        return DenseDetections(detections, pairs.scores)
 
 
 def _branch(in_channels: int, channels: int, out_channels: int) -> nn.Sequential:

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from mmdet.models.batch import GroundTruth
 from mmdet.models.config import settings
-from mmdet.models.dense_heads.candidates import Candidates, Found, best_pairs, joined, suppress
+from mmdet.models.dense_heads.candidates import (
+    Candidates,
+    DenseDetections,
+    best_pairs,
+    joined,
+    suppress,
+)
 from mmdet.models.dense_heads.fcos_targets import centerness_of, distance_ranges, fcos_targets
 from mmdet.models.dense_heads.points import cell_centres, level_points
 from mmdet.models.losses.dense_losses import divisor, focal_loss, iou_loss_of_distances
@@ -155,7 +161,7 @@ class FCOSHead(nn.Module):
         img_shapes: Tensor,
         cls_feats: Feats | None = None,
         levels: Sequence[int] | None = None,
-    ) -> Found:
+    ) -> DenseDetections:
         """Detections of B images [B, max_per_img], from the points of `levels` (None: all), clipped
         to `img_shapes` [B, 2], (height, width) before padding."""
         chosen = range(len(self.strides)) if levels is None else levels

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmdet.models.backbones.csp_layers import conv_bn_swish
 from mmdet.models.batch import GroundTruth
 from mmdet.models.config import settings
-from mmdet.models.dense_heads.candidates import Candidates, Found, joined, suppress
+from mmdet.models.dense_heads.candidates import Candidates, DenseDetections, joined, suppress
 from mmdet.models.dense_heads.points import grid_points, level_points
 from mmdet.models.losses.dense_losses import divisor, iou_of_pairs
 from mmdet.models.task_modules.sim_ota import Assignment
@@ -125,21 +125,21 @@ class YOLOXHead(nn.Module):
         logits, raw, objectness, boxes = joined(outputs, 'logits', 'raw', 'objectness', 'boxes')
         points, strides = self._points(feats)
         scores = logits.detach().sigmoid() * objectness.detach().sigmoid()[..., None]
-        found = self.assigner.assign(scores, boxes.detach(), points, strides, gt)
-        num_pos = divisor(found.positive.sum(1), 1.0, self.normalizer)
-        wanted, labels = _objects_of(found, gt, self.num_classes)
+        assigned = self.assigner.assign(scores, boxes.detach(), points, strides, gt)
+        num_pos = divisor(assigned.positive.sum(1), 1.0, self.normalizer)
+        wanted, labels = _objects_of(assigned, gt, self.num_classes)
         classes = torch.arange(self.num_classes, device=labels.device)
-        target = (labels[..., None] == classes) * found.ious[..., None]
+        target = (labels[..., None] == classes) * assigned.ious[..., None]
         bce = F.binary_cross_entropy_with_logits
-        cls = bce(logits, target, reduction='none').sum(-1) * found.positive
-        obj = bce(objectness, found.positive.float(), reduction='none')
-        ious = iou_of_pairs(torch.where(found.positive[..., None], boxes, wanted), wanted)
+        cls = bce(logits, target, reduction='none').sum(-1) * assigned.positive
+        obj = bce(objectness, assigned.positive.float(), reduction='none')
+        ious = iou_of_pairs(torch.where(assigned.positive[..., None], boxes, wanted), wanted)
         losses = dict(
-            loss_cls=cls, loss_bbox=BOX_WEIGHT * (1 - ious**2) * found.positive, loss_obj=obj
+            loss_cls=cls, loss_bbox=BOX_WEIGHT * (1 - ious**2) * assigned.positive, loss_obj=obj
         )
         if self.use_l1:
             l1 = (raw - _raw_of(wanted, points, strides)).abs().sum(-1)
-            losses['loss_l1'] = torch.where(found.positive, l1, 0.0)
+            losses['loss_l1'] = torch.where(assigned.positive, l1, 0.0)
         return {name: (loss.sum(1) / num_pos).mean() for name, loss in losses.items()}
 
     def _points(self, feats: Feats) -> tuple[Tensor, Tensor]:
@@ -154,7 +154,7 @@ class YOLOXHead(nn.Module):
         img_shapes: Tensor,
         cls_feats: Feats | None = None,
         levels: Sequence[int] | None = None,
-    ) -> Found:
+    ) -> DenseDetections:
         """Detections of B images [B, max_per_img]; each cell has its best class only."""
         chosen = range(len(self.strides)) if levels is None else levels
         parts = []
@@ -166,14 +166,14 @@ class YOLOXHead(nn.Module):
         return suppress(parts, self.test_cfg['nms']['iou_threshold'], self.test_cfg['max_per_img'])
 
 
-def _objects_of(found: Assignment, gt: GroundTruth, num_classes: int) -> tuple[Tensor, Tensor]:
+def _objects_of(assigned: Assignment, gt: GroundTruth, num_classes: int) -> tuple[Tensor, Tensor]:
     """Box [B, P, 4] and label [B, P] of each point's object; a unit box, `num_classes` for none."""
-    boxes = gt.boxes.gather(1, found.objects[..., None].expand(-1, -1, 4))
-    labels = gt.labels.gather(1, found.objects)
+    boxes = gt.boxes.gather(1, assigned.objects[..., None].expand(-1, -1, 4))
+    labels = gt.labels.gather(1, assigned.objects)
     unit = (torch.arange(4, device=boxes.device) // 2).to(boxes.dtype)
     return (
-        torch.where(found.positive[..., None], boxes, unit),
-        torch.where(found.positive, labels, num_classes),
+        torch.where(assigned.positive[..., None], boxes, unit),
+        torch.where(assigned.positive, labels, num_classes),
     )
 
 

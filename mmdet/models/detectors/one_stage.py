@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mmdet.models.batch import GroundTruth
-from mmdet.models.dense_heads.candidates import Found
+from mmdet.models.dense_heads.candidates import DenseDetections
 from mmdet.models.detections import BatchDetections
 from mmdet.models.detectors.base import Detector, Maps
 from mmdet.registry import MODELS
@@ -51,6 +51,6 @@ class OneStageDetector(Detector):
         img_shapes: Tensor,
         cls_feats: Maps | None = None,
         levels: Sequence[int] | None = None,
-    ) -> Found:
+    ) -> DenseDetections:
         """`detect` with other maps for classes and on some of the levels; with class scores."""
         return self.bbox_head.find(feats, img_shapes, cls_feats, levels)

@@ -179,15 +179,15 @@ class EOVOD(BaseVideoDetector):
             state.begun = True
         images, shapes = (batch.take(x, batch.key_rows) for x in (batch.images, batch.img_shapes))
         encoded = self.static(self.encode_images, images)
-        order, found = [], []
+        order, detected = [], []
         for levels, members in self._turns(states):
             maps = tuple(batch.take(x, members) for x in encoded)
             turn = [states[i] for i in members]
-            found.append(self._step(levels, turn, maps, batch.take(shapes, members)))
+            detected.append(self._step(levels, turn, maps, batch.take(shapes, members)))
             order += members
         places = [order.index(i) for i in range(len(order))]
         return BatchDetections(
-            *(batch.take(torch.cat(x), places) for x in zip(*found, strict=True))
+            *(batch.take(torch.cat(x), places) for x in zip(*detected, strict=True))
         )
 
     def encode_images(self, images: Tensor) -> Maps:
@@ -206,10 +206,10 @@ class EOVOD(BaseVideoDetector):
         for first in range(0, len(distinct), self.ref_batch):
             chunk = distinct[first : first + self.ref_batch]
             maps = self.site.encode(batch.take(batch.images, chunk))
-            found = self.detector.find(self.site.feats(maps), batch.take(batch.img_shapes, chunk))
+            dense = self.detector.find(self.site.feats(maps), batch.take(batch.img_shapes, chunk))
             encoded.append(self.site.seen(maps))
-            boxes.append(found.detections.boxes)
-            valid.append(self.validation(found))
+            boxes.append(dense.detections.boxes)
+            valid.append(self.validation(dense))
         places = [distinct.index(row) for row in rows]
         maps = tuple(batch.take(torch.cat(x), places) for x in zip(*encoded, strict=True))
         boxes, valid = (batch.take(torch.cat(x), places) for x in (boxes, valid))
@@ -240,12 +240,12 @@ class EOVOD(BaseVideoDetector):
         detections, valid, enhanced = out[:5], out[5], out[6:]
         for i, state in enumerate(states):
             if self.location is not None:
-                own = [x[i] for x in enhanced or self.site.seen(maps)]
+                seen = [x[i] for x in enhanced or self.site.seen(maps)]
                 boxes, validated = detections[0][i].clone(), valid[i].clone()
-                self.location.write(state.contexts[LOCATION], own, boxes, validated)
+                self.location.write(state.contexts[LOCATION], seen, boxes, validated)
             if self.size is not None and levels is None:
-                found = torch.where(valid[i], detections[4][i], -1)
-                self.size.update_full(state.contexts[SIZE], found)
+                of_levels = torch.where(valid[i], detections[4][i], -1)
+                self.size.update_full(state.contexts[SIZE], of_levels)
             elif self.size is not None:
                 self.size.update_partial(state.contexts[SIZE])
         return tuple(x.clone() for x in detections)
@@ -253,9 +253,9 @@ class EOVOD(BaseVideoDetector):
     def _read(self, states: list[VideoState], shapes: Tensor) -> tuple[Tensor, ...]:
         """Boxes [B, D, 4] and which of them are validated [B, D], of the frames before; then keys
         and which of them exist, level after level; () without any keys."""
-        own = [state.contexts[LOCATION] for state in states]
+        priors = [state.contexts[LOCATION] for state in states]
         none = [None] * (2 * len(self.site.levels))
-        levels = zip(*(self.location.read(s) or none for s in own), strict=True)
+        levels = zip(*(self.location.read(s) or none for s in priors), strict=True)
         stacked = []
         for keys, valid in zip(*[iter(levels)] * 2, strict=True):
             pairs = [None if k is None else (k, v) for k, v in zip(keys, valid, strict=True)]
@@ -264,8 +264,8 @@ class EOVOD(BaseVideoDetector):
             return ()
         most = self.detector.bbox_head.test_cfg['max_per_img']
         no_boxes, no_valid = shapes.new_zeros(most, 4), shapes.new_zeros(most, dtype=torch.bool)
-        boxes = torch.stack([no_boxes if s.boxes is None else s.boxes for s in own])
-        valid = torch.stack([no_valid if s.valid is None else s.valid for s in own])
+        boxes = torch.stack([no_boxes if s.boxes is None else s.boxes for s in priors])
+        valid = torch.stack([no_valid if s.valid is None else s.valid for s in priors])
         return (boxes, valid, *stacked)
 
     def _finder(self, levels: Levels, num_maps: int) -> Callable[..., tuple[Tensor, ...]]:
@@ -295,7 +295,7 @@ class EOVOD(BaseVideoDetector):
             needed = None if self.location.memory.writes_enhanced else self.site.needed(levels)
             enhanced = self.location.enhance(self.site.seen(maps), boxes, valid, pairs, needed)
             feats, cls_feats = self.site.head_feats(maps, enhanced)
-        found = self.detector.find(feats, shapes, cls_feats, levels)
-        d = found.detections
+        dense = self.detector.find(feats, shapes, cls_feats, levels)
+        d = dense.detections
         written = enhanced if enhanced and self.location.memory.writes_enhanced else []
-        return (d.boxes, d.scores, d.labels, d.valid, d.levels, self.validation(found), *written)
+        return (d.boxes, d.scores, d.labels, d.valid, d.levels, self.validation(dense), *written)

@@ -50,9 +50,9 @@ class TemporalFlow:
         rows = [batch.key_rows[i] for i in clips]
         images, shapes = batch.take(batch.images, rows), batch.take(batch.img_shapes, rows)
         references = memory.references(memories) if known else []
-        found = self.model.static(self.encode_remembering, images, shapes, *references)
-        memory.write(memories, found[REGION_TENSORS:])
-        regions = found[:REGION_TENSORS]
+        outputs = self.model.static(self.encode_remembering, images, shapes, *references)
+        memory.write(memories, outputs[REGION_TENSORS:])
+        regions = outputs[:REGION_TENSORS]
         # another pass overwrites what a replay returned
         return regions if len(clips) == len(batch) else tuple(x.clone() for x in regions)
 

@@ -126,17 +126,17 @@ class WindowModel(VideoModel):
         learning = {row for role in roles if role != MEMORY for row in rows[role]}
         parts = [sorted(learning), sorted(set(rows.get(MEMORY, ())) - learning)]
         feats = self._feats(batch, parts[0])
-        found = [self.regions_of(feats, batch.take(batch.img_shapes, parts[0]))]
+        computed = [self.regions_of(feats, batch.take(batch.img_shapes, parts[0]))]
         if parts[1]:
             with torch.no_grad():
                 shapes = batch.take(batch.img_shapes, parts[1])
-                found.append(self.regions_of(self._feats(batch, parts[1]), shapes))
-        every = FrameRegions.cat(found)
+                computed.append(self.regions_of(self._feats(batch, parts[1]), shapes))
+        every = FrameRegions.cat(computed)
         number = {row: i for i, row in enumerate(parts[0] + parts[1])}
         regions = {}
         for role in roles:
-            own = every.take(batch, [number[row] for row in rows[role]]).tensors()
-            boxes, _, valid, roi_feats = (x.unflatten(0, (len(batch), -1)) for x in own)
+            of_role = every.take(batch, [number[row] for row in rows[role]]).tensors()
+            boxes, _, valid, roi_feats = (x.unflatten(0, (len(batch), -1)) for x in of_role)
             regions[role] = Regions(F.relu(roi_feats), boxes, valid)
         key_rows = [number[row] for row in batch.key_rows]
         return regions, tuple(batch.take(x, key_rows) for x in feats)
