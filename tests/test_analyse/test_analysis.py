@@ -134,18 +134,3 @@ def test_mistakes_against_a_loop(monkeypatch):
         assert (np.diff(truth.area[rows]) <= 0).all()  # all images have one size
         seen |= {kind for _, kind in false}
     assert seen == set(KINDS)
-
-
-def test_the_object_a_false_positive_is_about():
-    gt = [[(0, [0, 0, 20, 20]), (1, [50, 0, 70, 20])]]
-    duplicate, other = [1, 0, 21, 20, 0.8], [51, 0, 71, 20, 0.7]
-    beside, nowhere = [0, 12, 20, 32, 0.6], [90, 90, 95, 95, 0.5]
-    results = [of_classes([[0, 0, 20, 20, 0.9], duplicate, other, beside, nowhere])]
-    truth, detections, matches = matched(results, gt)
-    found = find_mistakes(matches, detections, truth, THR, np.array([1e4]))
-    assert found.near.tolist() == [0, 1, 0, -1]
-    wanted = [iou(b[:4], truth.boxes[k]) for b, k in ((duplicate, 0), (other, 1), (beside, 0))]
-    assert found.iou.tolist() == pytest.approx([*wanted, 0])
-    truth, detections, matches = matched([of_classes([[*BOX, 0.7]])], [[(0, BOX)]])
-    found = find_mistakes(matches, detections, truth, 0.7, np.array([1e4]))
-    assert len(found.missed) == 0  # a score at the threshold counts

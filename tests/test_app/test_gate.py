@@ -94,16 +94,6 @@ def file_data(path: object, **more) -> dict:
     return {'path': str(path), 'meta': {'_type': 'gradio.FileData'}, **more}
 
 
-def test_a_visit(page):
-    cookie = page.visit()
-    path, result = page.upload(cookie), page.finish_run(cookie)
-    assert page.join(cookie, [None, file_data(path), 0.3, 'offline']) == 200
-    sent = json.loads(page.seen[-1])
-    assert sent['data'][1] == file_data(path) and sent['session_hash'] == 's1'
-    for route in (QUEUE, f'{API}heartbeat/s1', f'{API}file={path}', f'{API}file={result}'):
-        assert page.status(route, cookie=cookie) == 200
-
-
 def test_the_page_is_served_under_its_own_names_only(page):
     for host in ('evil.example', 'localhost.evil.example', '', '8.8.8.8', '[::1'):
         assert page.status('/', host=host) == 421

@@ -8,10 +8,9 @@ import pytest
 from cocovid_oracle import ordered
 from cocovid_oracle import write as write_json
 from own_data import annotation, changed, coco, image, one_video, write, write_frames, write_images
-from rich.console import Console
 from tiny_cocovid import picture, write_video_set
 
-from mmdet.programs.check import CheckOptions, check_dataset, print_report
+from mmdet.programs.check import CheckOptions, check_dataset
 from mmdet.programs.check.faults import KEPT
 
 
@@ -78,22 +77,6 @@ def test_boxes_and_tracks_by_hand(tmp_path):
     frames = [6, 7, 8, 9, 14, 15]  # where the second box has the instance id of the first
     assert all(f'of image id {i} (' in text for i, text in zip(frames, tracks, strict=True))
     assert 'instance_id 1 is that of annotation id ' in tracks[0]
-
-
-def test_what_is_no_fault_is_said(mine, capsys):
-    def change(dataset):
-        del dataset['annotations'][3]['instance_id']
-        dataset['categories'].append({'id': 3, 'name': 'bird'})
-        for entry in dataset['images']:
-            entry['is_vid_train_frame'] = False
-
-    changed(mine[0], change)
-    report = check(*mine)
-    assert report.log.total == 0 and report.statistics.tracks is None
-    print_report(report, Console())
-    shown = capsys.readouterr().out
-    for words in ('no AP by motion', 'Classes without a box: bird.', 'for testing only'):
-        assert words in shown
 
 
 @pytest.mark.parametrize(('decode', 'expected'), [('none', [4]), ('all', [2, 3, 4, 6])])
@@ -193,3 +176,8 @@ def test_the_command(run_tool, mine, tmp_path):
     content = json.loads((tmp_path / 'report.json').read_text())
     assert len(content['first_faults']) == 2 * KEPT
     assert run(tmp_path / 'no.json', '--img-root', root).returncode == 2
+    write(tmp_path, {'no.json': '', 'bad.py': 'x = ('})
+    (fault,) = faults(check(tmp_path / 'no.json', root))
+    assert 'not an annotation file: it is empty' in fault
+    found = faults(check(*mine, config=tmp_path / 'bad.py', against=tmp_path / 'gone.json'))
+    assert 'Cannot read the config' in found[-2] and 'gone.json: cannot be read' in found[-1]

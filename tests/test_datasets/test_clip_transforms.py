@@ -61,6 +61,13 @@ def test_sizes_of_pillow_are_rounded_as_in_maskrcnn_benchmark(size, scale, expec
     assert clip.key.scale_factor == factors[::-1]
 
 
+def test_one_of_several_scales_is_drawn_for_a_clip():
+    resize = transforms.RandomChoiceResize([(64, 32), (32, 16)], keep_ratio=False)
+    clips = [resize(make_clip(), rng(seed)) for seed in range(9)]
+    assert {frame.img_shape for clip in clips for frame in clip.frames} == {(32, 64), (16, 32)}
+    assert all(len({frame.img_shape for frame in clip.frames}) == 1 for clip in clips)
+
+
 def test_flip_mirrors_all_frames():
     before, clip = (transforms.Resize((100, 60))(make_clip(), rng(0)) for _ in range(2))
     images = [frame.image.copy() for frame in before.frames]
@@ -108,17 +115,13 @@ def check_cropped(before: Frame, after: Frame) -> tuple[int, int, int, int]:
     return top, left, height, width
 
 
-@pytest.mark.parametrize('resized', [False, True])
-def test_pack_stacks_the_frames(resized):
-    clip = make_clip()
-    if resized:
-        clip = transforms.RandomFlip(1.0)(transforms.Resize((100, 60))(clip, rng(0)), rng(0))
-    images, memory = [frame.image.copy() for frame in clip.frames], clip.key.image
-    packed = transforms.PackClip()(clip, rng(0))
-    assert packed.images.dtype == torch.uint8
-    assert (packed.images.numpy() == np.stack(images)).all()
-    # without a copy where the frames already lie side by side
-    assert np.shares_memory(packed.images.numpy(), memory) == resized
+def test_padding_to_the_largest_frame():
+    clip = make_clip([(30, 20), (10, 25), (30, 25)])
+    images = [frame.image for frame in clip.frames]
+    for image, frame in zip(images, transforms.PadToLargest()(clip, rng(0)).frames, strict=True):
+        expected = np.zeros((25, 30, 3), np.uint8)
+        expected[: image.shape[0], : image.shape[1]] = image
+        assert (frame.image == expected).all() and frame.img_shape == (25, 30)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +139,16 @@ def test_pack_keeps_every_distinct_image_once(images, rows):
         frame.path = 'one file'
     packed = transforms.PackClip()(clip, rng(0))
     assert packed.rows == rows and len(packed.images) == len(set(images))
+    assert packed.images.dtype == torch.uint8
     for place, i in enumerate(images):
         assert (packed.images[packed.row_of(place)].numpy() == picture(i, 64, 48)).all()
+
+
+def test_pack_copies_nothing_where_the_frames_lie_side_by_side():
+    clip = transforms.RandomFlip(1.0)(transforms.Resize((100, 60))(make_clip(), rng(0)), rng(0))
+    images, memory = [frame.image.copy() for frame in clip.frames], clip.key.image
+    packed = transforms.PackClip()(clip, rng(0)).images.numpy()
+    assert (packed == np.stack(images)).all() and np.shares_memory(packed, memory)
 
 
 def test_mistakes():

@@ -66,26 +66,20 @@ def test_images_without_videos_and_as_videos_of_one_frame(opened):
     assert not index.has_track_ids and not as_videos.has_track_ids  # the ids are made up
 
 
-def test_empty_lists_and_empty_videos(opened):
-    dataset = make_dataset()
-    dataset['videos'].append({'id': 99, 'name': 'val/without_frames'})
-    dataset |= {'annotations': []}
-    check_against(opened(dataset), dataset)
-    empty = {'images': [], 'annotations': [], 'categories': []}
-    index = opened(empty)
-    check_against(index, empty)
-    assert index.positions_of([1, 2]).tolist() == [-1, -1]
-
-
-def test_unusual_but_legal_values(opened):
+@pytest.mark.parametrize('block', [1, 3, 64, 1 << 20])
+def test_unusual_but_legal_values_in_blocks_of_any_size(tmp_path, monkeypatch, block):
+    """Against `json.loads` of the whole text; a block may end within a character."""
+    monkeypatch.setattr(f'{PARSER}.BLOCK', block)
     dataset = make_dataset((3, 1))
-    dataset['images'][0] |= {'width': 1280.0, 'file_name': 'ordner/\u00fc \U0001f600.png'}
+    dataset['images'][0] |= {'width': 1280.0, 'file_name': 'ordner/\u00fc "},{\\ \U0001f600.png'}
     dataset['images'][1]['file_name'] = 'no_folder.png'
-    dataset['videos'][0]['name'] = '\ud800 lone surrogate'
-    entry = {'image_id': dataset['images'][0]['id'], 'category_id': 5, 'bbox': [-5, 3.25, -1, 0]}
+    dataset['videos'].append({'id': 99, 'name': 'without frames'})
+    entry = {'image_id': dataset['images'][0]['id'], 'category_id': 5, 'bbox': [-5, 3.25e1, -1, 0]}
+    entry['segmentation'] = [{'counts': 'a},b', 'size': [1, 2]}, [], None, {}]
     dataset['annotations'] = [{'id': 2**53 + 1} | entry, {'id': 4.0} | entry]
-    dataset['info'] = {'nested': [{'a': 1}, {'b': 2}]}
-    check_against(opened(dataset), dataset)
+    dataset = {'info': {'nested': [{'a': 1}, {'b': 2}]}} | dataset | {'licenses': [], 'n': -1.5e3}
+    for options in ({'ensure_ascii': False}, {'indent': 2}):
+        check_against(CocoVideoIndex.open(write(tmp_path, dataset, **options)), dataset)
 
 
 GONE = object()  # instead of a value

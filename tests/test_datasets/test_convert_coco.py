@@ -52,6 +52,18 @@ def test_without_videos(from_coco):
     assert [a['area'] for a in content['annotations']] == [100, 400, 9.5, 100]
 
 
+def test_with_video_ids_only(from_coco):
+    images = [
+        image(1, 'x/a.jpg', video_id=7, frame_id=3),
+        image(2, 'x/b.jpg', video_id=7, frame_id=1),
+        image(3, 'p/c.jpg', video_id=2, frame_index=5),
+        image(4, 'q/d.jpg', video_id=2, frame_index=4),
+    ]
+    content = from_coco(coco(images, [annotation(1, 1, [0, 0, 5, 5], instance_id=0)]))
+    assert frames(content)[:2] == [('x', 0, 'x/b.jpg'), ('x', 1, 'x/a.jpg')]
+    assert frames(content)[2:] == [('video_2', 0, 'q/d.jpg'), ('video_2', 1, 'p/c.jpg')]
+
+
 def test_cocovid_keeps_its_key_frames_and_ids_may_be_hashes(from_coco, tmp_path):
     big, flags = 10**15 + 7, [True, False, True, False, False]
     images = [image(i, f'v/{i}.jpg', video_id=big, frame_id=i) for i in range(5)]
@@ -95,6 +107,9 @@ IN_VIDEO = dict(video_id=1, frame_id=2)
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
+        ('[1]', 'it has no list `images`'),
+        (coco(GOOD_IMAGE, [{'id': 1, 'bboxes': [None]}]), 'YouTube-VIS'),
+        (coco([{'id': 1, 'file_name': 'w/0.jpg'}], GOOD_BOX), 'image id 1 has no width and height'),
         ('{"images": [], "annotations": {}}', 'it has no list `annotations`'),
         (coco(GOOD_IMAGE * 2, []), 'two images have the id 1'),
         (coco(GOOD_IMAGE, [annotation(4, 1, [0, 5])]), r'id 4: `bbox` must be four finite numbers'),

@@ -83,6 +83,23 @@ def test_key_frames_only_are_interpolated(tmp_path, cvat, capsys):
     assert '1 tracks have no end' in shown and '1 points, cuboids or skeletons' in shown
 
 
+ROUND = dict(tag='ellipse', frame=0, cx=20, cy=20, rx=10, ry=5)
+
+
+@pytest.mark.parametrize(
+    ('drawn', 'expected'),
+    [
+        (box(0, 10, 10, 20, 20, rotation='45'), [7.929, 7.929, 14.142, 14.142]),
+        (shape('polygon', frame=0, points='3,4;10,5;8,20.5'), [3, 4, 7, 16.5]),
+        (shape(**ROUND, rotation=90), [15, 10, 10, 20]),
+        (shape('mask', frame=0, rle=1, left=3, top=4, width=5, height=6), [3, 4, 5, 6]),
+    ],
+)
+def test_shapes(tmp_path, cvat, drawn, expected):
+    write_frames(tmp_path / 'cam', 1)
+    assert boxes(cvat(track(0, drawn), meta=task(1))) == [('cam', 0, 'cat', 1, expected)]
+
+
 def test_tasks_of_a_project_find_their_frames(tmp_path, cvat):
     tasks = task(1, 'one', 'a.mp4', 11) + task(2, 'two', 'b.mp4', 12)
     for name, count in (('a', 1), ('b', 2)):
@@ -132,6 +149,9 @@ OTHER = task(source='other.mp4', name='n')
     ('text', 'message'),
     [
         ('<annotation/>', r'its root is <annotation>, not <annotations>'),
+        ('<annotations></annotations>', 'has no <meta>'),
+        (document(track(3, shape('polygon', frame=0))), 'points of <polygon> are no pairs'),
+        (document(image(0, 'frame_000004')), r"'frame_000004' is no frame of .*cam, which has 4"),
         (document(meta=task(5)), r'labels 5 frames of task .night., but .*cam has 4'),
         (document(meta=task(width=640)), r'annotations.xml is for 640x48 .* has 64x48'),
         (document(track(3, box(0, 0, 0, 'x', 9))), r"frame 0 of track 3 .*: xbr of <box> is 'x'"),

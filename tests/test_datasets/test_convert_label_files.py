@@ -77,6 +77,8 @@ def test_yolo_files_that_do_not_match(yolo, refused):
     refused('yolo', yolo, r'f_3\.txt belongs to no frame.*1 of 4 label files')
     write_images(yolo / 'images/cam1', ['f_2.png'])
     refused('yolo', yolo, r'f_2\.(jpg|png) and f_2\.(jpg|png) would be the')
+    (yolo / 'data.yaml').unlink()
+    refused('yolo', yolo, r'no class names .*--classes')
 
 
 @pytest.mark.parametrize('first', [0, 1])
@@ -167,14 +169,3 @@ def test_voc(tmp_path, convert):
     content = convert('voc', root, classes=['zebra', 'ant'])
     assert boxes(content)[1] == ('JPEGImages/v', 0, 'ant', None, [0.5, 2, 4.25, 10])
     assert [a['iscrowd'] for a in content['annotations']] == [False, True, False]
-
-
-@pytest.mark.parametrize(
-    ('text', 'message'),
-    [
-        (voc(size=(32, 48)), r'000000\.xml is for 32x48 .*000000\.jpg has 64x48'),
-        (voc(voc_object('a', (0, 0, 'x', 1))), r"<bndbox>/<xmax> is 'x', not a finite number"),
-    ],
-)
-def test_voc_bad_files(tmp_path, refused, text, message):
-    refused('voc', write(write_frames(tmp_path / 'v', 1), {'000000.xml': text}), message)

@@ -103,8 +103,8 @@ def test_the_results_file_is_in_ascending_image_id_and_best_first(ann_file, tmp_
     run(VideoDetectionMetric(ann_file, out_file=tmp_path / 'r.pkl'), samples(results))
     results[0][0] = results[0][0][::-1]
     written = pickle.loads((tmp_path / 'r.pkl').read_bytes())
-    as_lists = [[[a.tolist() for a in image] for image in part] for part in (written, results)]
-    assert as_lists[0] == as_lists[1]
+    for ours, theirs in zip(written, results, strict=True):
+        assert [a.tolist() for a in ours] == [a.tolist() for a in theirs]
 
 
 def test_a_subset_of_the_frames(ann_file, tmp_path, with_a_miss):
@@ -137,19 +137,16 @@ def test_detections_that_cannot_be_scored(ann_file, given, message):
         run(VideoDetectionMetric(ann_file), given)
 
 
-@pytest.mark.parametrize(
-    ('options', 'error', 'message'),
-    [
+def test_settings_that_cannot_work_fail_at_once(ann_file):
+    for options, error, message in (
         ({'ann_file': 'none.json'}, FileNotFoundError, 'none.json'),
         ({'metrics': ['vis']}, EvaluationError, "Did you mean 'vid'"),
         ({'out_file': 'r.json'}, EvaluationError, 'must end in .pkl'),
         ({'format_only': True}, EvaluationError, 'needs outfile_prefix or work_dir'),
         ({'motion_file': 'm.mat'}, FileNotFoundError, 'motion_file=m.mat'),
-    ],
-)
-def test_settings_that_cannot_work_fail_at_once(ann_file, options, error, message):
-    with pytest.raises(error, match=message):
-        VideoDetectionMetric(**{'ann_file': ann_file} | options)
+    ):
+        with pytest.raises(error, match=message):
+            VideoDetectionMetric(**{'ann_file': ann_file} | options)
 
 
 def test_results_that_are_none(ann_file, tmp_path):

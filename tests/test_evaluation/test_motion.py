@@ -111,14 +111,6 @@ def write_mat(path, values, name='motion_iou'):
     return path
 
 
-def test_a_mat_file(index, tmp_path):
-    found = motion_from_mat(write_mat(tmp_path / 'm.mat', MAT), index)
-    assert found.tolist() == [0.1, 0.2, 0.3, 0.4, 1]
-    ranges = {r.name: r for r in motion_ranges(ground_truth(index, motion=found))}
-    assert ranges['fast'].empty_weight == pytest.approx(5 / 6)  # the empty frame counts as 0
-    assert ranges['slow'].ignored.tolist() == [True, True, True, True, False]
-
-
 @pytest.mark.parametrize(
     ('values', 'name', 'message'),
     [

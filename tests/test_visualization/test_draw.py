@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmdet.structures import Detections
-from mmdet.visualization import class_color, draw_boxes, draw_detections, draw_ground_truth, fonts
+from mmdet.visualization import class_color, draw_boxes, draw_detections, fonts
 from mmdet.visualization.draw import Scale
 from mmdet.visualization.fonts import fit_text, readable_names, text_mask
 from mmdet.visualization.palette import text_color
@@ -82,14 +82,6 @@ def test_the_surest_lies_on_top_and_what_is_below_the_threshold_is_not_drawn():
     assert np.array_equal(drawn([0.29], [2]), image)
 
 
-def test_ground_truth_is_dashed_and_white():
-    out = draw_ground_truth(blank(400, 600), np.array([[100, 100, 500, 300]]), np.array([3]), NAMES)
-    edge = (out[100, 100:500] == 255).all(axis=1)
-    assert 0.4 < edge.mean() < 0.75
-    assert np.abs(np.diff(edge.astype(int))).sum() >= 10  # many dashes
-    assert tuple(out[100, 100]) == tuple(out[300, 500]) == (255, 255, 255)
-
-
 def test_what_cannot_be_drawn():
     image, nan = blank(50, 60), [[np.nan, 0, 10, 10], [0, 0, np.inf, 10]]
     assert np.array_equal(draw_boxes(image, nan, ['a', 'b']), image)
@@ -99,24 +91,12 @@ def test_what_cannot_be_drawn():
         draw_detections(image, detections([[0, 0, 9, 9]] * 2, [0.9, 0.9], [2, 31]), NAMES)
 
 
-@pytest.fixture
-def no_system_fonts(monkeypatch):
-    """There is none but ours."""
-
-    def forget() -> None:
-        fonts.font_for.cache_clear()
-        text_mask.cache_clear()
-        fonts._told.clear()
-
-    forget()
-    monkeypatch.setattr(fonts, '_system_fonts', lambda: ())
-    yield
-    forget()
-
-
-def test_a_name_without_a_font_is_its_number_and_one_warning(no_system_fonts, monkeypatch):
+def test_a_name_without_a_font_is_its_number_and_one_warning(monkeypatch):
     told = []
     monkeypatch.setattr(fonts, 'print_log', lambda text, **_: told.append(text))
+    monkeypatch.setattr(fonts, '_system_fonts', lambda: ())  # there is none but ours
+    for forget in (fonts.font_for.cache_clear, text_mask.cache_clear, fonts._told.clear):
+        forget()
     assert readable_names(['car', '車', '火']) == ('car', 'class 1', 'class 2')
     assert readable_names(['火', 'car']) == ('class 0', 'car')
     assert fonts.readable('cam 車/000001') == 'cam ?/000001'  # other text keeps what can be drawn
@@ -124,6 +104,8 @@ def test_a_name_without_a_font_is_its_number_and_one_warning(no_system_fonts, mo
     image, found = blank(120, 160, 90), detections([[20, 40, 90, 90]], [0.9], [0])
     drawn = [draw_detections(image, found, [name]) for name in ('車', 'class 0')]
     assert np.array_equal(*drawn)
+    for forget in (fonts.font_for.cache_clear, text_mask.cache_clear, fonts._told.clear):
+        forget()
 
 
 def test_text_is_cut_at_the_border_and_shortened_to_a_width():
