@@ -1,136 +1,54 @@
-"""Curves, confusions and mistakes against literal loops."""
+"""Curves, confusions and mistakes of results by hand."""
 
 import numpy as np
-import pytest
 from eval_files import truth_of
 
 from mmdet.evaluation.results import from_lists
-from mmdet.evaluation.vid_ap import match_by_class, motion_ranges
-from mmdet.programs.analyse import mistakes as mistakes_module
+from mmdet.evaluation.vid_ap import match_by_class, motion_ranges, vid_ap
 from mmdet.programs.analyse.analysis import precision_recall
 from mmdet.programs.analyse.mistakes import KINDS, confusion_matrix, find_mistakes
-from mmdet.programs.benchmark.literal_vid import iou as literal_iou
-from mmdet.programs.benchmark.literal_vid import literal_vid_ap
+from mmdet.programs.benchmark.scoring import made_up_results
 
-CLASSES, IMAGES, THR = 3, 12, 0.3
-BOX = [10, 10, 40, 40]
-
-
-def random_set(seed):
-    """Results and objects of few, overlapping boxes; every score occurs once."""
-    rng = np.random.default_rng(seed)
-
-    def box():
-        x, y = rng.integers(0, 30, 2)
-        return [x, y, x + rng.integers(8, 20), y + rng.integers(8, 20)]
-
-    scores = iter(rng.permutation(2000) / 2000)
-    results, gt = [], []
-    for _ in range(IMAGES):
-        gt.append([(int(rng.integers(CLASSES)), box()) for _ in range(rng.integers(5))])
-        per_class = [[] for _ in range(CLASSES)]
-        for label, b in gt[-1]:  # near an object, sometimes as another class
-            for _ in range(rng.integers(4)):
-                shifted = (np.array(b) + rng.integers(-2, 3, 4)).tolist()
-                said = label if rng.random() < 0.7 else int(rng.integers(CLASSES))
-                per_class[said].append([*shifted, next(scores)])
-        per_class[rng.integers(CLASSES)].append([*box(), next(scores)])
-        results.append(of_classes(*per_class))
-    return results, gt
+# image 0 has a cat and a dog, image 1 a small and a large cat
+GT = [[(0, [0, 0, 20, 20]), (1, [50, 0, 70, 20])], [(0, [0, 0, 9, 9]), (0, [30, 30, 60, 60])]]
+HIT, DUPLICATE, OTHER = [0, 0, 20, 20, 0.9], [1, 0, 21, 20, 0.8], [51, 0, 71, 20, 0.7]
+BESIDE, NOWHERE, UNSURE = [0, 12, 20, 32, 0.6], [90, 90, 95, 95, 0.5], [0, 0, 9, 9, 0.2]
+CATS = [[HIT, DUPLICATE, OTHER, BESIDE, NOWHERE], [UNSURE]]
+NONE = np.zeros((0, 5), np.float32)
+DETECTIONS = from_lists([[np.array(cats, np.float32), NONE, NONE] for cats in CATS], 2, 3)
 
 
-def of_classes(*rows):
-    """The results of an image: rows (box, score) of the first classes."""
-    rows = [*rows, *[[]] * (CLASSES - len(rows))]
-    return [np.array(of_class, np.float32).reshape(-1, 5) for of_class in rows]
-
-
-def iou(a, b):
-    """Of two boxes."""
-    return literal_iou(np.array([a], np.float32), np.array([b], np.float32))[0, 0]
-
-
-def matched(results, gt):
-    truth = truth_of(gt, [[1.0] * len(per_image) for per_image in gt])
-    detections = from_lists(results, len(gt), CLASSES)
-    return truth, detections, list(match_by_class(detections, truth, motion_ranges(truth)))
-
-
-def greedy(rows, boxes, free):
-    """Literal match of one image: yields (row, object or None), best score first."""
-    for row in sorted(rows, key=lambda r: -r[4]):
-        overlaps = [(iou(row[:4], boxes[k]), -k) for k in free]
-        best = max(overlaps, default=(0, 0))
-        hit = -best[1] if best[0] >= 0.5 else None
-        if hit is not None:
-            free.remove(hit)
-        yield row, hit
+def matches_of(detections, truth) -> list:
+    return list(match_by_class(detections, truth, motion_ranges(truth)))
 
 
 def test_the_area_below_a_curve_is_the_ap_of_the_protocol():
-    for seed in range(2):
-        truth, detections, matches = matched(*random_set(seed))
-        curves = precision_recall(matches)
-        wanted = literal_vid_ap(detections, truth)[0]
-        np.testing.assert_allclose(curves[:, 1:].mean(axis=1), wanted, atol=2e-3)
+    detections, truth = made_up_results(60, 20)
+    curves = precision_recall(matches_of(detections, truth))
+    np.testing.assert_allclose(
+        curves[:, 1:].mean(axis=1), vid_ap(detections, truth).ap[0], atol=2e-3
+    )
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_confusion_against_a_loop(seed):
-    results, gt = random_set(seed)
-    truth, detections, _ = matched(results, gt)
-    wanted = np.zeros((CLASSES + 1, CLASSES + 1), int)
-    for image, objects in zip(results, gt, strict=True):
-        rows = [(*r, c) for c, per_class in enumerate(image) for r in per_class if r[4] >= THR]
-        free = list(range(len(objects)))
-        for row, hit in greedy(rows, [box for _, box in objects], free):
-            wanted[CLASSES if hit is None else objects[hit][0], row[5]] += 1
-        for k in free:
-            wanted[objects[k][0], CLASSES] += 1
-    assert wanted[:CLASSES, :CLASSES].sum() > np.trace(wanted) > 0  # there are confusions
-    np.testing.assert_array_equal(confusion_matrix(detections, truth, THR), wanted)
+def test_every_kind_of_mistake_and_the_object_it_is_about(monkeypatch):
+    monkeypatch.setattr('mmdet.programs.analyse.mistakes.BLOCK', 3)
+    truth = truth_of(GT)
+    found = find_mistakes(matches_of(DETECTIONS, truth), DETECTIONS, truth, 0.3, np.full(2, 1e4))
+    kinds = ['duplicate', 'wrong class', 'poor localisation', 'background']
+    assert [KINDS[k] for k in found.kind] == kinds == [k for k in KINDS if k in kinds]
+    np.testing.assert_allclose(DETECTIONS.score[found.false], [0.8, 0.7, 0.6, 0.5])
+    assert found.near.tolist() == [0, 1, 0, -1]
+    # sides are counted with +2: 22 x 22 pixels, of which 21 and 10 columns or rows overlap
+    overlaps = [21 / 23, 21 / 23, 10 / 34, 0]
+    np.testing.assert_allclose(found.iou, overlaps, rtol=1e-6)
+    assert found.missed.tolist() == [3, 1, 2]  # the largest part of the frame first
+    np.testing.assert_allclose(found.hit_score[found.missed], [np.nan, np.nan, 0.2])
+    matches = matches_of(DETECTIONS, truth)
+    part = find_mistakes(matches, DETECTIONS, truth, 0.2, np.array([1e3, 1e6])).missed
+    assert part.tolist() == [1, 3]  # a score at the threshold counts
 
 
-def literal_mistakes(results, gt):
-    """[(score, kind)] of false positives, and the missed (image, box) with the score they got."""
-    false, missed = [], []
-    for i, (image, objects) in enumerate(zip(results, gt, strict=True)):
-        for c, per_class in enumerate(image):
-            mine = [box for label, box in objects if label == c]
-            others = [box for label, box in objects if label != c]
-            got = {}
-            for row, hit in greedy(per_class, mine, list(range(len(mine)))):
-                if hit is not None:
-                    got[hit] = row[4]
-                elif row[4] >= THR:
-                    false.append((row[4], literal_kind(row, mine, others)))
-            missed += [(i, *mine[k], got.get(k, 0)) for k in range(len(mine))]
-    return sorted(false, reverse=True), sorted(m for m in missed if m[-1] < THR)
-
-
-def literal_kind(row, mine, others):
-    own = max((iou(row[:4], box) for box in mine), default=0)
-    if own >= 0.5:
-        return 'duplicate'
-    if any(iou(row[:4], box) >= 0.5 for box in others):
-        return 'wrong class'
-    return 'poor localisation' if own >= 0.1 else 'background'
-
-
-def test_mistakes_against_a_loop(monkeypatch):
-    monkeypatch.setattr(mistakes_module, 'BLOCK', 5)
-    seen = set()
-    for seed in range(4):
-        results, gt = random_set(seed)
-        truth, detections, matches = matched(results, gt)
-        found = find_mistakes(matches, detections, truth, THR, np.full(IMAGES, 1000.0))
-        false, missed = literal_mistakes(results, gt)
-        scores = detections.score[found.false]
-        assert [(s, KINDS[k]) for s, k in zip(scores, found.kind, strict=True)] == false
-        rows = found.missed
-        got = np.nan_to_num(found.hit_score[rows])
-        got = np.column_stack([truth.image[rows], truth.boxes[rows], got]).tolist()
-        assert sorted(got) == [list(map(float, entry)) for entry in missed]
-        assert (np.diff(truth.area[rows]) <= 0).all()  # all images have one size
-        seen |= {kind for _, kind in false}
-    assert seen == set(KINDS)
+def test_confusion():
+    found = confusion_matrix(DETECTIONS, truth_of(GT), 0.3)
+    #          cat dog c background: what was said; one row per what it is
+    assert found.tolist() == [[1, 0, 0, 2], [1, 0, 0, 0], [0, 0, 0, 0], [3, 0, 0, 0]]

@@ -149,7 +149,7 @@ def voc_object(name, box, more=''):
 OF_CVAT = '<attributes><attribute><name>track_id</name><value>5</value></attribute></attributes>'
 
 
-def test_voc(tmp_path, convert):
+def test_voc(tmp_path, convert, refused):
     root = tmp_path / 'voc'
     write_frames(root / 'JPEGImages/v', 3)
     zebra = voc_object('zebra', (1, 2, 11, 12), '<trackid>5</trackid><occluded>1</occluded>')
@@ -169,3 +169,5 @@ def test_voc(tmp_path, convert):
     content = convert('voc', root, classes=['zebra', 'ant'])
     assert boxes(content)[1] == ('JPEGImages/v', 0, 'ant', None, [0.5, 2, 4.25, 10])
     assert [a['iscrowd'] for a in content['annotations']] == [False, True, False]
+    write(root, {'Annotations/v/000000.xml': voc(size=(32, 48))})
+    refused('voc', root, r'000000\.xml is for 32x48 .*000000\.jpg has 64x48')
