@@ -62,17 +62,8 @@ def test_frames_are_those_of_1x(shared):
             assert set(seen) == set(map(tuple, facts['possible_pairs'])), (name, place)
 
 
-def test_adaptive_stride_spreads_over_the_video():
-    sampler = SamplerPlan([-7, 7], 14, method='test_with_adaptive_stride')
-    # round(i * 3), and nothing after the first frame
-    assert refs_in_testing(sampler, 40) == [list(range(0, 40, 3)), *[[]] * 39]
-    assert refs_in_testing(sampler, 1) == [[0] * 14]
-    half = SamplerPlan([-1, 2], 3, method='test_with_adaptive_stride')
-    assert refs_in_testing(half, 6)[0] == [0, 2, 5]  # 2.5 rounds to the even number
-
-
 @pytest.mark.parametrize('with_key', [True, False])
-@pytest.mark.parametrize('frame_id', [0, 1, 4, 6])
+@pytest.mark.parametrize('frame_id', [0, 4, 6])
 def test_training_draws_every_set_that_it_may(frame_id, with_key):
     candidates = around(frame_id, -2, 3, 7, with_key)
     seen = possible(SamplerPlan([-2, 3], 2, not with_key, 'uniform'), frame_id, 7)
@@ -86,23 +77,19 @@ def test_training_draws_every_set_that_it_may(frame_id, with_key):
 
 
 def test_short_sides_give_what_they_have():
-    sampler = SamplerPlan(5, 6, method='bilateral_uniform')
-    ids = sampler.frame_ids(1, 9, np.random.default_rng(0))
+    ids = SamplerPlan(5, 6, method='bilateral_uniform').frame_ids(1, 9, np.random.default_rng(0))
     assert ids[:3] == [0] * 3 and len(set(ids[3:])) == 3 and set(ids[3:]) < {2, 3, 4, 5, 6}
-    assert sampler.frame_ids(0, 1, RNG) == [0] * 6
-
-
-@pytest.mark.parametrize('method', sorted(plans.METHODS))
-def test_no_range_or_no_frame_repeats_the_key(method):
-    assert SamplerPlan(0, 2, method=method).frame_ids(4, 9, RNG) == [4, 4]
-    assert SamplerPlan([-1, 1], 2, method=method).frame_ids(-1, 9, RNG) == [-1, -1]
+    assert SamplerPlan(0, 2, method='uniform').frame_ids(4, 9, RNG) == [4, 4]
+    assert SamplerPlan(2, 2, method='uniform').frame_ids(-1, 9, RNG) == [-1, -1]  # an image
+    half = SamplerPlan([-1, 2], 3, method='test_with_adaptive_stride')
+    assert refs_in_testing(half, 6)[0] == [0, 2, 5]  # 2.5 rounds to the even number
 
 
 def test_number_of_test_references_is_that_of_the_range(monkeypatch):
     messages = []
     monkeypatch.setattr(plans, 'print_log', lambda text, **_: messages.append(text))
     sampler = SamplerPlan([-7, 7], 28, method='test_with_adaptive_stride')
-    assert len(refs_in_testing(sampler, 50)[0]) == 14
+    assert refs_in_testing(sampler, 40) == [list(range(0, 40, 3)), *[[]] * 39]
     SamplerPlan([-7, 7], 14, method='test_with_adaptive_stride')
     assert len(messages) == 1 and '[-7, 7]' in messages[0] and 'num_ref_imgs=28' in messages[0]
 
@@ -120,9 +107,6 @@ def test_roles_of_a_plan():
     assert spread(0, 10, RNG) == [('ref', i) for i in (0, 3, 6, 9)]
     assert window(0, 10, RNG) == [('window', i) for i in (0, 0, 0, 2, 4, 6)]
     assert window(1, 10, RNG) == [] and window(2, 10, RNG) == [('window', 8)]
-    train = sampler_plan(dict(method='uniform', num_ref_imgs=3, frame_range=2))
-    assert train(0, 1, RNG) == [('ref', 0)] * 3 and spread(3, 9, RNG) == []  # filled up, or not
-    assert train(-1, 1, RNG) == [('ref', -1)] * 3  # an image is its own reference
     prompted = sampler_plan(SPREAD, prompt_of_first)
     assert prompted(0, 10, RNG) == [('prompt', 0), ('ref', 3), ('ref', 6), ('ref', 9)]
     prompted = sampler_plan(WINDOW, prompt_of_first)
@@ -134,9 +118,7 @@ def test_roles_of_a_plan():
     ('config', 'in_order', 'lookahead'),
     [
         (WINDOW, True, 6),
-        (dict(WINDOW, frame_range=[-5, 0]), True, 0),
         (SPREAD, False, 0),
-        (dict(method='uniform', frame_range=4), False, 0),
         (dict(method='combined', samplers=[SPREAD, WINDOW]), True, 6),
     ],
 )
@@ -160,15 +142,9 @@ def test_the_window_of_the_past(config, refs, stride):
 
 
 def test_a_clip_has_the_frames_of_its_plan():
-    def frames(config, key: int, length: int) -> list[tuple[str, int]]:
-        plan = sampler_plan(config)
-        clip = make_clip(plan, key, length, RNG, lambda i: Frame(f'{i}.jpg', frame_id=i))
-        return [(f.role, f.frame_id) for f in clip.frames]
-
-    assert frames(SPREAD, 0, 10) == [('key', 0), ('ref', 0), ('ref', 3), ('ref', 6), ('ref', 9)]
-    assert frames(None, 4, 9) == [('key', 4)]
     stages = dict(method='stagewise_uniform', frame_range=[[1, 1], [-2, -2]])
-    assert frames(stages, 5, 9) == [('key', 5), ('stage1', 6), ('stage2', 3)]
+    clip = make_clip(sampler_plan(stages), 5, 9, RNG, lambda i: Frame('', frame_id=i))
+    assert [(f.role, f.frame_id) for f in clip.frames] == [('key', 5), ('stage1', 6), ('stage2', 3)]
     one = Frame('same.jpg')  # a source may hand out the same frame every time
     clip = make_clip(SamplerPlan(0, 2), 0, 1, RNG, lambda _: one)
     assert [f.role for f in clip.frames] == ['key', 'ref', 'ref']
@@ -189,7 +165,7 @@ def check(plan: StagePlan, key: int, length: int, expected: list[set[int]]) -> N
         assert all(abs(n - mean) < 5 * mean**0.5 for n in counts.values())
 
 
-@pytest.mark.parametrize('key', [0, 3, 20, 45, 59])
+@pytest.mark.parametrize('key', [0, 20, 59])
 def test_windows_and_rings_of_the_stages(key):
     reach = [2, 4, 8, 16]
     plan = StagePlan('stagewise_uniform', reach)
@@ -202,12 +178,8 @@ def test_windows_and_rings_of_the_stages(key):
 @pytest.mark.parametrize(('method', 'ranges', 'key', 'length', 'expected'), [
     ('uniform', [[-7, -4], [-15, -8]], 30, 60, [{23, 24, 25, 26}, set(range(15, 23))]),
     ('uniform', [[-7, -4], [-15, -8]], 5, 60, [{0, 1}, {0}]),  # the nearest frame
-    ('uniform', [[-7, -4], [-15, -8]], 0, 60, [{0}, {0}]),  # nothing but the key
     ('uniform', [[4, 7]], 58, 60, [{59}]),
-    ('uniform', [0], 5, 60, [{5}]),
-    ('ring', [2, 4, 40], 1, 4, [{0, 2, 3}, {0, 2, 3}, {0, 2, 3}]),
-    ('uniform', [4, 8], -1, 1, [{-1}, {-1}]),  # an image is its own reference
-    ('ring', [4, 8], -1, 1, [{-1}, {-1}]),
+    ('ring', [4, 8], -1, 1, [{-1}, {-1}]),  # an image is its own reference
 ])  # fmt: skip
 def test_stages_that_look_out_of_the_video(method, ranges, key, length, expected):
     check(StagePlan(f'stagewise_{method}', ranges), key, length, expected)
@@ -220,22 +192,12 @@ def test_stages_that_look_out_of_the_video(method, ranges, key, length, expected
     ('arguments', 'message'),
     [
         (dict(frame_range=9, method='bilateral'), "'bilateral'.*mean 'bilateral_u"),
-        (dict(frame_range=[1], method='stagewise'), "Did you mean 'stagewise_"),
-        (dict(frame_range=-1), 'frame_range must be'),
         (dict(frame_range=[1, 2]), r'frame_range must be.*\[1, 2\]'),
-        (dict(frame_range=[-1.5, 2]), 'frame_range must be'),
         (dict(frame_range=3, num_ref_imgs=0), 'num_ref_imgs must be an integer of at least 1'),
-        (dict(frame_range=3, stride=0, method='test_with_fix_stride'), 'stride must be'),
         (dict(frame_range=3, num_ref_imgs=3, method='bilateral_uniform'), 'must be even, not 3'),
-        (dict(frame_range=[0, 1], method='test_with_adaptive_stride'), 'at least 2, not 1'),
         (dict(method='combined'), 'has a list of `samplers`'),
-        (dict(method='combined', samplers=[]), 'has a list of `samplers`'),
-        (dict(method='combined', samplers=[SPREAD], frame_range=9), 'and nothing else'),
         (dict(method='stagewise_uniform', frame_range=4), 'one per stage'),
-        (dict(method='stagewise_uniform', frame_range=[-1]), 'an integer >= 0 or'),
-        (dict(method='stagewise_uniform', frame_range=[[3, 1]]), 'low <= high'),
         (dict(method='stagewise_ring', frame_range=[5, 5]), 'ascending outer radii'),
-        (dict(method='stagewise_ring', frame_range=[[1, 5]]), 'ascending outer radii'),
     ],
 )
 def test_errors_say_what_is_legal(arguments, message):
