@@ -64,28 +64,12 @@ class Step:
     leaves: bool = True
 
 
-def steps(length: int, reach: int, chosen: Sequence[int] = ()) -> list[Step]:
+def steps(length: int, before: int, after: int, chosen: Sequence[int] = ()) -> list[Step]:
     """The window ends with the video; the global frames stay."""
     return [
-        Step(t, range(max(t - reach, 0), min(t + reach, length - 1) + 1), chosen, t >= reach)
+        Step(t, range(max(t - before, 0), min(t + after, length - 1) + 1), chosen, t >= before)
         for t in range(length)
     ]
-
-
-def legacy_steps(
-    length: int, reach: int, order: Sequence[int] = (), num_global: int = 0, first: int = 0
-) -> list[Step]:
-    """As the original runs: the ends of a video count several times; the global frames are the last
-    ones of a queue that begins with the numbers n - 1, ..., 0 of `order`, to which n, n + 1, ...
-    are added; `first` stands for frame 0 (the original's slip)."""
-    queue = [*reversed(range(num_global)), *range(num_global, num_global + length)]
-    out = []
-    for t in range(length):
-        ids = [min(max(i, 0), length - 1) for i in range(t - reach, t + reach + 1)]
-        numbers = queue[t : t + num_global]
-        globals_ = [order[i % length] for i in numbers]
-        out.append(Step(t or first, [i or first for i in ids], globals_))
-    return out
 
 
 def beside(regions: Regions, frames: Sequence[int], number: int) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdet.models.backbones.swin import SwinTransformer
-from mmdet.models.backbones.swin_layers import PatchMerging, SwinBlock
+from mmdet.models.backbones.swin_layers import SwinBlock
 from mmdet.models.backbones.window_attention import WindowAttention
 
 
@@ -127,36 +126,3 @@ def block_output(
     summed = torch.stack([x + branch for x, branch in zip(images, branches, strict=True)])
     hidden = F.gelu(block.ffn.layers[0][0](block.norm2(summed)))
     return summed + block.ffn.layers[1](hidden)
-
-
-def merged(merging: PatchMerging, x: Tensor, hw: tuple[int, int], num_prompts: int) -> Tensor:
-    """[P + H*W, C], H and W even -> [P + H*W/4, 2C]; prompts are tiled."""
-    patches = x[num_prompts:].unflatten(0, hw)
-    rows = [torch.cat([prompt] * 4) for prompt in x[:num_prompts]]
-    for top in range(0, hw[0], 2):
-        for left in range(0, hw[1], 2):
-            corners = [patches[top + y, left + x_] for y in (0, 1) for x_ in (0, 1)]
-            rows.append(torch.stack(corners, dim=1).flatten())  # channel * 4 + corner
-    return merging.reduction(merging.norm(torch.stack(rows)))
-
-
-def backbone_maps(
-    backbone: SwinTransformer, image: Tensor, prompts: Tensor | None = None
-) -> list[Tensor]:
-    """Maps [1, C_i, H_i, W_i] of one image [3, h, w] whose sides are multiples of 8 * patch size,
-    with prompts [P, C] or None."""
-    embed = backbone.patch_embed
-    x = F.conv2d(image[None], embed.projection.weight, embed.projection.bias, embed.patch_size)
-    hw, maps = tuple(x.shape[2:]), []
-    x = embed.norm(x[0].flatten(1).T)
-    num_prompts = 0 if prompts is None else len(prompts)
-    x = x if prompts is None else torch.cat([prompts, x])
-    for i, stage in enumerate(backbone.stages):
-        for block in stage.blocks:
-            (x,) = block_output(block, [x], hw, num_prompts)
-        if i in backbone.out_indices:
-            patches = getattr(backbone, f'norm{i}')(x[num_prompts:])
-            maps.append(patches.T.unflatten(1, hw)[None])
-        if stage.downsample is not None:
-            x, hw = merged(stage.downsample, x, hw, num_prompts), (hw[0] // 2, hw[1] // 2)
-    return maps

@@ -7,11 +7,8 @@ oracles are in test_literal_faster_rcnn.py.
 import torch
 import torch.nn.functional as F
 from literal_parts import detections_of, image_of, regions_of
-from naive_swin import backbone_maps
 from torch import Tensor
-from torchvision.ops import box_iou
 
-from mmdet.models.batch import ClipBatch, GroundTruth
 from mmdet.structures import Clip, Detections, Frame
 
 
@@ -38,13 +35,6 @@ def prompts_from(predictor, maps: list[Tensor]) -> Tensor:
     return predictor.fc(heads(query, key, predictor.ref_fc(tokens), predictor.num_heads))
 
 
-def plain(head, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and offsets of region features [N, F] that see no others."""
-    for fc in head.shared_fcs:
-        x = F.relu(fc(x))
-    return head.fc_cls(x), head.fc_reg(x)
-
-
 def classify(head, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """Logits and offsets of region features [N, F] that attend to those of references [M, F]."""
     for fc, agg in zip(head.shared_fcs, head.aggregator, strict=True):
@@ -64,52 +54,14 @@ def regions(model, clip: Clip, place: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def maps_of(model, image: Tensor, prompts: Tensor | None = None) -> list[Tensor]:
-    return backbone_maps(model.detector.backbone, image, prompts)
+    """By the backbone itself, whose oracles are in test_swin.py, an image at a time."""
+    given = () if prompts is None else (prompts,)
+    return list(model.detector.backbone(image[None], *given))
 
 
 def features(model, maps: list[Tensor], shape: Tensor) -> tuple[Tensor, Tensor]:
     """Boxes [n, 4] and features [n, F] of the regions of one image, given its maps."""
     return regions_of(model.detector, model.detector.neck(tuple(maps)), shape)
-
-
-def stpn_selsa_losses(model, batch: ClipBatch, extra: bool) -> dict[str, Tensor]:
-    """Mean over clips of a key frame and four references, of what each gives alone."""
-    mean: dict[str, Tensor] = {}
-    for i, clip in enumerate(batch.clips):
-        images = batch.images[batch.rows(i, range(len(clip.frames)))]
-        gt = GroundTruth(*(x[i : i + 1] for x in vars(batch.gt).values()))
-        shape = batch.img_shapes[batch.key_rows[i]][None]
-        for name, value in clip_losses(model, *images, shape, gt, extra).items():
-            mean[name] = mean.get(name, 0) + value / len(batch)
-    return mean
-
-
-def clip_losses(model, key, ref0, ref1, ref2, ref3, shape, gt: GroundTruth, extra: bool) -> dict:
-    if extra:
-        with torch.no_grad():
-            support = [maps_of(model, ref)[-1] for ref in (ref0, ref1)]
-        prompts = prompts_from(model.prompt_predictor, support)
-        refs = [maps_of(model, ref, prompts) for ref in (ref2, ref3)]
-    else:
-        refs = [maps_of(model, ref) for ref in (ref0, ref1, ref2, ref3)]
-        prompts = prompts_from(model.prompt_predictor, [maps[-1] for maps in refs])
-    feats = model.detector.neck(tuple(maps_of(model, key, prompts)))
-    losses, proposals = model.detector.rpn_losses(feats, gt, shape)
-    boxes = torch.cat([gt.boxes[0], proposals.boxes[proposals.valid]])
-    head = model.detector.roi_head.bbox_head
-    own = model.detector.roi_head.bbox_roi_extractor(feats, boxes[None])[0].flatten(1)
-    seen = torch.cat([features(model, maps, shape)[1] for maps in refs])
-    logits, deltas = classify(head, own, seen)
-    overlap, matched = box_iou(boxes, gt.boxes[0]).max(dim=1)
-    labels = torch.where(overlap >= 0.5, gt.labels[0][matched], head.num_classes)
-    positive = labels < head.num_classes
-    assert 2 < positive.sum() < len(boxes)  # more than the ground truth itself
-    targets = head.bbox_coder.encode(boxes, gt.boxes[0][matched])[positive]
-    deltas = deltas.unflatten(1, (-1, 4))[positive, labels[positive]]
-    loss_bbox = F.smooth_l1_loss(deltas, targets, beta=head.loss_bbox.beta, reduction='sum')
-    acc = (logits.argmax(dim=1) == labels).double().mean() * 100
-    loss_cls = F.cross_entropy(logits, labels)
-    return losses | dict(loss_cls=loss_cls, loss_bbox=loss_bbox / len(boxes), acc=acc)
 
 
 def stpn_selsa_detections(

@@ -1,9 +1,9 @@
-"""EOVOD: what a frame takes from others, on which levels, and what is remembered."""
+"""EOVOD: batches, memories and training; test_golden.py compares it with another implementation."""
 
 import pytest
 import torch
 from alike import share_found
-from naive_eovod import NaiveEovod
+from dense_parts import padded
 from tiny_video_models import (
     ADAPTIVE,
     WINDOW,
@@ -16,8 +16,8 @@ from torch import nn
 
 from mmdet.core.errors import ConfigError
 from mmdet.engine.loops import _RunningVideos
+from mmdet.models.contexts.training_prior import TrainingPrior
 from mmdet.models.dense_heads import CenterNetHead, YOLOXHead
-from mmdet.models.detections import PendingDetections
 from mmdet.models.vid import EOVOD
 from mmdet.registry import MODELS
 from mmdet.structures import Clip, Detections
@@ -53,35 +53,29 @@ CENTERNET = dict(
     test_cfg=dict(score_thr=0.0, max_per_img=20),
 )
 PLAIN_PRIOR = dict(train_plain_prob=0.0, train_drop_prob=0.0, train_jitter=0.0, train_distractors=0)
-BANK = dict(update=True, max_length=3000, key_length=3000, cells_per_frame=500)
-C4_C5 = dict(num_heads=4, site='backbone', levels=(1, 2), shared=False)
-ALL = dict(PLAIN_PRIOR, queries='all')
 SPN = dict(interval=3, margin=0)
-ON_REG = {**FCOS, 'bbox_head': dict(FCOS['bbox_head'], centerness_on_reg=True)}
 CASES = {  # changes of the model
     'location prior': {},
-    'both, margin 0, all branches, class scores': dict(
-        location_prior=dict(PLAIN_PRIOR, validate_on='cls_score', score_thr=0.4),
-        aggregator=dict(num_heads=4, branches='all'),
-        size_prior=SPN,
+    'both, class scores': dict(
+        location_prior=dict(PLAIN_PRIOR, validate_on='cls_score', score_thr=0.4), size_prior=SPN
     ),
-    'both, margin 1': dict(size_prior=dict(interval=2, margin=1)),
-    'size prior alone': dict(location_prior=None, size_prior=SPN),
-    'before the neck': dict(aggregator=C4_C5),
-    'released': dict(location_prior=ALL, memory=BANK, aggregator=dict(C4_C5, branches='all')),
-    'all queries, classes alone': dict(
-        detector=ON_REG, location_prior=ALL, memory=BANK, aggregator=C4_C5
+    'size prior alone': dict(location_prior=None, size_prior=dict(interval=2, margin=1)),
+    'released': dict(
+        location_prior=dict(PLAIN_PRIOR, queries='all'),
+        memory=dict(update=True, max_length=3000, key_length=3000, cells_per_frame=500),
+        aggregator=dict(num_heads=4, site='backbone', levels=(1, 2), shared=False, branches='all'),
     ),
     'YOLOX with both': dict(detector=YOLOX, size_prior=SPN),
     'CenterNet': dict(
         detector=CENTERNET, aggregator=dict(num_heads=4, site='backbone', levels=(0,))
     ),
 }
-PRIORS = dict(size_prior=SPN)
 RELEASED = dict(  # too many cells: some are drawn
     CASES['released'],
     memory=dict(update=True, max_length=300, key_length=100, cells_per_frame=40, train_keys=20),
 )
+BATCHES = {**CASES, 'released': RELEASED}
+BATCHES.pop('YOLOX with both')  # its boxes, which nothing cuts off, magnify rounding
 
 
 def tiny_eovod(**change) -> EOVOD:
@@ -153,56 +147,26 @@ def same(a: list[Detections], b: list[Detections], score=1e-4, box=1e-2, share=0
     return all(alike)
 
 
-@pytest.mark.parametrize('refs', [(0, 2, 5), ()], ids=['references', 'its own past'])
-@pytest.mark.parametrize('name', CASES)
-def test_every_frame_equals_its_literal_description(name, refs):
-    """The first frame, partial frames and full ones again; two passes of PAST_STRIDE. A memory of
-    enhanced cells magnifies rounding from frame to frame."""
-    change = CASES[name]
-    model = tiny_eovod(**change)
-    naive = NaiveEovod(model, change)
-    frames = 6 if refs or naive.cfg['update'] else 12
-    clips = [clip_of(1, t) for t in range(frames)]
-    expected = list(naive.video(clips, [clip_of(1, r) for r in refs if naive.levels]))
-    found, state = run(model, 1, frames, refs)
-    literal = [
-        PendingDetections(e.detections, [c.key]).get()[0]
-        for e, c in zip(expected, clips, strict=True)
-    ]
-    assert same(literal, found, 1e-3, 0.1, 0.9) and all(len(one) > 3 for one in found)
-    if naive.cfg['interval']:
-        partial = [f.levels for f in expected if f.levels is not None]
-        assert partial and (naive.cfg['margin'] or any(len(levels) < 3 for levels in partial))
-    if naive.levels:
-        assert sum(f.looked > 0 and f.validated > 0 for f in expected) >= 2
-        starts_plain = naive.cfg['queries'] == 'prior' or not refs
-        assert (expected[0].looked == 0) == starts_plain
-        assert int(state.contexts['location'].valid.sum()) == expected[-1].validated
-
-
 def test_a_video_can_go_on_with_the_memory_of_the_one_before_it():
     """`legacy_reset`: unless the number of its folder is a multiple of 1000."""
     model = tiny_eovod(**CASES['released'], legacy_reset=True)
-    running = _RunningVideos(model, seed=0)
+    running, held = _RunningVideos(model, seed=0), []
     for video in (1, 7, 3000):
-        if video in (1, 3000):
-            naive = NaiveEovod(model, CASES['released'])
-        clips = [clip_of(video, t) for t in range(3)]
-        expected = list(naive.video(clips, [clip_of(video, r) for r in (0, 2)]))
-        clips[0] = clip_of(video, 0, (0, 2))
-        for clip, frame in zip(clips, expected, strict=True):
+        for t in range(3):
+            clip = clip_of(video, t, (0, 2) if t == 0 else ())
             clip.key.video_length = 3
-            found, _ = model.step(clip, running.state_of(clip))
-            literal = PendingDetections(frame.detections, [clip.key]).get()
-            assert same(literal, [found], 1e-3, 0.1, 0.9) and frame.looked
+            state = running.state_of(clip)
+            model.step(clip, state)
+            held.append(len(state.contexts['location'].keys[0]))
+    assert sorted(held[:6]) == held[:6] and held[3] > held[2] > held[6] > 0
     states = [model.init_state(video_id=video) for video in (1, 2)]
     with pytest.raises(ConfigError, match='batch_size=1'):
         model.step_batch([clip_of(1, 0), clip_of(2, 0)], states)
 
 
-@pytest.mark.parametrize('change', [PRIORS, RELEASED], ids=['priors', 'released'])
-def test_a_video_does_not_depend_on_those_before_it_or_beside_it(change):
-    model = tiny_eovod(**change)
+@pytest.mark.parametrize('name', BATCHES)
+def test_a_video_does_not_depend_on_those_before_it_or_beside_it(name):
+    model = tiny_eovod(**BATCHES[name])
     alone = {video: run(model, video, 6)[0] for video in (1, 2)}
     states = {video: model.init_state(video_id=video) for video in (1, 2)}
     for i in range(0, 6, 2):  # two frames of each video in one call
@@ -212,27 +176,19 @@ def test_a_video_does_not_depend_on_those_before_it_or_beside_it(change):
         assert same(found, [alone[v][f] for v, f in wanted])
 
 
-def test_randomness_comes_from_the_video_alone():
-    model = tiny_eovod(memory=dict(num_keys=10))
-    first, _ = run(model, 1, 4)
-    torch.rand(7)
-    assert same(first, run(model, 1, 4)[0])
-    assert not same(first, run(model, 1, 4, seed=5)[0])
-
-
 @pytest.mark.parametrize(
     ('change', 'frames', 'rows', 'held'),
     [
-        (dict(memory=dict(num_keys=70)), 160, 3 * 70, lambda k: sum(len(x[1]) for x in k.past)),
-        (RELEASED, 30, 2 * 301, lambda k: len(k.rows_of_layer)),  # a bank has a spare row
+        (dict(memory=dict(num_keys=6)), 40, 3 * 6, lambda k: sum(len(x[1]) for x in k.past)),
+        (RELEASED, 16, 2 * 301, lambda k: len(k.rows_of_layer)),  # a bank has a spare row
     ],
     ids=['own past', 'bank'],
 )
 def test_without_references_a_video_remembers_its_own_past_in_bounds(change, frames, rows, held):
     model = tiny_eovod(**change)
-    state = model.init_state(video_id=1)
-    for i in range(frames):
-        model.step(clip_of(1, i), state)
+    found, state = run(model, 1, frames, refs=())
+    torch.rand(7)  # what is drawn depends on the video and the seed alone
+    assert same(found[:9], run(model, 1, 9, refs=())[0])
     assert 0.5 * rows < sum(map(held, state.contexts['location'].keys)) <= rows
     assert model.plan('causal', dict(frame_range=9)) is None
 
@@ -241,33 +197,17 @@ def test_without_references_a_video_remembers_its_own_past_in_bounds(change, fra
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_every_weight_gets_a_gradient_and_two_clips_the_mean_of_their_losses(name):
+def test_every_weight_gets_a_gradient(name):
     model = tiny_eovod(**CASES[name]).train()
-    model.train_keys = 10_000 if 'released' in name else None  # all of them, nothing is drawn
     clips = [clip_of(1, 3, (2, 5), boxes=True), clip_of(2, 4, (3, 6), boxes=True)]
-    both, *single = (losses_of(model, some) for some in (clips, clips[:1], clips[1:]))
-    if CASES[name].get('detector', FCOS)['type'] == 'FCOS':  # others count over the batch
-        for loss, value in both.items():
-            mean = (single[0][loss] + single[1][loss]) / 2
-            torch.testing.assert_close(value, mean, rtol=1e-4, atol=1e-5)
-    sum(both.values()).backward()
+    sum(losses_of(model, clips).values()).backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
     if model.location is not None:
         assert model.location.aggregators[0].fc.weight.grad.any()
 
 
-def test_the_prior_and_the_references_change_the_classification_alone():
-    model, clip = tiny_eovod().train(), clip_of(1, 3, (2, 5), boxes=True)
-    first = losses_of(model, [clip])
-    for frame in clip.refs:
-        frame.boxes, frame.labels = frame.boxes[:1], frame.labels[:1]
-    second = losses_of(model, [clip])
-    assert first['loss_bbox'] == second['loss_bbox'] and first['loss_cls'] != second['loss_cls']
-
-
-@pytest.mark.parametrize('change', [dict(train_plain_prob=1.0), dict(train_drop_prob=1.0)])
-def test_without_any_prior_training_is_that_of_the_detector(change):
-    model = tiny_eovod(location_prior={**PLAIN_PRIOR, **change}).train()
+def test_without_any_prior_training_is_that_of_the_detector():
+    model = tiny_eovod(location_prior=dict(PLAIN_PRIOR, train_drop_prob=1.0)).train()
     clip = clip_of(1, 3, (2, 5), boxes=True)
     losses, batch = losses_of(model, [clip]), training_batch(model, [clip])
     feats = model.detector.feats(model.detector.encode(batch.images[:1]))
@@ -276,6 +216,36 @@ def test_without_any_prior_training_is_that_of_the_detector(change):
         torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6)
     sum(losses.values()).backward()
     assert all((p.grad == 0).all() for p in model.aggregators.parameters())
+
+
+def test_ground_truth_stands_in_for_earlier_detections_changed_as_the_settings_say():
+    """Boxes left out alone or all of a frame, sides moved by a part of the box, distractors."""
+    gt = padded([[[10, 20, 50, 40], [60, 10, 80, 90]], [[0, 0, 30, 30]]], [[0, 1], [2]])
+    shapes, times = torch.tensor([[100.0, 200.0], [80.0, 90.0]]), 400
+
+    def draw(**change) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(0)
+        off = dict(plain_prob=0.0, drop_prob=0.0, jitter=0.0, distractors=0)
+        prior = TrainingPrior(**{**off, **change})
+        drawn = [prior.boxes(gt, shapes) for _ in range(times)]
+        return tuple(torch.stack(x) for x in zip(*drawn, strict=True))
+
+    boxes, valid = draw()
+    assert torch.equal(boxes[0], gt.boxes) and torch.equal(valid[0], gt.valid)
+    _, valid = draw(plain_prob=0.25)
+    assert (valid[:, 0, 0] == valid[:, 0, 1]).all()  # all boxes of a frame or none
+    assert valid[:, 0, 0].float().mean().item() == pytest.approx(0.75, abs=0.07)
+    _, valid = draw(drop_prob=0.3)
+    assert valid[:, 0].float().mean().item() == pytest.approx(0.7, abs=0.06)
+    assert (valid[:, 0, 0] != valid[:, 0, 1]).any() and not valid[:, 1, 1].any()
+    shift, limit = draw(jitter=0.1)[0][:, 0, 0] - gt.boxes[0, 0], torch.tensor([4.0, 2, 4, 2])
+    assert (shift.abs() <= limit).all()
+    assert (shift.abs().amax(0) > 0.9 * limit).all() and (shift.mean(0).abs() < 0.2 * limit).all()
+    boxes, valid = (x[:, :, 2:] for x in draw(distractors=2))
+    assert set(valid[:, 0].sum(1).tolist()) == {0, 1, 2}
+    size, sides = boxes[..., 2:] - boxes[..., :2], shapes.flip(1)[None, :, None]
+    assert (boxes[..., :2] >= 0).all() and (boxes[..., 2:] <= sides + 1e-3).all()
+    assert (size >= 0.05 * sides - 1e-3).all() and (size <= 0.5 * sides + 1e-3).all()
 
 
 # ---- weights and settings
@@ -293,28 +263,13 @@ def test_released_names_are_understood():
     assert torch.equal(model.aggregators['2'].fc.weight, weight)
 
 
-def test_weights_of_the_detector_alone_start_it():
-    """`load_from` of a trained FCOS: its names with `detector.` in front."""
-    names = {f'detector.{name}' for name in MODELS.build(FCOS).state_dict()}
-    assert {n for n in tiny_eovod().state_dict() if not n.startswith('aggregators.')} == names
-
-
-BACKBONE = dict(type='ResNet', depth=18, base_channels=4)
-
-
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
         (dict(location_prior=dict(querys='all')), "has no key 'querys'"),
-        (dict(location_prior=dict(queries='some')), "queries is 'some'. Known: prior, all"),
-        (dict(location_prior=dict(validate_on='iou')), "validate_on is 'iou'. Known: score, cls"),
         (dict(aggregator=dict(site='head')), "site is 'head'. Known: neck, b"),
-        (dict(aggregator=dict(branches='reg')), "branches is 'reg'. Known: cls"),
-        (dict(aggregator=dict(levels=(5,))), 'the neck has the levels 0 to 2'),
-        (dict(memory=dict(keys=3)), "has no key 'keys'"),
-        (dict(size_prior=dict(margin=-1)), 'at least 0'),
         (dict(legacy_reset=True), 'update=True'),
-        (dict(detector=BACKBONE), 'must be a FCOS, YOLOX or CenterNet, got ResNet'),
+        (dict(detector=FCOS['backbone']), 'must be a FCOS, YOLOX or CenterNet, got ResNet'),
     ],
 )
 def test_settings_that_cannot_be_are_refused(change, message):

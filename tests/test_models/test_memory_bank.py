@@ -6,7 +6,6 @@ import pytest
 import torch
 from host_waits import CountHostWaits
 
-from mmdet.core.errors import ConfigError
 from mmdet.models.contexts import MemoryBank, memory_bank
 
 
@@ -39,23 +38,9 @@ def read(memory: MemoryBank) -> list[int]:
     return values(rows[0], valid)
 
 
-GAPS = pytest.mark.parametrize('gaps', [1, 2])
-
-
-@GAPS
-def test_reads_all_rows_while_there_are_few_and_a_subset_later(gaps):
-    memory = bank(max_length=50, key_length=10)
-    write(memory, 0, 10, gaps)
-    assert sorted(read(memory)) == list(range(10))
-    write(memory, 10, 30, gaps)
-    found = read(memory)
-    assert len(found) == len(set(found)) == 10 and set(found) <= set(range(40))
-    assert found != read(memory)
-
-
-@GAPS
+@pytest.mark.parametrize('gaps', [1, 2])
 @pytest.mark.parametrize('writes', [[50, 7, 7], [30, 30], [5] * 40, [200], [0, 60, 0, 60]])
-def test_never_exceeds_its_cap_and_keeps_what_was_written_last(writes, gaps):
+def test_never_exceeds_its_cap_keeps_what_was_written_last_and_reads_a_part(writes, gaps):
     memory, start = bank(max_length=50, key_length=10), 0
     for count in writes:
         write(memory, start, count, gaps)
@@ -65,18 +50,9 @@ def test_never_exceeds_its_cap_and_keeps_what_was_written_last(writes, gaps):
         assert min(kept, default=0) >= 0
         if 0 < count <= 50:
             assert set(range(start - count, start)) <= set(kept)
-
-
-def test_rows_that_do_not_exist_are_never_read():
-    """The host knows an upper bound only: at last 243 slots were written, 23 of them exist."""
-    memory = bank(max_length=500, key_length=60)
-    memory.write(torch.full((1, 20, 2), -1.0), torch.zeros(20, dtype=torch.bool))
-    assert len(memory) == 0 and read(memory) == [] and not memory.is_empty
-    write(memory, 0, 3)
-    assert sorted(read(memory)) == [0, 1, 2]
-    for start in range(3, 23, 2):
-        write(memory, start, 2, gaps=10)
-    assert len(memory.read()[1]) == 60 and sorted(read(memory)) == list(range(23))
+        found = read(memory) if start else []
+        assert len(found) == len(set(found)) == min(10, len(kept)) and set(found) <= set(kept)
+    assert found != read(memory)
 
 
 def test_layers_are_written_together_and_drawn_apart_and_nothing_waits():
@@ -99,26 +75,16 @@ def test_layers_are_written_together_and_drawn_apart_and_nothing_waits():
 @pytest.mark.parametrize('full', [False, True])
 def test_every_row_is_read_and_dropped_equally_often(full):
     """Of 12 rows 4 are read, of 12 rows 4 are replaced: each in a third of the trials."""
-    reads, dropped, trials = Counter(), Counter(), 900
+    reads, dropped, trials = Counter(), Counter(), 300
     for seed in range(trials):
         memory = bank(seed, max_length=12 if full else 30, key_length=4)
         write(memory, 0, 12, gaps=2)
         reads.update(read(memory))
         write(memory, 12, 4, gaps=2)
         dropped.update(set(range(12)) - set(values(memory.rows[0])))
-    # 300 expected, a standard deviation is 14
-    assert all(230 < reads[row] < 370 for row in range(12))
-    assert all(230 < dropped[row] < 370 for row in range(12)) if full else not dropped
-
-
-def test_errors():
-    with pytest.raises(RuntimeError, match='empty'):
-        bank().read()
-    for name in ('sampling', 'updating'):
-        with pytest.raises(ConfigError, match=f"{name}='fifo'"):
-            bank(**{name: 'fifo'})
-    with pytest.raises(ConfigError, match='key_length=30'):
-        bank(max_length=20, key_length=30)
+    # 100 expected, a standard deviation is 8
+    assert all(60 < reads[row] < 140 for row in range(12))
+    assert all(60 < dropped[row] < 140 for row in range(12)) if full else not dropped
 
 
 def test_banks_of_several_videos_are_as_each_alone(monkeypatch):

