@@ -5,6 +5,7 @@ Two implementations whose state dicts have the same names get the same weights w
 
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,27 +37,31 @@ def golden_tensor(name: str, shape: tuple[int, ...]) -> Tensor:
         x = 0.2 * x
     else:  # every output has mean 0 over its inputs, and about the variance of these
         mean = x.reshape(shape[0], -1).mean(1)
-        x = (x - mean.reshape(-1, *[1] * (len(shape) - 1))) * np.sqrt(
-            1.6 / np.prod(shape[1:], dtype=int)
-        )
+        scale = np.sqrt(1.6 / np.prod(shape[1:], dtype=int))
+        x = (x - mean.reshape(-1, *[1] * (len(shape) - 1))) * scale
     return torch.from_numpy(np.ascontiguousarray(x.reshape(shape), dtype=np.float32))
 
 
 def golden_state_dict(reference: Mapping[str, Tensor], fc_cls: float) -> dict[str, Tensor]:
     """Values for a model's own state dict; `fc_cls` is the factor of the classifier's weight."""
-    factors = {**FACTORS, 'fc_cls.weight': fc_cls}
-    filled = {}
+    factors, filled = {**FACTORS, 'fc_cls.weight': fc_cls}, {}
     for name, old in reference.items():
-        if name.endswith(KEPT):
-            filled[name] = old
-            continue
         factor = next((f for suffix, f in factors.items() if name.endswith(suffix)), 1.0)
-        filled[name] = (golden_tensor(name, tuple(old.shape)) * factor).to(old.dtype)
+        new = old if name.endswith(KEPT) else golden_tensor(name, tuple(old.shape)) * factor
+        filled[name] = new.to(old.dtype)
     return filled
 
 
+def frames_of(path: Path) -> list[list[np.ndarray]]:
+    """Stored detections: of every frame, for every class (n, 5) of x1, y1, x2, y2, score."""
+    z = np.load(path)
+    boxes, frame, label = z['boxes'], z['frame'], z['label']
+    frames, classes = range(int(z['num_frames'])), range(int(z['num_classes']))
+    return [[boxes[(frame == f) & (label == c)] for c in classes] for f in frames]
+
+
 def matched(expected: list[np.ndarray], found: list[np.ndarray]) -> tuple[int, int]:
-    """(matched, all) of one frame's expected detections, lists over classes of (n, 5) arrays."""
+    """(matched, all) of one frame's expected detections."""
     hits = 0
     for a, b in zip(expected, found, strict=True):
         low = np.maximum(a[:, None, :2], b[None, :, :2])

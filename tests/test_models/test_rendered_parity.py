@@ -4,10 +4,9 @@ import json
 import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from golden_weights import golden_state_dict, matched
+from golden_weights import frames_of, golden_state_dict, matched
 from mmengine import Config
 
 import mmdet.models  # noqa: F401
@@ -43,12 +42,6 @@ def config_of(name: str) -> Config:
     return cfg
 
 
-def expected_of(name: str) -> list[list[np.ndarray]]:
-    z = np.load(DATA / f'{name}.npz')
-    frames, classes = range(int(z['num_frames'])), range(int(z['num_classes']))
-    return [[z['boxes'][(z['frame'] == f) & (z['label'] == c)] for c in classes] for f in frames]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('name', CASES)
 def test_detections_are_those_of_1x(name, tmp_path):
@@ -62,6 +55,6 @@ def test_detections_are_those_of_1x(name, tmp_path):
     options = dict(evaluate=False, work_dir=str(tmp_path), device='cpu')
     run_test(cfg, tmp_path / 'w.pth', out=str(out), **options)
     found = pickle.loads(out.read_bytes())
-    counts = [matched(e, f) for e, f in zip(expected_of(name), found, strict=True)]
+    counts = [matched(e, f) for e, f in zip(frames_of(DATA / f'{name}.npz'), found, strict=True)]
     assert sum(h for h, _ in counts) >= 0.99 * sum(n for _, n in counts) > 2000
     assert min(h / n for h, n in counts) >= 0.9
