@@ -28,15 +28,11 @@ def server(body):
         def do_GET(self):
             asked.append(self.path)
             if 'absent' in self.path:
-                self.send_error(404)
-                return
+                return self.send_error(404)
             self.send_response(200)
             self.send_header('Content-Length', str(len(body)))
             self.end_headers()
             self.wfile.write(body[: len(body) // 2] if 'cut' in self.path else body)
-
-        def log_message(self, *args):
-            pass
 
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
@@ -70,10 +66,6 @@ def test_what_is_not_whole_or_another_file_leaves_nothing(server, cache, name, s
     with pytest.raises(DownloadError, match=said):
         fetch(f'{server[0]}/{name}')
     assert not any(path.is_file() for path in cache.rglob('*'))
-
-
-def test_files_of_one_name_from_two_addresses_are_kept_apart(server):
-    assert fetch(f'{server[0]}/a/plain.pth') != fetch(f'{server[0]}/b/plain.pth')
 
 
 def test_no_connection_says_what_to_do():

@@ -1,7 +1,6 @@
 """Files appear whole or not at all, on full and read-only disks and under a kill; every failure is
 one sentence with file and reason."""
 
-import errno
 import multiprocessing
 import os
 import resource
@@ -16,7 +15,7 @@ from full_disk import read_only
 
 from mmdet.apis.common import plain_errors
 from mmdet.core.errors import WriteError
-from mmdet.core.fileio import atomic_write, check_folder, check_writable, writing
+from mmdet.core.fileio import atomic_write, check_folder, check_writable
 from mmdet.core.images import write_image
 from mmdet.engine.checkpoint import save_checkpoint
 
@@ -44,17 +43,6 @@ def path(tmp_path):
     return tmp_path / 'a.txt'
 
 
-@pytest.mark.parametrize(('mode', 'content'), [('w', 'naïve\n'), ('wb', b'\x00\xff')])
-def test_text_as_utf8_and_bytes_appear_when_the_block_ends(path, mode, content):
-    with atomic_write(path, mode) as file:
-        file.write(content)
-        file.flush()
-        assert path.read_text() == 'old'
-        assert len(names(path.parent)) == 2  # in the same folder, so that the rename is atomic
-    assert path.read_bytes() == (content if mode == 'wb' else content.encode())
-    assert names(path.parent) == ['a.txt']
-
-
 @pytest.mark.parametrize('name', ['a.txt', 'new.txt'])
 def test_ctrl_c_leaves_what_was_there_and_nothing_else(path, name):
     with pytest.raises(KeyboardInterrupt), atomic_write(path.with_name(name)) as file:
@@ -72,19 +60,12 @@ def test_bytes_are_synced_before_the_rename_which_may_fail(path, monkeypatch):
 
     monkeypatch.setattr(os, 'fsync', lambda fd: calls.append('fsync'))
     monkeypatch.setattr(os, 'replace', fail)
-    with pytest.raises(OSError, match='disk says no'):
-        write(path)
+    with pytest.raises(OSError, match='disk says no'), atomic_write(path) as file:
+        file.write('naïve')
+        file.flush()
+        assert path.read_text() == 'old'
+        assert len(names(path.parent)) == 2  # in the same folder, so that the rename is atomic
     assert calls == ['fsync', 'replace'] and names(path.parent) == ['a.txt']
-
-
-def test_permissions_parents_and_links_are_as_of_open(path):
-    made = path.parent / 'deep/er/a.txt'
-    write(made)
-    assert made.stat().st_mode == path.stat().st_mode
-    link = path.with_name('link')
-    link.symlink_to(made)
-    write(link, '2')
-    assert link.is_symlink() and made.read_text() == '2'
 
 
 def test_folders_and_files_in_the_way_are_refused_and_trying_leaves_nothing(path):
@@ -97,14 +78,6 @@ def test_folders_and_files_in_the_way_are_refused_and_trying_leaves_nothing(path
     check_writable(path.parent / 'made/r.pkl')
     check_folder(path.parent / 'made too')
     assert sorted(p.name for p in path.parent.rglob('*')) == ['a.txt', 'made', 'made too']
-
-
-def test_failures_of_other_files_keep_their_name(tmp_path):
-    with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / 'out/new.txt'):
-        open(tmp_path / 'elsewhere/absent.txt')
-    assert not isinstance(caught.value, WriteError)
-    with pytest.raises(WriteError, match=r'cannot write .*out/x'), writing(tmp_path / 'out/x'):
-        raise OSError(errno.EDQUOT, 'quota')
 
 
 def die_or_wait(path, opened=None, end=None):
@@ -124,12 +97,13 @@ def test_a_killed_writer_leaves_the_old_file_and_what_it_left_goes_with_the_next
     opened, end = multiprocessing.Event(), multiprocessing.Event()
     living = start_child(die_or_wait, path, opened, end)
     assert opened.wait(60)
-    assert len(list(path.parent.glob('.a.txt.*.tmp'))) == 2
     path.with_name('.a.txt.notours.tmp').write_text('')
     for left in path.parent.glob('.a.txt.*.tmp'):
         os.utime(left, (time.time() - 3600,) * 2)
+    path.with_name('.a.txt.0123abcd.tmp').write_text('')
     write(path, 'whole')
-    assert len(list(path.parent.glob('.a.txt.*.tmp'))) == 2  # the living one's, and a foreign name
+    # the living one's, a foreign name, and one that is young
+    assert len(list(path.parent.glob('.a.txt.*.tmp'))) == 3
     end.set()
     living.join(60)
     assert living.exitcode == 0 and path.read_text() == 'half'

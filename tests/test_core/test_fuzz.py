@@ -32,6 +32,6 @@ def test_the_fuzzer_sees_it(tmp_path, monkeypatch, outcome):
         return {}['x'] if outcome == 'raw' else 'else'
 
     monkeypatch.setattr(fuzzing, 'HANG_S', 1 if outcome == 'hang' else fuzzing.HANG_S)
-    kind = Kind('k', 'x.txt', 'good', read, says=lambda data: 'good')
+    kind = Kind('k', 'x.txt', b'good', read, says=lambda data: 'good')
     found = [said for _, said, _ in fuzzing.outcomes(kind, tmp_path, range(2), 0)]
     assert found == [outcome] * 2

@@ -1,8 +1,6 @@
 """Images of all kinds: upright, with their right size, and with contrast."""
 
 import io
-import struct
-import zlib
 
 import cv2
 import numpy as np
@@ -66,70 +64,41 @@ def test_images_are_turned_upright_and_so_is_their_size(tmp_path, ending, orient
     assert image.shape[1::-1] == image_size(path) == ((96, 48) if orientation < 5 else (48, 96))
 
 
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    check = struct.pack('>I', zlib.crc32(kind + content))
-    return struct.pack('>I', len(content)) + kind + content + check
-
-
-@pytest.mark.parametrize('mode', ['1', 'L', 'P', 'RGBA', 'CMYK'])
-@pytest.mark.parametrize('ending', ['jpg', 'png', 'webp', 'tif', 'bmp'])
+@pytest.mark.parametrize(
+    ('ending', 'mode'),
+    [('jpg', 'L'), ('jpg', 'CMYK'), ('png', '1'), ('png', 'P'), ('png', 'RGBA'), ('tif', 'CMYK')],
+)
 def test_palettes_grey_and_transparency_load_in_colour(tmp_path, ending, mode):
     path, picture = tmp_path / f'a.{ending}', Image.fromarray(marked()).convert(mode)
-    try:
-        picture.save(path)
-    except OSError:
-        pytest.skip(f'{ending} has no {mode}')
+    picture.save(path)
     expected = np.asarray(picture.convert('RGB')).astype(int)
     assert np.abs(read_image(path)[..., ::-1] - expected).mean() < 8
     assert image_size(path) == (96, 48)
 
 
-def deep(dtype: str, background: float, thing: float) -> np.ndarray:
-    image = np.full((60, 100), background, dtype)
-    image[10:30, 10:40] = thing
-    return image
-
-
-@pytest.mark.parametrize(
-    ('dtype', 'background', 'thing', 'seen'),
-    [
+def test_deep_images_keep_usable_contrast_and_what_has_no_place_is_refused(tmp_path):
+    path = tmp_path / 'a.tif'
+    for dtype, background, thing, seen in (
         ('uint16', 1000, 3500, (62, 218)),  # 12 bits: a 16th
         ('uint16', 0x1234, 0xFEDC, (0x12, 0xFE)),  # the whole range: the upper byte, as ever
         ('uint16', 7, 200, (7, 200)),  # 8 bits in 16
         ('int16', 8000, 16000, (125, 250)),  # 14 bits: a 64th
         ('float32', 20, 200, (20, 200)),
-    ],
-)
-def test_deep_images_keep_usable_contrast(tmp_path, dtype, background, thing, seen):
-    image = deep(dtype, background, thing)
-    for ending in ('tif', 'png') if dtype == 'uint16' else ('tif',):
-        for colours in (image, np.dstack([image] * 3)):
-            path = str(tmp_path / f'a.{ending}')
-            assert cv2.imwrite(path, colours)
-            loaded = read_image(path)
-            assert loaded.shape == (60, 100, 3) and loaded.dtype == np.uint8
-            assert (loaded[50, 50] == seen[0]).all() and (loaded[20, 20] == seen[1]).all()
-            assert image_size(path) == (100, 60)
-
-
-@pytest.mark.parametrize(
-    ('dtype', 'thing', 'told'),
-    [
-        ('float32', 300.5, r'fractions, values from 0\.0 to 300\.5, not in 0\.\.1 or 0\.\.255'),
-        ('float32', np.nan, 'not finite'),
-        ('int16', -40, 'values from -40 to 0: those below 0'),
-    ],
-)
-def test_what_has_no_place_in_eight_bits_is_one_sentence(tmp_path, dtype, thing, told):
-    cv2.imwrite(str(tmp_path / 'a.tif'), deep(dtype, 0, thing))
-    refused(tmp_path / 'a.tif', told)
-
-
-def test_the_size_of_a_huge_image_is_read_from_its_header(tmp_path):
-    header = struct.pack('>IIBBBBB', 32000, 32000, 1, 0, 0, 0, 0)
-    chunks = png_chunk(b'IHDR', header) + png_chunk(b'IDAT', b'') + png_chunk(b'IEND', b'')
-    (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunks)
-    assert image_size(tmp_path / 'a.png') == (32000, 32000)
+        ('float32', 0.25, 1.0, (64, 255)),
+        ('float32', 0, 300.5, 'values from 0.0 to 300.5'),
+        ('float32', 0, np.nan, 'not finite'),
+        ('int16', 0, -40, 'below 0'),
+    ):
+        image = np.full((60, 100), background, dtype)
+        image[10:30, 10:40] = thing
+        cv2.imwrite(str(path), image)
+        if isinstance(seen, str):
+            refused(path, seen)
+            continue
+        loaded = read_image(path)
+        assert loaded.shape == (60, 100, 3) and loaded.dtype == np.uint8
+        assert (loaded[50, 50] == seen[0]).all() and (loaded[20, 20] == seen[1]).all()
+        assert image_size(path) == (100, 60)
 
 
 def test_a_cut_jpeg_with_a_thumbnail_is_not_whole(tmp_path):

@@ -32,21 +32,12 @@ def test_text_arrives_as_typed_and_numbers_words_and_lists_as_those(text, value)
     assert found == value and type(found) is type(value)
 
 
-@pytest.fixture
-def parse():
+def test_pairs_add_up_and_what_is_none_is_one_sentence(capsys):
     parser = argparse.ArgumentParser(prog='p')
     parser.add_argument('--cfg-options', nargs='+', action=OptionsAction)
-    return parser.parse_args
-
-
-def test_pairs_add_up(parse):
     args = ['--cfg-options', 'a.b=1', 'c= x = y', '--cfg-options', 'd=[1,2]', 'a.b=2']
-    assert parse(args).cfg_options == {'a.b': 2, 'c': ' x = y', 'd': [1, 2]}
-    assert parse([]).cfg_options is None
-
-
-@pytest.mark.parametrize('text', ['novalue', ' =1'])
-def test_what_is_no_pair_is_one_sentence(parse, text, capsys):
-    with pytest.raises(SystemExit):
-        parse(['--cfg-options', text])
-    assert f'--cfg-options: {text!r} is no KEY=VALUE' in capsys.readouterr().err
+    assert parser.parse_args(args).cfg_options == {'a.b': 2, 'c': ' x = y', 'd': [1, 2]}
+    for text in ('novalue', ' =1'):
+        with pytest.raises(SystemExit):
+            parser.parse_args(['--cfg-options', text])
+        assert f'--cfg-options: {text!r} is no KEY=VALUE' in capsys.readouterr().err

@@ -5,7 +5,6 @@ import yaml
 
 from mmdet.core.errors import ConversionError
 from mmdet.core.text import (
-    lines_of,
     parsed,
     read_json,
     read_rows,
@@ -19,13 +18,8 @@ XML = '<?xml version="1.0" encoding="{}"?>\n<a><name>{}</name></a>'
 
 def test_mark_of_windows_editors_and_line_ends_do_not_count(tmp_path):
     path = tmp_path / 't.txt'
-    path.write_bytes('\ufeffcar\r\n\r\n bus \rvan\n'.encode())
+    path.write_bytes('\ufeffcar\r\n\r\n bus\u2028 \rvan\n'.encode())
     assert read_rows(path, ConversionError) == [(1, 'car'), (3, 'bus'), (4, 'van')]
-
-
-def test_only_line_ends_end_lines():
-    assert lines_of('a\u2028b\x0cc\x85d\ne') == ['a\u2028b\x0cc\x85d', 'e']
-    assert lines_of('') == [] and lines_of('a\n\n') == ['a', '']
 
 
 def events(path, error) -> list:
