@@ -2,7 +2,6 @@
 
 import pickle
 import random
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,13 +55,6 @@ class ToyPreprocessor(BaseDataPreprocessor):
         return {'images': images.permute(0, 3, 1, 2).float() / 255}
 
 
-@dataclass
-class ToyState:
-    video_id: int
-    memory: float = 0.0
-    frames: int = 0
-
-
 @MODELS.register_module()
 class ToyDetector(BaseModel):
     """Dropout draws from torch's generator, the loss from python's and numpy's."""
@@ -74,8 +66,7 @@ class ToyDetector(BaseModel):
         self.bn1 = nn.BatchNorm2d(width)
         self.drop = nn.Dropout(0.5)
         self.head = nn.Linear(width, 4 + num_classes)
-        self.explode_at = explode_at
-        self.calls = 0
+        self.explode_at, self.calls = explode_at, 0
 
     def outputs(self, images):
         images = images.to(self.conv1.weight.dtype)
@@ -91,7 +82,7 @@ class ToyDetector(BaseModel):
         return {'loss_toy': loss * (float('nan') if self.calls == self.explode_at else 1.0)}
 
     def init_state(self, video_id=0, seed=0):
-        return ToyState(video_id, memory=float(seed))
+        return SimpleNamespace(video_id=video_id, memory=float(seed), frames=0)
 
     def step_batch(self, clips, states):
         return self.start(clips, states).get()

@@ -13,7 +13,7 @@ from torch import nn
 
 from mmdet.core.checkpoint_file import load_checkpoint_file, state_dict_of
 from mmdet.core.errors import CheckpointError
-from mmdet.engine.checkpoint import bare, find_latest_valid, load_weights, plain, save_checkpoint
+from mmdet.engine.checkpoint import find_latest_valid, load_weights, plain, save_checkpoint
 
 
 class Foreign:
@@ -25,50 +25,32 @@ class Exploit:
         return (os.system, ('touch exploited',))
 
 
-def all_values(node):
-    yield node
-    inner = [*node, *node.values()] if isinstance(node, dict) else node
-    for value in inner if isinstance(node, dict | list) else ():
-        yield from all_values(value)
-
-
-def test_plain_holds_plain_types_only():
-    parameter = nn.Parameter(torch.ones(2))
-    out = plain(
-        {
-            'a': (1, 2.5, True, None, 'x'),
-            'b': collections.OrderedDict(t=parameter),
-            'c': np.float32(3),
-            'd': np.arange(3),
-            4: {1, 2},
-            'e': collections.deque([np.float64(2), np.str_('x')]),  # subclasses of plain types
-            np.str_('h'): torch.__version__,
-        }
-    )
-    types = (torch.Tensor, bool, int, float, str, list, dict, type(None))
-    assert all(type(v) in types for v in all_values(out))
-    assert out['a'] == [1, 2.5, True, None, 'x'] and out['c'] == 3.0 and out[4] == [1, 2]
-    assert torch.equal(out['b']['t'], parameter) and not out['b']['t'].requires_grad
-    assert torch.equal(out['d'], torch.arange(3))
+def test_plain_holds_plain_types_only(tmp_path):
+    value = {
+        'a': (1, 2.5, True, None, 'x'),
+        'b': collections.OrderedDict(t=nn.Parameter(torch.ones(2))),
+        'c': [np.float32(3), np.arange(3), {1, 2}, torch.__version__],
+        np.str_('d'): collections.deque([np.float64(2), np.str_('x')]),
+        'view': torch.zeros(1_000_000)[:3],  # which is saved without its base
+    }
+    save_checkpoint(value, tmp_path / 'a.pth')
+    assert (tmp_path / 'a.pth').stat().st_size < 10_000
+    out = torch.load(tmp_path / 'a.pth', weights_only=True)
+    assert out['a'] == [1, 2.5, True, None, 'x'] and out['d'] == [2, 'x']
+    assert torch.equal(out['b']['t'], torch.ones(2)) and not out['b']['t'].requires_grad
+    assert out['c'][::2] == [3, [1, 2]] and torch.equal(out['c'][1], torch.arange(3))
     with pytest.raises(TypeError, match=r'checkpoint\.meta\.list\[1\]: it is a Foreign'):
         plain({'meta': {'list': [0, Foreign()]}})
-
-
-def test_a_view_is_saved_without_its_base(tmp_path):
-    save_checkpoint({'state_dict': {'w': torch.zeros(1_000_000)[:3]}}, tmp_path / 'a.pth')
-    assert (tmp_path / 'a.pth').stat().st_size < 10_000
 
 
 @pytest.mark.parametrize('zipped', [True, False])
 def test_foreign_objects_need_trust_and_code_does_not_run(tmp_path, monkeypatch, zipped):
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / 'foreign.pth'
     for value, name in ((Exploit(), 'system'), (Foreign(), 'Foreign')):
-        value = {'state_dict': {'w': torch.ones(2)}, 'meta': value}
-        torch.save(value, path, _use_new_zipfile_serialization=zipped)
+        torch.save({'meta': value}, 'foreign.pth', _use_new_zipfile_serialization=zipped)
         with pytest.raises(CheckpointError, match=rf'{name}.*--trust-checkpoint'):
-            load_checkpoint_file(path)
-    assert isinstance(load_checkpoint_file(path, trust=True)['meta'], Foreign)
+            load_checkpoint_file('foreign.pth')
+    assert isinstance(load_checkpoint_file('foreign.pth', trust=True)['meta'], Foreign)
     assert not (tmp_path / 'exploited').exists()
 
 
@@ -88,14 +70,11 @@ def test_what_is_no_whole_checkpoint_is_named(tmp_path):
     path = tmp_path / 'a.pth'
     torch.save({'state_dict': {'w': torch.ones(2000)}}, path)
     whole, no = path.read_bytes(), r'a\.pth.*not a PyTorch checkpoint'
-    cuts = [(whole[:keep], r'a\.pth \(\d+ bytes\) is truncated') for keep in (0, 100, 4000, -10)]
-    for content, said in (*cuts, (b'<html>not found</html>', no), (bytes(500), no)):
+    cuts = [(whole[:keep], r'a\.pth \(\d+ bytes\) is truncated') for keep in (0, 4000, -10)]
+    for content, said in (*cuts, (b'<html>not found</html>', no)):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match=said):
             load_checkpoint_file(path)
-    torch.save([1], path)
-    with pytest.raises(CheckpointError, match='holds a list, not a dict'):
-        load_checkpoint_file(path)
     with pytest.raises(CheckpointError, match=r'epoch_4\.pth.*a\.pth'):
         load_checkpoint_file(tmp_path / 'epoch_4.pth')
     with pytest.raises(CheckpointError, match=r'no weights.*Keys: meta'):
@@ -103,13 +82,11 @@ def test_what_is_no_whole_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('key', ['state_dict', 'model', None])
-@pytest.mark.parametrize('form', ['_orig_mod.{}', 'module._orig_mod.{}', '_orig_mod.module.{}'])
-def test_weights_are_found_in_every_container_under_the_names_of_the_model(key, form):
+def test_weights_are_found_in_every_container_under_the_names_of_the_model(key):
     names = list(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).state_dict())
-    wrapped = {form.format(name): torch.ones(1) for name in names}
-    assert list(state_dict_of({key: wrapped} if key else wrapped)) == names
-    part = {name.replace('1.', '1._orig_mod.'): torch.ones(1) for name in names}
-    assert list(state_dict_of(part)) == names  # one compiled part
+    for form in ('module._orig_mod.{}', '_orig_mod.module.{}'):
+        wrapped = {form.format(name): torch.ones(1) for name in names}
+        assert list(state_dict_of({key: wrapped} if key else wrapped)) == names
 
 
 # -- into a model ----------------------------------------------------------------------------------
@@ -127,38 +104,17 @@ def test_load_weights_lists_what_does_not_fit():
     assert '1.weight (checkpoint (5, 2), model (3, 2))' in text and '--allow-partial' in text
     report = load_weights(model, given, allow_partial=True)
     assert len(report) == 3 and torch.equal(model[0].weight, torch.ones(2, 2))
+    with pytest.raises(CheckpointError, match='None of the 1 weights fits'):
+        load_weights(model, {'other': torch.ones(1)}, allow_partial=True)
 
 
-@pytest.mark.parametrize('value', [float('nan'), float('inf')])
-def test_weights_that_are_not_finite_are_named(value):
+def test_weights_that_are_not_finite_are_named():
     model = nn.Linear(2, 3)
-    weights = {'weight': torch.tensor([[1.0, value]] * 3), 'bias': torch.zeros(3)}
+    weights = {'weight': torch.tensor([[1.0, float('inf')]] * 3), 'bias': torch.zeros(3)}
     with pytest.raises(CheckpointError, match=r'1 with NaN or infinite numbers .*: weight'):
         load_weights(model, weights)
     assert '1 with NaN' in load_weights(model, weights, allow_partial=True)[0]
     assert model.weight.isfinite().all() and not model.bias.any()  # what is finite is loaded
-
-
-def test_a_single_frame_model_goes_into_the_detector_of_a_video_model():
-    single, video = nn.Linear(2, 2), nn.Module()
-    video.detector, video.aggregator = nn.Linear(2, 2), nn.Linear(3, 3)
-    untouched = video.aggregator.weight.clone()
-    with pytest.raises(CheckpointError, match=r'2 missing in the checkpoint: aggregator\.w'):
-        load_weights(video, single.state_dict())
-    (report,) = load_weights(video, single.state_dict(), allow_partial=True)
-    assert report == '2 missing in the checkpoint: aggregator.weight, aggregator.bias'
-    assert torch.equal(video.detector.weight, single.weight)
-    assert torch.equal(video.aggregator.weight, untouched)
-    with pytest.raises(CheckpointError, match='None of the 1 weights fits'):
-        load_weights(single, {'other': torch.ones(1)}, allow_partial=True)
-
-
-def test_a_compiled_model_takes_plain_names():
-    model = nn.Linear(2, 3)
-    compiled = torch.compile(model)
-    weights = {'weight': torch.ones(3, 2), 'bias': torch.zeros(3)}
-    assert load_weights(compiled, weights) == [] and bare(compiled) is model
-    assert torch.equal(model.weight, torch.ones(3, 2))
 
 
 def test_find_latest_valid_goes_by_the_time_inside(tmp_path):

@@ -1,7 +1,6 @@
 """What each launcher's environment becomes; the group itself is tested with real processes."""
 
 import os
-import time
 
 import pytest
 import torch
@@ -27,13 +26,13 @@ def start(monkeypatch):
     calls = []
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda **kw: calls.append(kw))
 
-    def run(launcher, environment):
+    def run(launcher, environment, use_gpu=False):
         for name in (*NAMES, *ON_NODE, *MPI):
             monkeypatch.setenv(name, 'x')  # so that it is put back
             monkeypatch.delenv(name)
         for name, value in environment.items():
             monkeypatch.setenv(name, str(value))
-        dist.init_dist(launcher, timeout_s=60, use_gpu=False)
+        dist.init_dist(launcher, timeout_s=60, use_gpu=use_gpu)
         return calls
 
     return run
@@ -44,10 +43,7 @@ def start(monkeypatch):
     [
         ('pytorch', BY_HAND, '0 2 0 127.0.0.1 77'),
         ('slurm', ON_NODE, '3 4 1 gpu07 29500'),
-        ('slurm', hosts('gpu1,gpu2'), '3 4 0 gpu1 29500'),
-        ('slurm', hosts('gpu[01-04,07]'), '3 4 0 gpu01 29500'),
         ('slurm', hosts('gpu[3,5],cpu1') | HEAD, '3 4 0 head 1'),
-        ('slurm', hosts('rack2-n[10-12]-ib'), '3 4 0 rack2-n10-ib 29500'),
         ('mpi', MPI | HEAD, '1 2 1 head 1'),
     ],
 )
@@ -57,17 +53,10 @@ def test_what_an_environment_becomes(start, launcher, environment, expected):
     assert call['backend'] == 'gloo' and call['timeout'].total_seconds() == 60
 
 
-def test_none_starts_nothing_and_others_are_unknown(start):
-    assert start('none', {}) == []
-    with pytest.raises(ValueError, match='Legal: none, pytorch, slurm, mpi'):
-        start('ray', {})
-
-
 @pytest.mark.parametrize(
     ('launcher', 'environment', 'said'),
     [
         ('pytorch', {}, '--launcher pytorch.* RANK.*torchrun'),
-        ('slurm', {}, '--launcher slurm.* SLURM_PROCID.*srun'),
         ('mpi', {}, '--launcher mpi.* OMPI.*mpirun'),
         ('pytorch', BY_HAND | {'RANK': '2'}, 'RANK is 2, but WORLD_SIZE is 2'),
         ('pytorch', BY_HAND | {'WORLD_SIZE': 'two'}, "WORLD_SIZE is 'two': it must be a whole"),
@@ -78,33 +67,18 @@ def test_an_environment_that_does_not_suffice(start, launcher, environment, said
         start(launcher, environment)
 
 
-def test_ranks_that_are_started_by_hand_and_do_not_meet(start, monkeypatch, capsys):
+def test_ranks_that_are_started_by_hand_and_do_not_meet(start, monkeypatch):
     def wait(**_):
-        deadline = time.monotonic() + 60
-        while 'waits' not in shown[0] and time.monotonic() < deadline:
-            shown[0] += capsys.readouterr().err
         raise torch.distributed.DistStoreError('1/2 joined')
 
-    shown = ['']
     monkeypatch.setattr(torch.distributed, 'init_process_group', wait)
-    monkeypatch.setattr(dist, 'ANNOUNCED_S', 0)
     said = r'Rank 0 of 2 has not met the others at 127\.0\.0\.1:77 \(1/2 joined\)\. Start all 2'
     with pytest.raises(LaunchError, match=said):
         start('pytorch', BY_HAND)
-    assert 'Rank 0 of 2 waits for the others at 127.0.0.1:77. Start all' in shown[0]
-
-
-@pytest.mark.parametrize(
-    ('cfg', 'seconds'), [({'env_cfg': {'dist_cfg': {'timeout': 90}}}, 90), ({}, 3600)]
-)
-def test_the_timeout_is_that_of_the_config(cfg, seconds):
-    assert dist.dist_timeout(cfg) == seconds
 
 
 def test_more_processes_than_gpus(start, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    for name, value in (BY_HAND | {'LOCAL_RANK': '2'}).items():
-        monkeypatch.setenv(name, value)
     with pytest.raises(LaunchError, match=r'finds only 2 GPU\(s\)'):
-        dist.init_dist('pytorch')
+        start('pytorch', BY_HAND | {'LOCAL_RANK': '2'}, use_gpu=True)

@@ -3,11 +3,10 @@
 import json
 import multiprocessing
 import pickle
-from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
-from engine_toy import ToyMetric
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from toy_runs import CONFIG, ONE_EPOCH, log_of, train
@@ -15,7 +14,7 @@ from toy_runs import CONFIG, ONE_EPOCH, log_of, train
 from mmdet import apis
 from mmdet.core.errors import ConfigError, NonFiniteLossError
 from mmdet.engine.loops import VideoTestLoop
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import DATASETS
 
 
 @pytest.fixture(scope='module')
@@ -57,10 +56,8 @@ def test_no_data_worker_outlives_its_run(tmp_path, monkeypatch):
 
 def test_the_log_and_the_curves_have_what_one_looks_for(trained):
     log = log_of(trained)
-    for text in (
-        *('seed 3', 'CPU', '1 process(es)', '= batch 2; 2 epochs of 7 iterations'),
-        'Learning rate 0.05 (as configured; --auto-scale-lr would multiply it by batch/8)',
-    ):
+    rate = 'Learning rate 0.05 (as configured; --auto-scale-lr would multiply it by batch/8)'
+    for text in ('seed 3', '1 process(es)', '= batch 2; 2 epochs of 7 iterations', rate):
         assert text in log
     line = next(line for line in log.splitlines() if 'Epoch(train) [1][7/7]' in line)
     for word in ('lr:', 'eta:', 'time:', 'data_time:', 'loss:', 'loss_toy:', 'memory:'):
@@ -68,14 +65,8 @@ def test_the_log_and_the_curves_have_what_one_looks_for(trained):
     rows = curves_of(trained)
     steps = [row for row in rows if 'loss' in row]
     assert [row['step'] for row in steps] == [1, 7, 14]
-    assert {'lr', 'loss', 'time', 'memory', 'epoch'} <= steps[0].keys()
+    assert {'lr', 'loss', 'loss_toy', 'grad_norm', 'time', 'data_time'} <= steps[0].keys()
     assert [row['step'] for row in rows if 'toy/score' in row] == [1, 2]
-
-
-def test_auto_scale_lr(tmp_path):
-    runner = train(tmp_path, ONE_EPOCH, auto_scale_lr=True, validate=False)
-    assert runner.optim_wrapper.param_groups[0]['initial_lr'] == pytest.approx(0.05 * 2 / 8)
-    assert 'scaled by 2/8' in log_of(tmp_path)
 
 
 def test_checkpoints_hold_plain_values_and_the_classes(trained):
@@ -83,16 +74,7 @@ def test_checkpoints_hold_plain_values_and_the_classes(trained):
     expected = dict(CLASSES=['cat', 'dog'], epoch=2, iter=14, iters_per_epoch=7)
     expected |= dict(seed=3, world_size=1)
     assert {key: checkpoint['meta'][key] for key in expected} == expected
-    assert len(checkpoint['rng']) == 1
     assert (trained / 'latest.pth').resolve() == (trained / 'epoch_2.pth').resolve()
-
-    def check(node):
-        assert type(node) in (dict, list, str, int, float, bool, type(None), torch.Tensor)
-        children = node.values() if isinstance(node, dict) else node
-        for child in children if isinstance(node, dict | list) else ():
-            check(child)
-
-    check(checkpoint)
 
 
 def test_the_newest_and_the_best_checkpoints_are_kept(tmp_path):
@@ -115,20 +97,7 @@ def test_a_resumed_run_knows_a_best_score_newer_than_its_checkpoint(tmp_path):
     assert (tmp_path / 'best_toy_score.pth').read_bytes() == best
 
 
-@pytest.mark.parametrize('causal', [False, True])
-def test_every_data_set_takes_the_models_plan_of_its_mode(tmp_path, monkeypatch, causal):
-    toy, clips, used = MODELS.get('ToyDetector'), DATASETS.get('ToyClips'), []
-    monkeypatch.setattr(clips, 'ref_img_sampler', dict(frame_range=3), raising=False)
-    monkeypatch.setattr(clips, 'use_plan', lambda self, plan: used.append(plan), raising=False)
-    monkeypatch.setattr(toy, 'plan', lambda self, mode, sampler: (mode, sampler), raising=False)
-    train(tmp_path, ONE_EPOCH)
-    checkpoint, options = str(tmp_path / 'epoch_1.pth'), {'test_cfg.causal': causal}
-    apis.test(CONFIG, checkpoint, work_dir=str(tmp_path), cfg_options=options)
-    modes = ['train', 'offline', 'causal' if causal else 'offline']
-    assert used == [(mode, dict(frame_range=3)) for mode in modes]
-
-
-@pytest.mark.parametrize('batch_size', [1, 3, 5])
+@pytest.mark.parametrize('batch_size', [1, 3])
 def test_results_equal_a_literal_loop_whatever_the_batch(trained, tmp_path, batch_size):
     """The toy model asserts that a state sees the frames of its video in order."""
     options, out = {'test_dataloader.batch_size': batch_size}, tmp_path / 'r.pkl'
@@ -139,11 +108,8 @@ def test_results_equal_a_literal_loop_whatever_the_batch(trained, tmp_path, batc
         if clip.key.frame_id == 0:
             state = model.init_state(clip.key.video_id, seed=0)
         expected.append(model.step_batch([clip], [state])[0].per_class(2))
-    as_lists = [
-        [[rows.tolist() for rows in per_class] for per_class in results]
-        for results in (expected, pickle.loads(out.read_bytes()))
-    ]
-    assert as_lists[0] == as_lists[1]
+    for ours, theirs in zip(pickle.loads(out.read_bytes()), expected, strict=True):
+        assert all(map(np.array_equal, ours, theirs))
 
 
 def test_a_test_leaves_the_config_of_the_training_alone(trained):
@@ -168,7 +134,6 @@ LATE = dict(type='CosineAnnealingLR', by_epoch=False, begin=5000, T_max=9)
         ),
         ({'train_dataloader.dataset.lengths': []}, ConfigError, 'gives no batch'),
         ({'default_hooks.checkpoint.interval': 0}, ValueError, 'interval=0. Legal: 1 or more'),
-        ({'default_hooks.checkpoint.rule': 'more'}, ValueError, "Legal: 'greater' or 'less'"),
         ({'default_hooks.checkpoint.save_best': 'mAP'}, KeyError, 'Known: toy/score'),
     ],
 )
@@ -178,12 +143,7 @@ def test_what_cannot_be_trained_is_said(tmp_path, options, error, said):
     assert error is KeyError or not list(tmp_path.glob('*.pth'))
 
 
-@pytest.mark.parametrize('more', [{}, {'by_epoch': True}])
-def test_mmengines_way_to_name_the_loop_works(tmp_path, more):
-    assert train(tmp_path, {'train_cfg': dict(_delete_=True, max_epochs=1, **more)}).epoch == 1
-
-
-def test_a_hook_of_ones_own_sees_the_clips_and_no_history_grows(tmp_path, monkeypatch):
+def test_a_hook_of_ones_own_sees_the_clips_and_rates_scale_with_the_batch(tmp_path):
     seen = []
 
     class Spy(Hook):
@@ -191,46 +151,16 @@ def test_a_hook_of_ones_own_sees_the_clips_and_no_history_grows(tmp_path, monkey
             seen.append((batch_idx, len(data_batch), set(outputs)))
 
     HOOKS.register_module(name='SpyOfClips', module=Spy, force=True)
-    monkeypatch.setattr('mmdet.engine.hooks.HISTORY', 3)
-    monkeypatch.setattr('mmdet.engine.runner._has_tensorboard', lambda: False)
     options = {**ONE_EPOCH, 'custom_hooks': [dict(type='SpyOfClips')]}
-    options['default_hooks.logger.interval'] = 1
-    runner = train(tmp_path, options, validate=False)
+    runner = train(tmp_path, options, auto_scale_lr=True, validate=False)
     assert seen == [(i, 2, {'loss', 'loss_toy'}) for i in range(7)]
-    assert {len(h.data[0]) for h in runner.message_hub.log_scalars.values()} == {3}
-    assert log_of(tmp_path).count('pip install tensorboard') == 1
+    assert runner.optim_wrapper.param_groups[0]['initial_lr'] == pytest.approx(0.05 * 2 / 8)
+    assert 'scaled by 2/8' in log_of(tmp_path)
 
 
-def test_weights_are_loaded_into_a_detector_and_before_training(trained, tmp_path):
+def test_training_starts_from_the_weights_of_load_from(trained, tmp_path):
     source = trained / 'epoch_2.pth'
     expected = torch.load(source, weights_only=True)['state_dict']
-    model = apis.init_detector(CONFIG, source, device='cpu')
-    assert model.classes == ('cat', 'dog') and not model.training
-    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
-    assert type(apis.init_detector(CONFIG, device='cpu')) is type(model)
     options = {**ONE_EPOCH, 'optim_wrapper.optimizer.lr': 0.0, 'load_from': str(source)}
     runner = train(tmp_path, options, validate=False)
-    for name, value in runner.model.named_parameters():
-        assert torch.equal(value, expected[name])
-
-
-def test_a_test_opens_the_group_of_its_results_before_the_first_frame(
-    trained, tmp_path, monkeypatch
-):
-    """Opening waits for all ranks, which are together only at the start."""
-    events, original = [], ToyMetric.process
-
-    @contextmanager
-    def spy(timeout_s):
-        events.append(('open', timeout_s))
-        yield 'the group'
-        events.append('closed')
-
-    def process(self, data_batch, data_samples):
-        events.append(('frame', self.group))
-        original(self, data_batch, data_samples)
-
-    monkeypatch.setattr('mmdet.engine.loops.cpu_group', spy)
-    monkeypatch.setattr(ToyMetric, 'process', process)
-    metrics_of(trained, tmp_path, {'env_cfg.dist_cfg.timeout': 9})
-    assert events == [('open', 9), *[('frame', 'the group')] * 12, 'closed']
+    assert all(torch.equal(w, expected[name]) for name, w in runner.model.named_parameters())

@@ -23,12 +23,6 @@ STEPS = {  # base learning rate, epochs, epochs before which it is divided by 10
     'fcos_9x': (1e-3, 9, [6], CONSTANT, 2),
     'centernet_80e': (1e-4, 80, [50], (1e-3, 1, 1000), 1),
 }
-COSINES = {  # rates at the begin and the end, warmup, epochs
-    'sample_2x': (4e-4, 4e-6, 30, 2),
-    'sample_2x_swin': (4e-4, 4e-6, 30, 2),
-    'sample_5x': (2e-3, 2e-5, 50, 5),
-    'sample_5x_swin': (2e-3, 2e-5, 50, 5),
-}
 UNCLIPPED = ('adamw_9x', 'sgd_c4_1x')
 
 
@@ -70,35 +64,6 @@ def test_the_rate_warms_up_and_falls_in_steps(repo, name):
     several = [of_biases if parameter == 'qkv.bias' else 1 for parameter in groups]
     np.testing.assert_allclose(rates, expected[:, None] * several, rtol=1e-9)
     assert ('clip_grad' in cfg.optim_wrapper) == (name not in UNCLIPPED)
-
-
-@pytest.mark.parametrize('name', COSINES)
-def test_the_rate_of_the_sample_videos_falls_to_its_end_with_the_run(repo, name):
-    begin, end, warmup, epochs = COSINES[name]
-    rates, _, _ = run(repo, name, per_epoch=270)
-    iteration = np.arange(epochs * 270)
-    turn = np.pi * (iteration - warmup) / (len(iteration) - warmup)
-    cosine = end + (begin - end) * (1 + np.cos(turn)) / 2
-    expected = np.where(iteration < warmup, begin * (0.1 + 0.9 * iteration / warmup), cosine)
-    np.testing.assert_allclose(rates, np.stack([expected] * 5, axis=1), rtol=1e-6)
-
-
-def test_yolox_grows_with_the_square_of_the_iteration_and_ends_at_a_twentieth(repo):
-    per_epoch = 20
-    rates, groups, _ = run(repo, 'yolox_90e', per_epoch)
-    ramp = 1e-3 + (1 - 1e-3) * np.arange(5 * per_epoch) / (5 * per_epoch - 1)
-    expected = np.full(90 * per_epoch, 5e-5)
-    expected[: 5 * per_epoch] = 1e-3 * ramp**2
-    turn = np.pi * np.linspace(0, 1, 80 * per_epoch)
-    expected[5 * per_epoch : 85 * per_epoch] = 5e-5 + (1e-3 - 5e-5) * (1 + np.cos(turn)) / 2
-    np.testing.assert_allclose(rates[:, 0], expected, rtol=0.02)
-    np.testing.assert_allclose(rates[: 5 * per_epoch, 0], expected[: 5 * per_epoch], rtol=1e-6)
-    assert {group['weight_decay'] for group in groups.values()} == {0.0, 5e-4}
-
-
-@pytest.mark.parametrize('name', ['adamw_6x', 'sample_5x_swin'])
-def test_neither_norms_nor_bias_tables_decay(repo, name):
-    _, groups, cfg = run(repo, name, per_epoch=1)
-    decays = {name: group['weight_decay'] for name, group in groups.items()}
-    plain = dict.fromkeys(('qkv.weight', 'qkv.bias'), cfg.optim_wrapper.optimizer.weight_decay)
-    assert decays == dict.fromkeys(groups, 0.0) | plain
+    if name.startswith('adamw'):  # neither norms nor bias tables decay
+        plain = {n for n, group in groups.items() if group['weight_decay'] > 0}
+        assert plain == {'qkv.weight', 'qkv.bias'}
