@@ -15,9 +15,7 @@ from mmdet.core.errors import ConfigError, UndecodableFrameError, WriteError
     [
         (ConfigError('no such key'), 'error: no such key'),
         (WriteError('cannot write a.pth: full'), 'error: cannot write a.pth: full'),
-        (FileNotFoundError('a: there is no such file'), 'error: a: there is no such file'),
         (OSError(errno.ENOSPC, 'No space left'), 'error: writing failed: No space left. Free'),
-        (OSError(errno.EROFS, 'Read-only', 'a'), 'error: cannot read or write a: Read-only. The'),
         (PermissionError(errno.EACCES, 'Denied', 'b'), 'error: cannot read or write b: Denied. Ch'),
     ],
 )
@@ -27,16 +25,13 @@ def test_what_the_user_puts_right_is_one_sentence(error, told):
     assert caught.value.code.startswith(told)
 
 
-@pytest.mark.parametrize(
-    'error', [UndecodableFrameError('Cannot decode a.jpg'), FileNotFoundError('b.jpg\nis absent')]
-)
-def test_an_error_of_a_data_worker_is_told_without_its_traceback(error):
+def test_an_error_of_a_data_worker_is_told_without_its_traceback():
     def collate(_):
-        raise error from OSError('first')
+        raise UndecodableFrameError('Cannot decode a.jpg') from OSError('first')
 
     with pytest.raises(SystemExit) as caught, plain_errors():
         next(iter(DataLoader([0], num_workers=1, collate_fn=collate)))
-    assert caught.value.code == f'error: {error}'
+    assert caught.value.code == 'error: Cannot decode a.jpg'
 
 
 @pytest.mark.parametrize('error', [KeyError('a'), OSError(errno.EBADF, os.strerror(errno.EBADF))])

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 from tiny_streams import decode, scenes, tiny_detector, write_frames, write_video
 
-from mmdet.apis import VideoError
 from mmdet.apis.video_run import StopSignals, run_video
 from mmdet.core import progress
 from mmdet.datasets.parsers import CocoVideoIndex
@@ -63,45 +61,38 @@ def read(folder: Path) -> dict:
 # ---- the files
 
 
-@pytest.mark.parametrize('score_thr', [0.05, 1])  # with 1 there are no detections
-def test_all_files_hold_what_the_stream_gives(tmp_path, score_thr):
-    detector = tiny_detector('mamba', score_thr=score_thr)
+def test_all_files_hold_what_the_stream_gives(tmp_path):
+    detector = tiny_detector('mamba')
     video = write_video(tmp_path / 'clip.mp4', scenes(12))
     results = list(detector.stream(video, stride=2))
     folder = tmp_path / 'new folder'
     assert run_video(detector.stream(video, stride=2), outputs(folder)) == (6, False)
     files = read(folder)
     rows = [(r, d) for r in results for d in r.detections.to_dicts(detector.classes)]
-    assert (len(rows) > 0) == (score_thr < 1)
-    assert [f['frame'] for f in files['json']] == [0, 2, 4, 6, 8, 10]
+    assert rows and [f['frame'] for f in files['json']] == [0, 2, 4, 6, 8, 10]
     assert [f['time_s'] for f in files['json']] == pytest.approx([0.08 * i for i in range(6)])
     assert all((f['width'], f['height']) == (64, 48) for f in files['json'])
     written = [(f['frame'], d) for f in files['json'] for d in f['detections']]
-    table = zip(rows, written, files['csv'], files['mot'], strict=True)
-    for (result, found), (frame, line), row, mot in table:
+    coco = files['coco']['annotations']
+    table = zip(rows, written, files['csv'], files['mot'], coco, strict=True)
+    for (result, found), (frame, line), row, mot, box in table:
         assert frame == int(row['frame']) == int(mot[0]) - 1 == result.frame_index
         assert found['name'] == line['name'] == row['name'] and mot[1] == '-1'
-        assert found['label'] == line['label'] == int(row['label']) == int(mot[7]) - 1
+        label, image = found['label'], result.detections.image_id
+        assert label == line['label'] == int(row['label']) == int(mot[7]) - 1
+        assert (box['category_id'], box['image_id']) == (label + 1, image)
         for score in (line['score'], row['score'], mot[6]):
             assert float(score) == pytest.approx(found['score'], abs=1e-5)
         assert line['box'] == pytest.approx(found['box'], abs=1e-3)
         assert [float(row[n]) for n in ('x1', 'y1', 'x2', 'y2')] == line['box']
-        x, y, w, h = map(float, mot[2:6])
-        assert [x, y, x + w, y + h] == pytest.approx(found['box'], abs=3e-3)
+        for x, y, w, h in (map(float, mot[2:6]), box['bbox']):
+            assert [x, y, x + w, y + h] == pytest.approx(found['box'], abs=3e-3)
     index = CocoVideoIndex.open(folder / 'r.json', cache_dir=tmp_path)
     assert len(index) == 6 and len(index.video_ids) == 1 and len(index.categories) == 30
     assert index.file_name(5) == 'clip/000010.jpg'
-    coco = zip(rows, files['coco']['annotations'], strict=True)
-    for (result, found), row in coco:
-        assert row['image_id'] == result.detections.image_id
-        assert row['category_id'] == found['label'] + 1
-        assert row['area'] == pytest.approx(row['bbox'][2] * row['bbox'][3], abs=1e-3)
     for result, image in zip(results, files['drawn'], strict=True):
         difference = np.abs(image.astype(int) - result.image[..., ::-1]).max(axis=2) > 40
         assert difference.any() == (len(result.detections) > 0)
-    with av.open(str(folder / 'v.mp4')) as container:
-        stream = container.streams.video[0]
-        assert (stream.average_rate, stream.codec_context.name) == (12.5, 'h264')
 
 
 # ---- the command
@@ -113,11 +104,8 @@ def test_the_command_writes_every_output(demo, tmp_path, capfd):
     assert len(files['json']) == len(files['drawn']) == 4 and files['csv']
     said = capfd.readouterr().out
     assert all(name in said for name in OUTPUTS.values()) and 'weights are random' in said
-
-
-def test_without_flags_a_video_with_a_name_after_the_input(demo, tmp_path):
     assert demo(write_frames(tmp_path / 'my frames', scenes(3)), CONFIG, '--fps', '10') == 0
-    with av.open(str(tmp_path / 'my_frames_detections.mp4')) as container:
+    with av.open(str(tmp_path / 'my_frames_detections.mp4')) as container:  # without flags
         assert container.streams.video[0].average_rate == 10
 
 
@@ -125,23 +113,15 @@ def test_without_flags_a_video_with_a_name_after_the_input(demo, tmp_path):
     ('arguments', 'text'),
     [
         (['none.mp4', CONFIG], 'none.mp4 does not exist'),
-        (['clip.mp4', 'none.py'], 'No config file'),
-        (['clip.mp4', CONFIG, 'none.pth'], 'none.pth'),
         (['clip.mp4', CONFIG, '--out', 'v.gif'], 'Legal endings: .mp4'),
-        (['text.mp4', CONFIG], 'Cannot open'),
         (['zero.avi', CONFIG, *FLAGS], 'No frame to look at'),
         (['mixed', CONFIG], 'All frames of a video share one size'),
-        (['clip.mp4', CONFIG, '--stride', '0'], 'stride must be'),
-        (['clip.mp4', CONFIG, '--amp', 'fp16'], 'needs a GPU'),
         (['clip.mp4', CONFIG, '--show'], 'No window can be opened'),
-        (['clip.mp4', CONFIG, '--json', 'mixed'], 'mixed'),
         (['clip.mp4', CONFIG, '--out', 'clip.mp4'], 'name of the input'),
-        (['clip.mp4', CONFIG, '--json', 'r', '--csv', 'r'], 'two outputs'),
         (['clip.mp4', CONFIG, '--score-thr', '2'], 'must be in 0..1'),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_file(demo, tmp_path, capsys, arguments, text):
-    (tmp_path / 'text.mp4').write_text('no video')
     with av.open(str(tmp_path / 'zero.avi'), 'w') as container:
         stream = container.add_stream('mpeg4', rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
@@ -158,35 +138,17 @@ def test_a_mistake_is_one_line_and_leaves_no_file(demo, tmp_path, capsys, argume
 # ---- stopping
 
 
-def test_a_signal_waits_for_the_end_of_a_frame():
+def test_a_signal_waits_for_the_end_of_a_frame_and_a_second_one_does_not():
     done, before = [], signal.getsignal(signal.SIGINT)  # ignored in a job of the background
     with pytest.raises(KeyboardInterrupt), StopSignals() as signals, signals.held():
-        os.kill(os.getpid(), signal.SIGINT)
-        done.append('the frame is written')
-    with pytest.raises(KeyboardInterrupt), StopSignals():
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
+        done.append('the frame is written')
     with pytest.raises(KeyboardInterrupt), StopSignals() as signals, signals.held():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
         done.append('never')
-    assert done == ['the frame is written']
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_a_source_that_stalls_can_be_stopped(tmp_path):
-    def stalling():
-        yield from scenes(2)
-        while not lines.exists() or lines.read_text().count('\n') < 2:
-            time.sleep(0.01)
-        signal.pthread_kill(main, signal.SIGINT)
-        time.sleep(0.5)
-
-    lines, main = tmp_path / OUTPUTS['json'], threading.main_thread().ident
-    stream = tiny_detector('faster_rcnn').stream(stalling())
-    assert run_video(stream, outputs(tmp_path)) == (2, True)
-    assert len(read(tmp_path)['json']) == 2
+    assert done == ['the frame is written'] and signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.slow
@@ -196,9 +158,8 @@ def test_ctrl_c_closes_the_outputs(tmp_path):
     command += [*FLAGS, '--score-thr', '0', *SMALL]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     lines, end = tmp_path / OUTPUTS['json'], time.monotonic() + 120
-    while time.monotonic() < end and process.poll() is None:
-        if lines.exists() and lines.read_text().count('\n') >= 5:
-            break
+    while not lines.exists() or lines.read_text().count('\n') < 5:
+        assert time.monotonic() < end and process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
@@ -211,20 +172,11 @@ def test_ctrl_c_closes_the_outputs(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {'long.mp4', *OUTPUTS.values()}
 
 
-def test_a_run_that_ends_by_an_error_keeps_valid_files(tmp_path):
-    arrays = iter([*scenes(5), np.zeros((3, 3), np.uint8)])
-    with pytest.raises(VideoError, match='Frame 5 is uint8'):
-        run_video(tiny_detector('mamba').stream(arrays), outputs(tmp_path))
-    files = read(tmp_path)
-    assert len(files['json']) == len(files['drawn']) == len(files['coco']['images']) == 5
-
-
 def test_progress_where_nobody_knows_the_end(tmp_path, monkeypatch):
-    said = []
-    detector = tiny_detector('faster_rcnn')
+    said, stream = [], tiny_detector('faster_rcnn').stream(iter(scenes(3)))
     logger = type('Logger', (), {'info': lambda self, text: said.append(text)})()
     monkeypatch.setattr(progress.MMLogger, 'get_current_instance', lambda: logger)
     monkeypatch.setattr(progress, 'FIRST_LINE_S', 0)
     monkeypatch.setattr(progress, 'LINE_EVERY_S', 0)
-    run_video(detector.stream(iter(scenes(3))), {'json': str(tmp_path / 'r.jsonl')})
+    run_video(stream, {'json': str(tmp_path / 'r.jsonl')})
     assert 'Detecting: 3 frames' in said[-1] and said[0].endswith('frames/s')

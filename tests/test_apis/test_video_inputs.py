@@ -10,19 +10,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tiny_streams import (
-    B_FRAMES,
-    SIZE,
-    decode,
-    scenes,
-    set_display_matrix,
-    tiny_detector,
-    write_video,
-)
+from tiny_streams import decode, scenes, set_display_matrix, tiny_detector, write_video
 
-from mmdet.apis import video_run
 from mmdet.apis.video_run import run_video
-from mmdet.core.errors import VideoError
 from mmdet.programs.convert.frame_folders import extract_frames
 from mmdet.video.frame_source import Clock
 from mmdet.video.sources import open_source
@@ -34,7 +24,7 @@ COLOURS = {'R': (0, 0, 255), 'G': (0, 255, 0), 'B': (255, 0, 0), 'W': (255, 255,
 
 def flag() -> np.ndarray:
     """[48, 64, 3] BGR: R top left, G top right, B bottom left, W bottom right."""
-    image = np.zeros((*SIZE, 3), np.uint8)
+    image = np.zeros((48, 64, 3), np.uint8)
     image[:24, :32], image[:24, 32:] = COLOURS['R'], COLOURS['G']
     image[24:, :32], image[24:, 32:] = COLOURS['B'], COLOURS['W']
     return image
@@ -55,12 +45,8 @@ def corners(image: np.ndarray) -> str:
 MATRICES = {
     (1, 0, 0, 1): 'RGBW',
     (-1, 0, 0, 1): 'GRWB',  # front cameras
-    (1, 0, 0, -1): 'BWRG',
-    (-1, 0, 0, -1): 'WBGR',
     (0, 1, -1, 0): 'BRWG',  # a quarter clockwise: the left column becomes the top row
     (0, -1, 1, 0): 'GWRB',
-    (0, 1, 1, 0): 'RBGW',  # transposed
-    (0, -1, -1, 0): 'WGBR',
 }
 
 
@@ -71,67 +57,40 @@ def test_any_display_matrix_is_obeyed_by_every_reader(tmp_path, matrix):
     file, right = VideoFile(path), MATRICES[matrix]
     assert [corners(frame.image) for frame in file.frames()] == [right] * 4
     assert corners(file.read(2)) == right
-    assert file.read(2).shape[:2] == (SIZE if matrix[0] else SIZE[::-1])
+    assert file.read(2).shape[:2] == ((48, 64) if matrix[0] else (64, 48))
     extract_frames(path, tmp_path / 'frames')
     assert corners(open_source(tmp_path / 'frames').read(1)) == right
-    detector = tiny_detector('faster_rcnn')
-    detector.score_thr = 2  # nothing is drawn over the corners
+    detector = tiny_detector('faster_rcnn', score_thr=1)  # nothing is drawn over the corners
     run_video(detector.stream(path), {'out': str(tmp_path / 'o.mp4')})
     assert corners(decode(tmp_path / 'o.mp4')[1]) == right
 
 
-def shown(path) -> tuple:
-    """(pixel aspect, width, height, times of the frames) of a video."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        times = [frame.time for frame in container.decode(video=0)]
-        return stream.sample_aspect_ratio, stream.width, stream.height, times
-
-
-@pytest.mark.parametrize('ending', ['mp4', 'mkv', 'mov'])
+@pytest.mark.parametrize('ending', ['mp4', 'mkv'])
 def test_drawn_videos_keep_the_time_of_every_frame(tmp_path, ending):
     varied_ms = [*range(0, 1200, 40), *range(1200, 7200, 200)]  # 30 frames at 25/s, 30 at 5/s
     path = write_video(tmp_path / 'a.mkv', scenes(60), times_ms=varied_ms)
     out, lines = tmp_path / f'o.{ending}', tmp_path / 'o.jsonl'
     run_video(tiny_detector('faster_rcnn').stream(path), {'out': str(out), 'json': str(lines)})
-    times = shown(out)[-1]
+    with av.open(str(out)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+        assert container.duration / av.time_base > 7.0  # the header promises all of it
     np.testing.assert_allclose(times, np.array(varied_ms) / 1000, atol=1e-3)
     told = [json.loads(line)['time_s'] for line in lines.read_text().splitlines()]
     np.testing.assert_allclose(told, times, atol=1e-3)
-    with av.open(str(out)) as container:  # the header promises all of it
-        assert container.duration / av.time_base > 7.0
 
 
-def anamorphic(path, aspect: Fraction):
+def test_drawn_videos_keep_the_aspect_of_their_pixels(tmp_path):
+    path, out, aspect = tmp_path / 'a.mp4', tmp_path / 'o.mkv', Fraction(16, 11)
     with VideoWriter(path, 25, pixel_aspect=aspect) as writer:
         for image in scenes(4):
             writer.write(image)
-    return path
-
-
-@pytest.mark.parametrize(
-    ('aspect', 'ending'),
-    [(Fraction(2), 'mp4'), (Fraction(16, 11), 'mkv'), (Fraction(8, 9), 'mov')],
-)
-def test_drawn_videos_keep_the_aspect_of_their_pixels(tmp_path, aspect, ending):
-    path, out = anamorphic(tmp_path / 'a.mp4', aspect), tmp_path / f'o.{ending}'
-    run_video(tiny_detector('faster_rcnn').stream(path), {'out': str(out)})
-    assert shown(out)[:3] == (aspect, *SIZE[::-1])
-    set_display_matrix(path, 0, 1, -1, 0)  # a turned frame has turned pixels
-    run_video(tiny_detector('faster_rcnn').stream(path), {'out': str(out)})
-    assert shown(out)[:3] == (1 / aspect, *SIZE)
-
-
-def test_a_window_shows_square_pixels_until_q(tmp_path, monkeypatch):
-    sizes = []
-    monkeypatch.setattr(video_run.cv2, 'namedWindow', lambda *_: None)
-    monkeypatch.setattr(video_run.cv2, 'imshow', lambda _, image: sizes.append(image.shape))
-    monkeypatch.setattr(video_run.cv2, 'waitKey', lambda _: ord('q') if len(sizes) == 3 else -1)
-    for aspect in (Fraction(2), Fraction(1, 2)):
-        path = anamorphic(tmp_path / 'a.mp4', aspect)
-        stopped = run_video(tiny_detector('faster_rcnn').stream(path), {}, show=True).stopped
-        assert stopped == (aspect == 2)
-    assert sizes == [(48, 128, 3)] * 3 + [(96, 64, 3)] * 4
+    for turned in (False, True):
+        if turned:  # and so are its pixels
+            set_display_matrix(path, 0, 1, -1, 0)
+            aspect = 1 / aspect
+        run_video(tiny_detector('faster_rcnn').stream(path), {'out': str(out)})
+        with av.open(str(out)) as container:
+            assert container.streams.video[0].sample_aspect_ratio == aspect
 
 
 # ---- clocks
@@ -140,11 +99,8 @@ def test_a_window_shows_square_pixels_until_q(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('stamps', 'seconds'),
     [
-        ([7, 7.04, 7.08], [0, 0.04, 0.08]),
-        ([7, 7.04, 1.0, 1.04], [0, 0.04, 0.08, 0.12]),  # set back
         ([7, 7.04, 7.04, 7.08], [0, 0.04, 0.08, 0.12]),  # stands still
         ([7, 7.04, 95443.7, 95443.74], [0, 0.04, 0.08, 0.12]),  # wrapped
-        ([7, 12, 17], [0, 5, 10]),  # a slow camera
         ([0, 60, 3600], [0, 60, 3600]),  # long gaps in files are no jumps
     ],
 )
@@ -153,12 +109,11 @@ def test_times_always_rise(stamps, seconds):
     np.testing.assert_allclose([clock.seconds(stamp) for stamp in stamps], seconds, atol=1e-9)
 
 
-@pytest.mark.parametrize('start', [0.0, 40.0])
-def test_a_transport_stream_that_was_joined_runs_on(tmp_path, start):
+def test_a_transport_stream_that_was_joined_runs_on(tmp_path):
     """Two recordings one after the other, the second of which starts at another time."""
-    options, joined = {**B_FRAMES, 'bf': '0'}, tmp_path / 'joined.ts'
+    options, joined = {'g': '12', 'bf': '0'}, tmp_path / 'joined.ts'
     for i in (0, 1):
-        times = {'times_ms': [round(1000 * start * i) + 40 * k for k in range(10)]}
+        times = {'times_ms': [40_000 * i + 40 * k for k in range(10)]}
         part = write_video(tmp_path / f'{i}.ts', scenes(10, seed=i), options=options, **times)
         with open(joined, 'ab') as file:
             file.write(part.read_bytes())
@@ -174,28 +129,12 @@ def test_a_transport_stream_that_was_joined_runs_on(tmp_path, start):
 # ---- names and disks
 
 
-@pytest.mark.parametrize('name', ['12:30:05.mp4', 'cam:7.mp4', 'http:x.mp4', 'a%03d.mp4', '-v.mp4'])
-def test_files_may_have_any_name(tmp_path, monkeypatch, name):
+def test_files_may_have_any_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_video(tmp_path / 'plain.mp4', scenes(3)).rename(tmp_path / name)
-    source = open_source(name)
-    assert source.count() == 3 and len(list(source.frames())) == 3 and source.read(1) is not None
-    run_video(
-        tiny_detector('faster_rcnn').stream(name), {'out': f'out {name}', 'json': 'a:b.jsonl'}
-    )
-    assert len(decode(tmp_path / f'out {name}')) == 3
-    assert (tmp_path / 'a:b.jsonl').exists()
-    monkeypatch.chdir('/')
-    assert open_source(str(tmp_path / name)).count() == 3
-
-
-def test_what_is_there_is_a_file_and_no_address(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / 'http:').mkdir()
-    write_video(tmp_path / 'http:/a.mp4', scenes(3))
-    assert open_source('http://a.mp4').count() == 3
-    with pytest.raises(VideoError, match=r'Cannot open nothing://b\.mp4'):
-        open_source('nothing://b.mp4')
+    for name in ('12:30:05.mp4', 'http:x.mp4', 'a%03d.mp4', '-v.mp4'):
+        write_video(tmp_path / 'plain.mp4', scenes(3)).rename(tmp_path / name)
+        run_video(tiny_detector('faster_rcnn').stream(name), {'out': f'out {name}'})
+        assert len(decode(tmp_path / f'out {name}')) == open_source(name).count() == 3
 
 
 FULL_DISK = """
@@ -214,7 +153,7 @@ for kind in sys.argv[2:]:
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (40, *SIZE, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), np.uint8)
     write_video(tmp_path / 'a.mp4', list(noise))
     kinds = ['json', 'coco', 'mot', 'csv', 'out']
     for kind in kinds:
