@@ -20,34 +20,39 @@ def wait_until(condition, seconds: float = 10) -> bool:
 class Counting:
     """Makes numbers, and notes how far it came and that it was closed."""
 
-    def __init__(self, total: int) -> None:
-        self.total, self.made, self.closed = total, 0, False
+    made, closed = 0, False
 
-    def run(self):
+    def run(self, total: int):
         try:
-            for i in range(self.total):
+            while self.made < total:
                 self.made += 1
-                yield i
+                yield self.made - 1
         finally:
             self.closed = True
 
 
-def test_prefetch_keeps_the_order_and_its_depth():
-    numbers = Counting(100)
-    ahead = Prefetcher(numbers.run(), depth=3)
+def test_prefetch_keeps_the_order_and_its_depth_and_raises_after_the_last_item():
+    def failing():
+        yield from numbers.run(100)
+        raise OSError('gone')
+
+    numbers = Counting()
+    ahead = Prefetcher(failing(), depth=3)
     assert numbers.made == 0  # nothing is read before the first item is asked for
     assert next(ahead) == 0
     assert wait_until(lambda: numbers.made == 5)
     time.sleep(0.05)
     assert numbers.made == 5  # one taken, three waiting, one in the thread's hand
-    assert list(ahead) == list(range(1, 100)) and numbers.closed
-    assert wait_until(lambda: alive() == 0)
+    assert [next(ahead) for _ in range(99)] == list(range(1, 100)) and numbers.closed
+    with pytest.raises(OSError, match='gone'):
+        next(ahead)
+    assert list(ahead) == [] and wait_until(lambda: alive() == 0)
 
 
 @pytest.mark.parametrize('forget', [False, True])
 def test_prefetch_ends_when_it_is_closed_or_forgotten(forget):
-    numbers = Counting(10**9)
-    ahead = Prefetcher(numbers.run(), depth=2)
+    numbers = Counting()
+    ahead = Prefetcher(numbers.run(10**9), depth=2)
     assert [next(ahead) for _ in range(4)] == [0, 1, 2, 3] and alive() == 1
     if forget:
         del ahead
@@ -55,18 +60,6 @@ def test_prefetch_ends_when_it_is_closed_or_forgotten(forget):
     else:
         assert ahead.close() and list(ahead) == []
     assert alive() == 0 and numbers.closed
-
-
-def test_prefetch_raises_an_error_after_the_items_before_it():
-    def failing():
-        yield from (1, 2)
-        raise OSError('gone')
-
-    ahead = Prefetcher(failing(), depth=8)
-    assert [next(ahead), next(ahead)] == [1, 2]
-    with pytest.raises(OSError, match='gone'):
-        next(ahead)
-    assert list(ahead) == []
 
 
 def test_prefetch_may_drop_what_is_late():

@@ -6,8 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from mmdet.video import writer as video_writer
-from mmdet.video.writer import VideoWriter, exact_rate, find_codec
+from mmdet.video.writer import VideoWriter
 
 
 def frames(count: int, width: int = 64, height: int = 48) -> list[np.ndarray]:
@@ -41,7 +40,7 @@ def names_in(folder) -> list[str]:
     return [p.name for p in folder.iterdir()]
 
 
-@pytest.mark.parametrize('width, height', [(64, 48), (65, 49)])
+@pytest.mark.parametrize(('width', 'height'), [(64, 48), (65, 49)])
 def test_what_was_written_is_read_again(tmp_path, width, height):
     path, written = tmp_path / 'new folder' / 'out.mp4', frames(12, width, height)
     write(path, written)
@@ -53,52 +52,40 @@ def test_what_was_written_is_read_again(tmp_path, width, height):
     assert 0 < data.index(b'moov') < data.index(b'mdat')  # so that browsers play while loading
     for image, again in zip(written, decoded, strict=True):
         again = again[:height, :width].astype(int)
-        assert np.abs(again - image).mean() < 4  # right picture, right colours, right order
+        assert np.abs(again - image).mean() < 4  # right picture, right order
+    for color in ((0, 0, 255), (0, 255, 0)):  # of another matrix (BT.601) they are off by over 20
+        write(path, [np.full((64, 64, 3), color, np.uint8)] * 3)
+        assert np.abs(read(path)[0][0].astype(int) - color).max() <= 8
     assert names_in(path.parent) == ['out.mp4']
 
 
-@pytest.mark.parametrize('color', [(0, 0, 255), (0, 255, 0), (255, 0, 0), (50, 100, 200)])
-def test_colours_survive(tmp_path, color):
-    """A wrong matrix (BT.601 for BT.709) would be off by 20 and more, BGR for RGB by 150."""
-    write(tmp_path / 'out.mp4', [np.full((64, 64, 3), color, np.uint8)] * 3)
-    assert np.abs(read(tmp_path / 'out.mp4')[0][0].astype(int) - color).max() <= 8
-
-
-@pytest.mark.parametrize('ending', ['.mkv', '.mov', '.m4v', '.MP4'])
-def test_other_containers(tmp_path, ending):
-    write(tmp_path / f'out{ending}', frames(5), 29.97)
-    decoded, facts = read(tmp_path / f'out{ending}')
-    assert len(decoded) == 5 and facts['fps'] == pytest.approx(29.97, abs=0.02)
-
-
-def test_two_seconds_are_the_most_between_key_frames(tmp_path):
+def test_other_containers_and_key_frames_at_least_every_two_seconds(tmp_path):
+    for ending in ('.mkv', '.MP4'):
+        write(tmp_path / f'out{ending}', frames(5), 29.97)
+        decoded, facts = read(tmp_path / f'out{ending}')
+        assert len(decoded) == 5 and facts['fps'] == pytest.approx(29.97, abs=0.02)
     write(tmp_path / 'still.mp4', frames(1) * 35, 5)  # needs none of its own accord
     assert read(tmp_path / 'still.mp4')[1]['keys'] == [0, 10, 20, 30]
 
 
-@pytest.mark.parametrize('error', [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_video_is_short_but_valid(tmp_path, error):
-    with pytest.raises(error), VideoWriter(tmp_path / 'out.mp4', 25) as writer:
+def test_an_interrupted_video_is_short_but_valid(tmp_path):
+    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / 'out.mp4', 25) as writer:
         for image in frames(7):
             writer.write(image)
-        raise error('stop')
+        raise KeyboardInterrupt
     assert len(read(tmp_path / 'out.mp4')[0]) == 7 and names_in(tmp_path) == ['out.mp4']
 
 
-def test_an_exception_before_the_first_frame_leaves_nothing_and_an_old_file_alone(tmp_path):
+def test_what_fails_leaves_an_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / 'out.mp4'
     path.write_bytes(b'old')
     with pytest.raises(KeyError), VideoWriter(path, 25):
-        raise KeyError
-    assert path.read_bytes() == b'old' and names_in(tmp_path) == ['out.mp4']
-
-
-def test_a_failed_encoder_leaves_no_file(tmp_path, monkeypatch):
-    writer = VideoWriter(tmp_path / 'out.mp4', 25)
+        raise KeyError  # before the first frame
+    writer = VideoWriter(path, 25)
     with pytest.raises(OSError, match='disk full'), writer:
         writer.write(frames(1)[0])
         monkeypatch.setattr(writer, '_finish', Mock(side_effect=OSError('disk full')))
-    assert names_in(tmp_path) == []
+    assert path.read_bytes() == b'old' and names_in(tmp_path) == ['out.mp4']
 
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
@@ -109,9 +96,6 @@ IMAGE = np.zeros((48, 64, 3), np.uint8)
     [
         ('out.mp4', [], 25, r'Not a single frame.*out\.mp4 was not written'),
         ('out.gif', [IMAGE], 25, r'container of .*out\.gif.*\.mp4, \.m4v'),
-        ('out.mp4', [IMAGE], 0, 'frame rate must lie between 0 and 1000'),
-        ('out.mp4', [IMAGE], float('nan'), 'frame rate must lie between 0 and 1000'),
-        ('out.mp4', [IMAGE], 10_000, 'frame rate must lie between 0 and 1000'),
         ('out.mp4', [IMAGE, IMAGE[:, :32]], 25, r'Frame 1 is 32x48, but out\.mp4 is 64x48'),
         ('out.mp4', [IMAGE[..., 0]], 25, r'uint8 \[H, W, 3\].*uint8 \[48, 64\]'),
     ],
@@ -120,22 +104,3 @@ def test_errors_name_what_was_given(tmp_path, name, images, fps, message):
     with pytest.raises((ValueError, RuntimeError), match=message):
         write(tmp_path / name, images, fps)
     assert names_in(tmp_path) == (['out.mp4'] if len(images) == 2 else [])
-
-
-def test_without_x264_another_codec_is_used_and_said_once(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(video_writer, 'find_codec', lambda: find_codec(('no-such', 'mpeg4')))
-    video_writer._warn_once.cache_clear()
-    monkeypatch.setattr(video_writer, 'print_log', lambda text, **_: said.append(text))
-    for name in ('a.mp4', 'b.mp4'):
-        write(tmp_path / name, frames(5))
-        decoded, facts = read(tmp_path / name)
-        assert len(decoded) == 5 and facts['codec'] == 'mpeg4'
-    assert len(said) == 1 and 'no H.264 encoder' in said[0] and 'pip install' in said[0]
-    with pytest.raises(RuntimeError, match='none of the encoders nothing'):
-        find_codec(('nothing',))
-
-
-def test_exact_rates():
-    rates = {29.97: '30000/1001', 23.976: '24000/1001', 25.0: '25', 7.5: '15/2', 1 / 3: '1/3'}
-    assert {fps: str(exact_rate(fps)) for fps in rates} == rates
