@@ -39,12 +39,13 @@ def rooms_imported(path: Path) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize('room', sorted(HEIGHT))
 def test_a_room_imports_from_lower_floors_only(room):
-    files = [PACKAGE / f'{room}.py'] if (PACKAGE / f'{room}.py').exists() else None
-    wrong = []
-    for path in files or sorted((PACKAGE / room).rglob('*.py')):
-        for line, other in rooms_imported(path):
-            if other != room and HEIGHT[other] >= HEIGHT[room]:
-                wrong.append(f'{path.relative_to(PACKAGE.parent)}:{line} imports mmdet.{other}')
+    module = PACKAGE / f'{room}.py'
+    wrong = [
+        f'{path.relative_to(PACKAGE.parent)}:{line} imports mmdet.{other}'
+        for path in ([module] if module.exists() else sorted((PACKAGE / room).rglob('*.py')))
+        for line, other in rooms_imported(path)
+        if other != room and HEIGHT[other] >= HEIGHT[room]
+    ]
     assert not wrong, '\n'.join(wrong)
 
 
