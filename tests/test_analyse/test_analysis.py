@@ -13,9 +13,10 @@ from mmdet.programs.benchmark.scoring import made_up_results
 GT = [[(0, [0, 0, 20, 20]), (1, [50, 0, 70, 20])], [(0, [0, 0, 9, 9]), (0, [30, 30, 60, 60])]]
 HIT, DUPLICATE, OTHER = [0, 0, 20, 20, 0.9], [1, 0, 21, 20, 0.8], [51, 0, 71, 20, 0.7]
 BESIDE, NOWHERE, UNSURE = [0, 12, 20, 32, 0.6], [90, 90, 95, 95, 0.5], [0, 0, 9, 9, 0.2]
-CATS = [[HIT, DUPLICATE, OTHER, BESIDE, NOWHERE], [UNSURE]]
-NONE = np.zeros((0, 5), np.float32)
-DETECTIONS = from_lists([[np.array(cats, np.float32), NONE, NONE] for cats in CATS], 2, 3)
+CAT, DOG = [30, 30, 60, 60, 0.4], [30, 30, 60, 60, 0.65]  # what the large cat is said to be
+NONE = np.zeros((0, 5))
+ROWS = [[[HIT, DUPLICATE, OTHER, BESIDE, NOWHERE], NONE, NONE], [[CAT, UNSURE], [DOG], NONE]]
+DETECTIONS = from_lists([[np.array(r, np.float32) for r in image] for image in ROWS], 2, 3)
 
 
 def matches_of(detections, truth) -> list:
@@ -34,21 +35,21 @@ def test_every_kind_of_mistake_and_the_object_it_is_about(monkeypatch):
     monkeypatch.setattr('mmdet.programs.analyse.mistakes.BLOCK', 3)
     truth = truth_of(GT)
     found = find_mistakes(matches_of(DETECTIONS, truth), DETECTIONS, truth, 0.3, np.full(2, 1e4))
-    kinds = ['duplicate', 'wrong class', 'poor localisation', 'background']
-    assert [KINDS[k] for k in found.kind] == kinds == [k for k in KINDS if k in kinds]
-    np.testing.assert_allclose(DETECTIONS.score[found.false], [0.8, 0.7, 0.6, 0.5])
-    assert found.near.tolist() == [0, 1, 0, -1]
+    kinds = ['duplicate', 'wrong class', 'wrong class', 'poor localisation', 'background']
+    assert [KINDS[k] for k in found.kind] == kinds
+    np.testing.assert_allclose(DETECTIONS.score[found.false], [0.8, 0.7, 0.65, 0.6, 0.5])
+    assert found.near.tolist() == [0, 1, 3, 0, -1]
     # sides are counted with +2: 22 x 22 pixels, of which 21 and 10 columns or rows overlap
-    overlaps = [21 / 23, 21 / 23, 10 / 34, 0]
-    np.testing.assert_allclose(found.iou, overlaps, rtol=1e-6)
-    assert found.missed.tolist() == [3, 1, 2]  # the largest part of the frame first
-    np.testing.assert_allclose(found.hit_score[found.missed], [np.nan, np.nan, 0.2])
+    np.testing.assert_allclose(found.iou, [21 / 23, 21 / 23, 1, 10 / 34, 0], rtol=1e-6)
+    assert found.missed.tolist() == [1, 2]  # the larger part of the frame first
+    np.testing.assert_allclose(found.hit_score, [0.9, np.nan, 0.2, 0.4])
     matches = matches_of(DETECTIONS, truth)
-    part = find_mistakes(matches, DETECTIONS, truth, 0.2, np.array([1e3, 1e6])).missed
-    assert part.tolist() == [1, 3]  # a score at the threshold counts
+    for thr, missed in ((0.45, [3, 2, 1]), (0.2, [1])):  # a score at the threshold counts
+        part = find_mistakes(matches, DETECTIONS, truth, thr, np.array([1e6, 1e3]))
+        assert part.missed.tolist() == missed
 
 
-def test_confusion():
+def test_confusion_takes_the_surest_detection_of_an_object():
     found = confusion_matrix(DETECTIONS, truth_of(GT), 0.3)
     #          cat dog c background: what was said; one row per what it is
-    assert found.tolist() == [[1, 0, 0, 2], [1, 0, 0, 0], [0, 0, 0, 0], [3, 0, 0, 0]]
+    assert found.tolist() == [[1, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0], [4, 0, 0, 0]]

@@ -118,7 +118,10 @@ def test_everything_with_a_baseline(tool, folder, capsys):
 
 def test_a_drawn_video_and_frames_that_differ_most(folder):
     scored = ScoredSet.open('a.json')
-    pictures = list(DrawnFrames(scored, 'frames', 0.885).video(scored.read('ours.pkl'), 1))
+    frames = DrawnFrames(scored, 'frames', 0.885)
+    pictures = list(frames.video(scored.read('ours.pkl'), 1))
+    assert frames.busiest_video() == 0
+    assert [frames.caption(i) for i in frames.spread(2)] == ['v1/000002', 'v2/000001']
     assert [int(p[5, 5, 0]) for p in pictures] == [124, 125, 126, 127]
     assert pictures[0].shape == (5 * SIZE[0], 5 * SIZE[1], 3)  # to a short side of at least 480
     drawn = [(p == class_color(0)).all(axis=2)[:, 60 * 5].any() for p in pictures]

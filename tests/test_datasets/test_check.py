@@ -79,7 +79,9 @@ def test_boxes_and_tracks_by_hand(tmp_path):
     assert 'instance_id 1 is that of annotation id ' in tracks[0]
 
 
-@pytest.mark.parametrize(('decode', 'expected'), [('none', [4]), ('all', [2, 3, 4, 6])])
+@pytest.mark.parametrize(
+    ('decode', 'expected'), [('none', [4]), ('sample', [3, 4, 6]), ('all', [2, 3, 4, 6])]
+)
 def test_files(tmp_path, decode, expected):
     """A video of 7 frames; frame 2 is cut short, 3 of another size, 4 missing, 6 no image."""
     folder = write_frames(tmp_path / 'v', 7)
@@ -154,6 +156,8 @@ def test_the_command(run_tool, mine, tmp_path):
         return done
 
     ann_file, root = mine
+    rounded = dict(bbox=[-1, -1, 32, 24])  # a pixel over the border is no fault
+    changed(ann_file, lambda d: d['annotations'][1].update(rounded))
     done = run(ann_file, '--img-root', root)
     assert done.returncode == 0, done.stdout + done.stderr
     for words in ('no faults', 'training key frames', 'dog', 'small', 'slow', 'track length'):
@@ -179,5 +183,6 @@ def test_the_command(run_tool, mine, tmp_path):
     write(tmp_path, {'no.json': '', 'bad.py': 'x = ('})
     (fault,) = faults(check(tmp_path / 'no.json', root))
     assert 'not an annotation file: it is empty' in fault
+    assert 'cannot be read: No such file' in faults(check(tmp_path / 'gone.json', root))[0]
     found = faults(check(*mine, config=tmp_path / 'bad.py', against=tmp_path / 'gone.json'))
     assert 'Cannot read the config' in found[-2] and 'gone.json: cannot be read' in found[-1]

@@ -63,6 +63,9 @@ def test_order_depends_on_seed_and_epoch_only(monkeypatch):
         assert not {s for _, s in chain(*other)} & {s for _, s in chain(*first)}
     flags = [dataset.aspect_flags[keys[0][0]] for keys in first]
     assert flags not in (sorted(flags), sorted(flags, reverse=True))  # groups are mixed
+    firsts = [keys[0][0] for keys in batches_of(monkeypatch, dataset, batch=3, shuffle=False)]
+    assert firsts == sorted(firsts)
+    assert [i for i, _ in ClipSampler(dataset_of(7, 0), seed=0, shuffle=False)] == list(range(7))
 
 
 @pytest.mark.parametrize('rank', [0, 1])
@@ -82,6 +85,8 @@ def test_only_the_resumed_epoch_starts_late():
     assert len(list(batch_sampler)) == 5
     with pytest.raises(ConfigError, match='needs `sampler=dict'):
         AspectRatioBatchSampler(range(4), 1)
+    with pytest.raises(ValueError, match=r'start_batch must be in 0\.\.5, not 6'):
+        batch_sampler.set_position(3, 6)
 
 
 def check_split(lengths, parts):

@@ -156,6 +156,10 @@ def test_mistakes():
         transforms.Pipeline([dict(type='Rezise')])
     with pytest.raises(TypeError, match='keep_ratio, scale'):
         transforms.Pipeline([dict(type='Resize', size=1)])
+    with pytest.raises(ValueError, match='cv2, pillow'):
+        transforms.Resize((10, 10), backend='pil')
+    with pytest.raises(ValueError, match='long side, short side'):
+        transforms.Resize(600)
     with pytest.raises(ValueError, match='2 pipelines needs as many'):
         transforms.RandomChoice([[], []], prob=[0.5, 0.6])
     with pytest.raises(ValueError, match=r'one size, but frame0 is 64x48.*frame1 is 60x48'):

@@ -12,6 +12,7 @@ from own_data import (
     names,
     write,
     write_images,
+    write_video,
 )
 from PIL import Image
 from PIL.ExifTags import Base
@@ -34,7 +35,7 @@ def test_without_videos(from_coco):
     images = [image(5, 'b/2.jpg'), image(6, 'a/10.jpg'), image(8, 'a/9.jpg')]
     objects = [
         annotation(1, 6, [1, 2, 3.25, 4], attributes={'track_id': 4}, area=9.5),  # of a mask
-        annotation(2, 8, [1, 2, 10, 10], track_id='x', category_id=3),
+        annotation(2, 8, [1, 2, 10, 10], track_id='x', category_id=3, area=0),
         annotation(3, 8, [1, 2, 20, 20], iscrowd=1, occluded=True, instance_id=-1),
         annotation(4, 5, [1, 2, 20, 20], ignore=True),
         annotation(5, 5, [-10, 10, 20, 20], area=200),  # cut in half
@@ -76,6 +77,14 @@ def test_cocovid_keeps_its_key_frames_and_ids_may_be_hashes(from_coco, tmp_path)
     assert content['videos'] == [{'id': 1, 'name': 'night', 'vid_train_frames': [0, 2]}]
     assert names(content) == ['cat', 'dog'] and content['annotations'][0]['category_id'] == 1
     assert CocoVideoIndex.open(tmp_path / 'ann.json').ann_categories.tolist() == [big]
+
+
+def test_of_a_video_file(from_coco, tmp_path):
+    """As CVAT exports a task on a video: names of frames that are nowhere but in the video."""
+    write_video(tmp_path / 'ann.mp4', 3)
+    images = [image(i, f'frame_{i:06d}.PNG') for i in (0, 2)]
+    content = from_coco(coco(images, [annotation(1, 2, [0, 0, 5, 5])]))
+    assert frames(content) == [('ann', 0, 'ann/000000.jpg'), ('ann', 1, 'ann/000002.jpg')]
 
 
 def test_sizes_are_those_of_the_picture_upright(from_coco, refused, tmp_path):

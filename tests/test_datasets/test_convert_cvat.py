@@ -43,7 +43,7 @@ def cvat(tmp_path, convert):
     return converted
 
 
-def test_every_frame_written_as_cvat_exports_it(tmp_path, cvat):
+def test_every_frame_written_as_cvat_exports_it(tmp_path, cvat, capsys):
     write_video(tmp_path / 'cam.mp4', 4)
     leaves = box(0, 0, 0, 10.5, 10), box(1, 1, 0, 11.5, 10, keyframe=0, occluded=1)
     returns = box(1, 0, 0, 9, 9), box(2, 5, 5, 9, 9, outside=1), box(3, 8, 8, 20, 20)
@@ -59,6 +59,7 @@ def test_every_frame_written_as_cvat_exports_it(tmp_path, cvat):
     ]
     flags = [(a['generated'], a['occluded']) for a in content['annotations']]
     assert flags == [(False, False), (True, True), (False, False), (False, False)]
+    assert 'have no end' not in capsys.readouterr().out
 
 
 def test_key_frames_only_are_interpolated(tmp_path, cvat, capsys):
@@ -98,6 +99,21 @@ ROUND = dict(tag='ellipse', frame=0, cx=20, cy=20, rx=10, ry=5)
 def test_shapes(tmp_path, cvat, drawn, expected):
     write_frames(tmp_path / 'cam', 1)
     assert boxes(cvat(track(0, drawn), meta=task(1))) == [('cam', 0, 'cat', 1, expected)]
+
+
+PART = '<start_frame>1</start_frame><stop_frame>3</stop_frame>'
+EVERY_SECOND = PART.replace('>3<', '>5<') + '<frame_filter>step=2</frame_filter>'
+
+
+@pytest.mark.parametrize(
+    ('more', 'count', 'shown'), [(EVERY_SECOND, 3, (0, 1, 2)), (PART, 4, (1, 2, 3))]
+)
+def test_a_part_of_a_video(tmp_path, cvat, more, count, shown):
+    """Frames have their numbers in the video file; on disk are those that CVAT showed, or all."""
+    write_frames(tmp_path / 'cam', count)
+    content = cvat(track(0, box(1, 0, 0, 9, 9), box(3, 2, 0, 9, 9)), meta=task(3, more=more))
+    assert frames(content) == [('cam', i, f'cam/{n:06d}.jpg') for i, n in enumerate(shown)]
+    assert boxes(content)[0][1] == 0
 
 
 def test_tasks_of_a_project_find_their_frames(tmp_path, cvat):
@@ -142,6 +158,12 @@ def test_images_in_folders(tmp_path, cvat):
     assert [a['occluded'] for a in content['annotations']] == [False, True]
 
 
+def test_images_that_are_frames_of_a_video(tmp_path, cvat):
+    write_video(tmp_path / 'cam.mp4', 4)
+    content = cvat(image(0, 'frame_000001', dog(0, 9)), image(1, 'frame_000003'))
+    assert frames(content) == [('cam', 0, 'cam/000001.jpg'), ('cam', 1, 'cam/000003.jpg')]
+
+
 OTHER = task(source='other.mp4', name='n')
 
 
@@ -152,6 +174,9 @@ OTHER = task(source='other.mp4', name='n')
         ('<annotations></annotations>', 'has no <meta>'),
         (document(track(3, shape('polygon', frame=0))), 'points of <polygon> are no pairs'),
         (document(image(0, 'frame_000004')), r"'frame_000004' is no frame of .*cam, which has 4"),
+        (document(meta='<x/>'), 'describes no <task> or <job>'),
+        (document(track(3, box(0, 0, 0, 9, 9), label='')), 'track 3 .*: <track> has no label'),
+        (document(image(0, 'frame_000001', width=10)), r"'frame_000001' .*10x48 .* has 64x48"),
         (document(meta=task(5)), r'labels 5 frames of task .night., but .*cam has 4'),
         (document(meta=task(width=640)), r'annotations.xml is for 640x48 .* has 64x48'),
         (document(track(3, box(0, 0, 0, 'x', 9))), r"frame 0 of track 3 .*: xbr of <box> is 'x'"),

@@ -29,13 +29,16 @@ def test_yolo_folders(yolo, convert):
 
 
 def test_yolo_file_name_prefixes_and_labels_beside_the_images(tmp_path, convert, capsys):
-    root = write_images(tmp_path / 'data', ['a_2.jpg', 'a_10.jpg', 'b-1.jpg'])
+    root = write_images(tmp_path / 'data', ['a_2.jpg', 'a_10.jpg', 'b-1.jpg', 'b-2.jpg'])
     write(root, {'classes.txt': 'cat\ndog\n', 'a_2.txt': '0 .5 .5 .5 .5'})
     content = convert('yolo', root, group='prefix')
-    assert frames(content) == [('a', 0, 'a_2.jpg'), ('a', 1, 'a_10.jpg'), ('b', 0, 'b-1.jpg')]
+    found = [('a', 0, 'a_2.jpg'), ('a', 1, 'a_10.jpg'), ('b', 0, 'b-1.jpg'), ('b', 1, 'b-2.jpg')]
+    assert frames(content) == found
     assert boxes(content) == [('a', 0, 'cat', None, [16, 12, 32, 24])]
     shown = capsys.readouterr().out
-    assert '2 frames have no label file' in shown and '1 of 1 boxes have no track id' in shown
+    assert '3 frames have no label file' in shown and '1 of 1 boxes have no track id' in shown
+    convert('yolo', root)
+    assert 'add --group prefix' in capsys.readouterr().out
     roboflow = 'i/cam1_mp4-2_jpg.rf.3f2a9c1e0b7d4a5f.jpg'
     assert video_of(roboflow, 'prefix') == 'i/cam1_mp4'
 
@@ -79,6 +82,8 @@ def test_yolo_files_that_do_not_match(yolo, refused):
     refused('yolo', yolo, r'f_2\.(jpg|png) and f_2\.(jpg|png) would be the')
     (yolo / 'data.yaml').unlink()
     refused('yolo', yolo, r'no class names .*--classes')
+    write(yolo, {'classes.txt': '\n'})
+    refused('yolo', yolo, r'classes\.txt.*holds no class name')
 
 
 @pytest.mark.parametrize('first', [0, 1])
@@ -128,6 +133,8 @@ def test_names_are_taken_as_they_are_written(tmp_path, convert, name, text, expe
         ('names: [helmet, vest, helmet]', r"numbers 0 and 2 have one name, 'helmet'"),
         ('names: {0: a, 0: b}', 'line 1: the number 0 has two names'),
         ('names: {0: a, 2: b}', '`names` must be'),
+        ('names: [a]\nnames: [b]', 'found 2 times'),
+        ('names: [a, [b]]', 'line 1: `names` must be'),
     ],
 )
 def test_names_that_cannot_be_are_one_sentence(yolo, refused, text, told):

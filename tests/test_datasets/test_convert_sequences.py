@@ -56,6 +56,12 @@ def test_mot_bad_files(mot, refused, name, text, message):
     refused('mot', write(mot, {f'train/A/{name}': text}), message)
 
 
+def test_mot_missing_parts(refused, tmp_path):
+    write(tmp_path, {'A/gt/gt.txt': '1,1,0,0,9,9', 'B/note.txt': ''})
+    refused('mot', tmp_path / 'A', r'neither a folder of images nor a video file .*img1')
+    refused('mot', tmp_path / 'B', r'no gt/gt\.txt in or below .*B')
+
+
 def got10k(root, rows, **files):
     write_frames(root, 3, first=1)
     texts = {'groundtruth': '\n'.join(rows), 'meta_info': META} | files

@@ -90,6 +90,8 @@ def test_inputs_and_options_that_cannot_be(yolo, tmp_path, refused):
     for options, message in (
         (dict(val_fraction=1), 'between 0 and 1'),
         (dict(every=0), '--every must be at least 1'),
+        (dict(fps=0.0), '--fps must be positive'),
+        (dict(classes=['dog', 'dog']), 'each once: dog'),
         (dict(classes=['bird']), r"names 'bird', but the classes .*: cat, dog"),
         (dict(img_root='/elsewhere'), r'does not lie in the image root .*--img-root'),
     ):

@@ -80,6 +80,7 @@ def test_the_surest_lies_on_top_and_what_is_below_the_threshold_is_not_drawn():
     assert tuple(low_first[180, 150]) == class_color(2)
     assert np.array_equal(drawn([0.4, 0.9], [1, 2], 0.5), alone)
     assert np.array_equal(drawn([0.29], [2]), image)
+    assert not np.array_equal(drawn([0.3], [2]), image)
 
 
 def test_what_cannot_be_drawn():
