@@ -1,6 +1,5 @@
-"""The pages name nothing that the repository does not have: paths, links, flags, messages."""
+"""The pages name nothing that the repository does not have: paths, links, flags."""
 
-import ast
 import contextlib
 import io
 import re
@@ -20,7 +19,6 @@ PAGES = [
     for path in REPO.glob(pattern)
     if path.name != 'CHANGELOG.md'  # names what was there once
 ]
-EXPLAINED = ['docs/troubleshooting.md', 'docs/own_data.md', 'docs/inference.md']
 
 
 def text_of(page: str) -> str:
@@ -83,30 +81,3 @@ def test_every_flag_of_a_shown_command_is_known(page):
         part = re.findall(r'^ [a-z]+', rest) if tool == 'tools/benchmark.py' else []
         for flag in re.findall(r'(?<!\S)`?(--?[a-z][\w-]*)', rest):
             assert is_flag_of(flag, help_of(asked, *map(str.strip, part))), f'{tool}: {flag}'
-
-
-@cache
-def strings_of_the_code() -> list[str]:
-    """Every string literal, adjacent ones joined, as the reader will see it; \\0 stands for what an
-    f-string fills in."""
-    found = []
-    for path in (p for name in ('mmdet', 'tools', 'demo') for p in (REPO / name).rglob('*.py')):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.JoinedStr):
-                parts = [getattr(value, 'value', None) for value in node.values]
-                found.append(''.join(p if isinstance(p, str) else '\0' for p in parts))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-    return found
-
-
-@pytest.mark.parametrize('page', EXPLAINED)
-def test_every_message_that_is_explained_is_in_the_code(page):
-    rows = re.findall(r'^\| (`[^|]+) \|', text_of(page).split('| message |', 1)[1], re.MULTILINE)
-    messages = [message for row in rows for message in re.findall(r'`([^`]+)`', row)]
-    assert len(messages) >= 10
-    for message in messages:
-        # `...`, N and M stand for what the message fills in
-        pieces = [re.escape(p) for p in re.split(r'\.\.\.|\b[NM]\b(?:-1)?', message) if p.strip()]
-        pattern = re.compile('.*'.join(pieces), re.DOTALL)
-        assert any(pattern.search(text) for text in strings_of_the_code()), message
