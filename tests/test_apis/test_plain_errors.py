@@ -1,7 +1,6 @@
 """What ends a command in one sentence, and what is a fault of the toolbox."""
 
 import errno
-import os
 
 import pytest
 from torch.utils.data import DataLoader
@@ -32,10 +31,5 @@ def test_an_error_of_a_data_worker_is_told_without_its_traceback():
     with pytest.raises(SystemExit) as caught, plain_errors():
         next(iter(DataLoader([0], num_workers=1, collate_fn=collate)))
     assert caught.value.code == 'error: Cannot decode a.jpg'
-
-
-@pytest.mark.parametrize('error', [KeyError('a'), OSError(errno.EBADF, os.strerror(errno.EBADF))])
-def test_other_errors_go_on(error):
-    with pytest.raises(type(error)) as caught, plain_errors():
-        raise error
-    assert caught.value is error
+    with pytest.raises(KeyError), plain_errors():  # a fault of ours
+        raise KeyError('a')

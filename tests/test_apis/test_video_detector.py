@@ -17,15 +17,10 @@ from mmdet.apis.test import look_back_only
 from mmdet.engine.loops import use_plans
 from mmdet.registry import DATASETS
 from mmdet.structures import Detections
-from mmdet.video import sources as video_sources
 
 LENGTH, CUT = 23, 13
 FRAMES = scenes(LENGTH)
 WINDOW = dict(method='test_with_fix_stride', num_ref_imgs=6, frame_range=[-3, 3], stride=2)
-
-
-def windowed() -> VideoDetector:
-    return tiny_detector('selsa', **{'test_dataloader.dataset.ref_img_sampler': WINDOW})
 
 
 @pytest.fixture(scope='module')
@@ -35,7 +30,9 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module', params=['selsa', 'window', 'mamba', 'tdvit'])
 def detector(request) -> VideoDetector:
-    return windowed() if request.param == 'window' else tiny_detector(request.param)
+    if request.param == 'window':
+        return tiny_detector('selsa', **{'test_dataloader.dataset.ref_img_sampler': WINDOW})
+    return tiny_detector(request.param)
 
 
 def rgb(frames: list[np.ndarray]) -> list[np.ndarray]:
@@ -129,18 +126,6 @@ def test_causal_testing_is_the_causal_mode(detector, folder, tmp_path):
     same(results, dataset_results(detector, folder, tmp_path, mode='causal'))
 
 
-def test_a_stream_with_a_window_decodes_no_frame_twice(folder, monkeypatch):
-    decoded, read = [], video_sources.read_image
-
-    def counted(path, *args, **kwargs):
-        decoded.append(int(Path(path).stem))
-        return read(path, *args, **kwargs)
-
-    monkeypatch.setattr(video_sources, 'read_image', counted)
-    assert len(list(windowed().stream(folder))) == LENGTH
-    assert decoded == list(range(LENGTH))
-
-
 # ---- several videos
 
 
@@ -229,17 +214,6 @@ def test_a_truncated_video_keeps_what_decodes_and_warns(tmp_path, monkeypatch):
     (tmp_path / '0.png').write_bytes(b'')
     with pytest.raises(VideoError, match=r'No frame to look at: .*0\.png'):
         list(detector.stream(tmp_path / '0.png'))
-
-
-def test_the_size_may_change_only_where_the_model_allows_it(tmp_path):
-    mixed = [*FRAMES[:3], cv2.resize(FRAMES[3], (60, 60))]
-    told = r'Frame 3 of the arrays is 60x60, but .* before it is 64x'
-    with pytest.raises(VideoError, match=told):
-        list(tiny_detector('mamba').stream(rgb(mixed)))
-    with pytest.raises(VideoError, match='is 60x60'):  # as a reference of the first frame
-        next(tiny_detector('selsa').stream(write_frames(tmp_path / 'mixed', mixed)))
-    results = list(tiny_detector('faster_rcnn').stream(rgb(mixed)))
-    assert results[3].image.shape == (60, 60, 3)
 
 
 # ---- the model around it

@@ -14,7 +14,6 @@ from tiny_streams import decode, scenes, set_display_matrix, tiny_detector, writ
 
 from mmdet.apis.video_run import run_video
 from mmdet.programs.convert.frame_folders import extract_frames
-from mmdet.video.frame_source import Clock
 from mmdet.video.sources import open_source
 from mmdet.video.video_file import VideoFile
 from mmdet.video.writer import VideoWriter
@@ -94,19 +93,6 @@ def test_drawn_videos_keep_the_aspect_of_their_pixels(tmp_path):
 
 
 # ---- clocks
-
-
-@pytest.mark.parametrize(
-    ('stamps', 'seconds'),
-    [
-        ([7, 7.04, 7.04, 7.08], [0, 0.04, 0.08, 0.12]),  # stands still
-        ([7, 7.04, 95443.7, 95443.74], [0, 0.04, 0.08, 0.12]),  # wrapped
-        ([0, 60, 3600], [0, 60, 3600]),  # long gaps in files are no jumps
-    ],
-)
-def test_times_always_rise(stamps, seconds):
-    clock = Clock(0.04, jumps=stamps[1] < 60)
-    np.testing.assert_allclose([clock.seconds(stamp) for stamp in stamps], seconds, atol=1e-9)
 
 
 def test_a_transport_stream_that_was_joined_runs_on(tmp_path):

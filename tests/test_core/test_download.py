@@ -14,15 +14,10 @@ from mmdet.core.errors import DownloadError
 
 
 @pytest.fixture
-def body(tmp_path) -> bytes:
+def server(tmp_path):
+    """Its address, what a file has, and the paths that were asked for: any file but `absent`."""
     torch.save({'state_dict': {'w': torch.arange(5.0)}}, tmp_path / 'served')
-    return (tmp_path / 'served').read_bytes()
-
-
-@pytest.fixture
-def server(body):
-    """Its address, and the paths that it was asked for. It has any file but `absent`."""
-    asked = []
+    body, asked = (tmp_path / 'served').read_bytes(), []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -36,7 +31,7 @@ def server(body):
 
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{httpd.server_port}', asked
+        yield f'http://127.0.0.1:{httpd.server_port}', body, asked
         httpd.shutdown()
 
 
@@ -46,12 +41,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / 'hub/checkpoints'
 
 
-def test_an_address_is_fetched_once(server, cache, body):
-    name = f'model-{hashlib.sha256(body).hexdigest()[:8]}.pth'
+def test_an_address_is_fetched_once(server, cache):
+    name = f'model-{hashlib.sha256(server[1]).hexdigest()[:8]}.pth'
     for _ in range(2):
         loaded = load_checkpoint_file(f'{server[0]}/a/{name}?download=true')
         assert torch.equal(loaded['state_dict']['w'], torch.arange(5.0))
-    assert len(server[1]) == 1 and list(cache.iterdir()) == [cache / name]
+    assert len(server[2]) == 1 and list(cache.iterdir()) == [cache / name]
 
 
 @pytest.mark.parametrize(

@@ -112,14 +112,6 @@ def test_results_equal_a_literal_loop_whatever_the_batch(trained, tmp_path, batc
         assert all(map(np.array_equal, ours, theirs))
 
 
-def test_a_test_leaves_the_config_of_the_training_alone(trained):
-    before = (trained / 'toy_config.py').read_text()
-    assert 'seed=3' in before and 'max_epochs=2' in before
-    metrics_of(trained, trained, evaluate=True)
-    assert (trained / 'toy_config.py').read_text() == before
-    assert len(list(trained.rglob('scalars.json'))) == 1  # curves are of the training only
-
-
 LATE = dict(type='CosineAnnealingLR', by_epoch=False, begin=5000, T_max=9)
 
 

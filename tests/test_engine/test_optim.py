@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from engine_toy import ToyDetector
 from torch import nn
 from toy_runs import CONFIG, ONE_EPOCH, assert_same, train
 
 from mmdet import apis
-from mmdet.core.errors import ConfigError
 from mmdet.engine.optim import AmpOptimWrapper, OptimWrapper
 
 
@@ -57,20 +55,6 @@ def test_bf16_trains_tests_and_resumes_on_a_cpu_with_fp32_weights(tmp_path):
     assert plain != cast == pytest.approx(plain, abs=0.02)
 
 
-@pytest.mark.parametrize(('amp', 'expected'), [('bf16', torch.bfloat16), (None, None)])
-def test_validation_runs_in_the_precision_of_training(tmp_path, monkeypatch, amp, expected):
-    seen, original = set(), ToyDetector.start
-
-    def start(self, clips, states):
-        on = torch.is_autocast_enabled('cpu')
-        seen.add(torch.get_autocast_dtype('cpu') if on else None)
-        return original(self, clips, states)
-
-    monkeypatch.setattr(ToyDetector, 'start', start)
-    train(tmp_path, ONE_EPOCH, amp=amp)
-    assert seen == {expected}
-
-
 def test_fp16_unscales_before_clipping():
     """A step with scaled loss and clipped gradients equals the one without scaling."""
     torch.manual_seed(0)
@@ -90,9 +74,3 @@ def test_fp16_unscales_before_clipping():
     scale = dynamic.loss_scaler.get_scale()
     dynamic.update_params(layers[0](x).sum() * 1e38)  # a step that overflows is left out
     assert torch.equal(layers[0].weight, before) and dynamic.loss_scaler.get_scale() == scale / 2
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-def test_fp16_on_a_cpu_says_what_to_use(tmp_path):
-    with pytest.raises(ConfigError, match='--amp bf16'):
-        train(tmp_path, amp='fp16')

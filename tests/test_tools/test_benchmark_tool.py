@@ -2,13 +2,9 @@
 
 import re
 
-import numpy as np
 import pytest
 from tiny_streams import scenes, write_frames
 
-from mmdet.evaluation.vid_ap import vid_ap
-from mmdet.programs.benchmark.literal_vid import literal_vid_ap
-from mmdet.programs.benchmark.scoring import made_up_results
 from mmdet.programs.commands import benchmark
 
 
@@ -30,15 +26,6 @@ def test_eval_says_what_on_what_and_how_fast(measured):
     assert len(re.findall(r'[\d.]+ s +[\d.]+ s +[\d,]+ +\d+ MB', printed)) == 4
     ratio = re.search(r'(\d+) times the CPU time; AP differs by at most (\S+)', printed)
     assert float(ratio[2]) < 1e-9
-
-
-def test_the_literal_evaluator_finds_the_same():
-    """Also where a class or a range is empty, and on frames without objects."""
-    detections, truth = made_up_results(60, 20, seed=0)
-    truth = truth.select((truth.label != 4) & (truth.image % 7 != 0))
-    ours, literal = vid_ap(detections, truth).ap, literal_vid_ap(detections, truth)
-    np.testing.assert_allclose(literal, ours, atol=1e-9)
-    assert np.isnan(literal[:, 4]).all() and np.nanmax(literal) > 0.1
 
 
 def test_data_loads_clips_of_made_up_frames(measured):

@@ -6,12 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mmengine import Config
 
 from mmdet.core.errors import ConfigError
 from mmdet.programs.commands.compare import parse_args
 from mmdet.programs.compare import runs as module
-from mmdet.programs.compare.config_diff import differences
 from mmdet.programs.compare.runs import RunError, compare
 
 BASE, ONE, TWO = 'base_model.py', 'one.py', 'two.py'
@@ -133,20 +131,3 @@ def test_mistakes_are_told_before_anything_runs(tools):
         with pytest.raises(SystemExit):
             parse_args(['x.py', *flags])
     assert not Path('out').exists()
-
-
-# --- what differs between two configs, against pairs written by hand -----------------------------
-
-
-@pytest.mark.parametrize(
-    ('old', 'new', 'lines'),
-    [
-        (dict(a=(1, 2)), dict(a=(1, 3)), ['a: (1, 2) -> (1, 3)']),
-        (dict(a=dict(b=1, c=dict(d=2))), dict(), ['a.b: 1 -> absent', 'a.c.d: 2 -> absent']),
-        (dict(p=[dict(t='A')]), dict(p=[dict(t='A'), dict(t='B')]), ["p.1.t: absent -> 'B'"]),
-        (dict(p=[dict(t='A', s=1)]), dict(p=[dict(t='A', s=2)]), ['p.0.s: 1 -> 2']),
-    ],
-)
-def test_a_line_per_key_that_differs(old, new, lines):
-    found = differences(Config(old), Config(new))
-    assert [f'{key}: {a} -> {b}' for key, a, b in found] == lines

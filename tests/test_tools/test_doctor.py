@@ -143,19 +143,6 @@ def test_what_does_not_work_is_found(monkeypatch, check, target, name, value, st
     assert found.status == status and words in found.value
 
 
-def test_gpus(monkeypatch):
-    for name, function in dict(
-        is_available=lambda: True,
-        device_count=lambda: 1,
-        mem_get_info=lambda i: (10_000_000_000, 80_000_000_000),
-        get_device_capability=lambda i: (7, 0),
-        get_device_name=lambda i: f'Card {i}',
-    ).items():
-        monkeypatch.setattr(torch.cuda, name, function)
-    (found,) = trials.check_gpus()
-    assert (found.name, found.status) == ('GPU 0', 'ok') and 'no units for bf16' in found.value
-
-
 SCRIPT = """
 import os, sys, time
 from mmdet.programs.doctor import doctor

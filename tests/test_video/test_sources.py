@@ -114,19 +114,6 @@ def test_a_folder_is_read_in_natural_order_and_other_files_are_left_out(tmp_path
     assert np.array_equal(source.read(2), scene(1))
 
 
-def test_arrays_are_rgb_and_are_copied():
-    buffer = np.zeros((48, 64, 3), np.uint8)
-
-    def reusing():
-        for red in range(3):
-            buffer[..., 0] = red + 1
-            yield buffer
-
-    frames = list(open_source(reusing()).frames())
-    assert [f.image[0, 0].tolist() for f in frames] == [[0, 0, 1], [0, 0, 2], [0, 0, 3]]
-    assert [f.timestamp_s for f in frames] == pytest.approx([0, 0.04, 0.08])
-
-
 def test_a_camera_is_released(monkeypatch):
     monkeypatch.setattr(video_sources.cv2, 'VideoCapture', FakeCamera)
     camera = open_source('0')
