@@ -156,11 +156,17 @@ def test_mistakes():
         transforms.Pipeline([dict(type='Rezise')])
     with pytest.raises(TypeError, match='keep_ratio, scale'):
         transforms.Pipeline([dict(type='Resize', size=1)])
-    with pytest.raises(ValueError, match='cv2, pillow'):
-        transforms.Resize((10, 10), backend='pil')
-    with pytest.raises(ValueError, match='long side, short side'):
-        transforms.Resize(600)
-    with pytest.raises(ValueError, match='2 pipelines needs as many'):
-        transforms.RandomChoice([[], []], prob=[0.5, 0.6])
+    for make, words in (
+        (lambda: transforms.Pipeline(['Resize']), 'a callable'),
+        (lambda: transforms.Resize((10, 10), backend='pil'), 'cv2, pillow'),
+        (lambda: transforms.Resize(600), 'long side, short side'),
+        (lambda: transforms.RandomFlip(1.5), 'prob must be'),
+        (lambda: transforms.RandomCrop(10, 5), 'min_size <= max_size'),
+        (lambda: transforms.Mosaic(size=0), 'number of pixels, not 0'),
+        (lambda: transforms.RandomChoiceResize([]), 'at least one scale'),
+        (lambda: transforms.RandomChoice([[], []], prob=[0.5, 0.6]), '2 pipelines needs as many'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make()
     with pytest.raises(ValueError, match=r'one size, but frame0 is 64x48.*frame1 is 60x48'):
         transforms.PackClip()(make_clip([(64, 48), (60, 48)]), None)

@@ -174,6 +174,7 @@ OTHER = task(source='other.mp4', name='n')
         ('<annotations></annotations>', 'has no <meta>'),
         (document(track(3, shape('polygon', frame=0))), 'points of <polygon> are no pairs'),
         (document(image(0, 'frame_000004')), r"'frame_000004' is no frame of .*cam, which has 4"),
+        (document(meta=task(more=EVERY_SECOND.replace('=2', '=0'))), 'step of .* is 0'),
         (document(meta='<x/>'), 'describes no <task> or <job>'),
         (document(track(3, box(0, 0, 0, 9, 9), label='')), 'track 3 .*: <track> has no label'),
         (document(image(0, 'frame_000001', width=10)), r"'frame_000001' .*10x48 .* has 64x48"),
@@ -188,3 +189,9 @@ OTHER = task(source='other.mp4', name='n')
 def test_bad_files(tmp_path, refused, text, message):
     write_frames(tmp_path / 'cam', 4)
     refused('cvat', write(tmp_path, {'annotations.xml': text}) / 'annotations.xml', message)
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path, refused):
+    (tmp_path / 'task.zip').write_bytes(b'PK')
+    refused('cvat', tmp_path / 'task.zip', 'unpack it')
+    refused('cvat', tmp_path, r'no CVAT file .*annotations\.xml')

@@ -82,6 +82,11 @@ def test_yolo_files_that_do_not_match(yolo, refused):
     refused('yolo', yolo, r'f_2\.(jpg|png) and f_2\.(jpg|png) would be the')
     (yolo / 'data.yaml').unlink()
     refused('yolo', yolo, r'no class names .*--classes')
+    other = write(write_frames(yolo.parent / 'other', 1), {'classes.txt': 'bird'})
+    empty = write(yolo.parent / 'empty', {'classes.txt': 'bird'})
+    refused('yolo', empty, r'neither images nor video files below .*empty')
+    write(yolo, {'classes.txt': 'cat\ndog'})
+    refused('yolo', [yolo / 'images/cam1', other], 'name different classes')
     write(yolo, {'classes.txt': '\n'})
     refused('yolo', yolo, r'classes\.txt.*holds no class name')
 

@@ -101,6 +101,8 @@ def test_inputs_and_options_that_cannot_be(yolo, tmp_path, refused):
     write(tmp_path, {f'{part}/ann.json': coco(GOOD_IMAGE, GOOD_BOX) for part in 'ab'})
     inputs = [tmp_path / 'a/ann.json', tmp_path / 'b/ann.json']
     refused('coco', inputs, "1 names stand for several videos, such as 'v'")
+    write(tmp_path, {'none.json': coco([], [])})
+    refused('coco', tmp_path / 'none.json', 'There is no frame in the input')
 
 
 def test_the_result_yields_clips_and_converts_to_itself(yolo, convert, tmp_path):
