@@ -68,7 +68,8 @@ def test_any_display_matrix_is_obeyed_by_every_reader(tmp_path, matrix):
 def test_drawn_videos_keep_the_time_of_every_frame(tmp_path, ending):
     varied_ms = [*range(0, 1200, 40), *range(1200, 7200, 200)]  # 30 frames at 25/s, 30 at 5/s
     path = write_video(tmp_path / 'a.mkv', scenes(60), times_ms=varied_ms)
-    out, lines = tmp_path / f'o.{ending}', tmp_path / 'o.jsonl'
+    path = path.rename(tmp_path / '12:30 %03d.mkv')  # files may have any name
+    out, lines = tmp_path / f'o:1.{ending}', tmp_path / 'o.jsonl'
     run_video(tiny_detector('faster_rcnn').stream(path), {'out': str(out), 'json': str(lines)})
     with av.open(str(out)) as container:
         times = [frame.time for frame in container.decode(video=0)]
@@ -113,14 +114,6 @@ def test_a_transport_stream_that_was_joined_runs_on(tmp_path):
 
 
 # ---- names and disks
-
-
-def test_files_may_have_any_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ('12:30:05.mp4', 'http:x.mp4', 'a%03d.mp4', '-v.mp4'):
-        write_video(tmp_path / 'plain.mp4', scenes(3)).rename(tmp_path / name)
-        run_video(tiny_detector('faster_rcnn').stream(name), {'out': f'out {name}'})
-        assert len(decode(tmp_path / f'out {name}')) == open_source(name).count() == 3
 
 
 FULL_DISK = """

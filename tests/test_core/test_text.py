@@ -1,11 +1,9 @@
 """Text of users: encodings, byte order marks and line ends."""
 
 import pytest
-import yaml
 
 from mmdet.core.errors import ConversionError
 from mmdet.core.text import (
-    parsed,
     read_json,
     read_rows,
     read_text,
@@ -51,12 +49,6 @@ def test_what_cannot_be_read_is_one_error_with_file_and_line(tmp_path, read, dat
         path.write_bytes(data)
     with pytest.raises(ConversionError, match=rf'labels\.txt.*{told}'):
         read(path, ConversionError)
-
-
-def test_lines_of_yaml_are_named(tmp_path):
-    for text, told in (('a: 1\nb: [', 'line 2 is not YAML'), ('[' * 500, 'nested too deeply')):
-        with pytest.raises(ConversionError, match=rf'a\.yaml.*{told}'):
-            parsed(yaml.safe_load, text, tmp_path / 'a.yaml', ConversionError)
 
 
 @pytest.mark.parametrize(

@@ -54,12 +54,6 @@ def test_a_mistake_is_named_with_its_place(key, value, said):
         check_config(with_value(key, value))
 
 
-def test_a_config_of_version_1_is_none_of_ours():
-    cfg = Config(dict(model=dict(type='ToyDetector'), data=dict(samples_per_gpu=1)))
-    with pytest.raises(ConfigError, match='train_dataloader'):
-        check_config(cfg)
-
-
 def test_a_training_plan_in_a_test_set_is_refused():
     """uniform is what a plan without a method is."""
     part = dict(type='ToyClips', ref_img_sampler=dict(frame_range=9, num_ref_imgs=2))

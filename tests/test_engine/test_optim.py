@@ -26,17 +26,6 @@ def test_a_run_resumes_in_the_form_of_its_own_config(tmp_path):
             torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_the_norm_is_that_before_clipping_and_given_once():
-    layer = nn.Linear(3, 2, bias=False)
-    clip = {'max_norm': 0.5}
-    wrapper = OptimWrapper(torch.optim.SGD(layer.parameters(), lr=1.0), clip_grad=clip)
-    before = layer.weight.detach().clone()
-    wrapper.update_params(layer(torch.ones(1, 3)).sum() * 2)  # six gradients of 2
-    assert float(wrapper.take_grad_norm()) == pytest.approx((6 * 4) ** 0.5)
-    assert float((layer.weight.detach() - before).norm()) == pytest.approx(0.5, rel=1e-4)
-    assert wrapper.take_grad_norm() is None
-
-
 # -- mixed precision -------------------------------------------------------------------------------
 
 
