@@ -15,12 +15,13 @@ from mmdet.programs.browse import browse_dataset
 from mmdet.programs.browse.browse import SplitClips
 
 
-@pytest.fixture
-def config(repo, tmp_path) -> Config:
-    cfg = on_tiny_sets(repo / 'configs/_base_/datasets/sample_vid_multi_frame.py', tmp_path)
+@pytest.fixture(scope='module')
+def config(repo, tmp_path_factory) -> Config:
+    folder = tmp_path_factory.mktemp('browse')
+    cfg = on_tiny_sets(repo / 'configs/_base_/datasets/sample_vid_multi_frame.py', folder)
     cfg.pop('test_dataloader')
-    cfg.dump(tmp_path / 'tiny.py')
-    return checked_config(tmp_path / 'tiny.py', work_dir=str(tmp_path / 'work'))
+    cfg.dump(folder / 'tiny.py')
+    return checked_config(folder / 'tiny.py', work_dir=str(folder / 'work'))
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
