@@ -93,6 +93,14 @@ def test_auto_takes_the_newest_file_that_can_be_resumed_or_starts_anew(tmp_path,
     assert_same(state_of(runner), whole)
 
 
+def test_another_number_of_clips_per_step_rescales_the_iteration(tmp_path):
+    train(tmp_path, {**every(5), **ONE_EPOCH})
+    (tmp_path / 'iter_7.pth').unlink()
+    options = {**every(5), 'train_dataloader.batch_size': 4}  # an epoch is 4 iterations now
+    assert train(tmp_path, options, resume='auto').iter == 8
+    assert 'iteration 5 becomes 2' in log_of(tmp_path)  # int(5 * 4 / 7)
+
+
 # -- wrong structure -------------------------------------------------------------------------------
 
 ABSENT = object()

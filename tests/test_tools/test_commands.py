@@ -46,7 +46,6 @@ def test_flags_of_training(monkeypatch, argv, expected):
     [
         ('c.py --gpus 2', 'tools/dist_train.sh c.py 2'),
         ('c.py --options a=1 --cfg-options a=2', 'one of them'),
-        ('c.py --resume auto --resume-from f', 'not allowed with'),
         ('{here}/absent.py', 'error: No config file .*absent.py'),
         ('{toy} --cfg-options model.widht=1', "'widht'.*mean 'width'"),
         ('{toy} --resume-from {here}/no.pth', 'error: No checkpoint at .*no.pth'),
@@ -54,13 +53,10 @@ def test_flags_of_training(monkeypatch, argv, expected):
         ('{toy} --auto-scale-lr --cfg-options auto_scale_lr=None', 'base_batch_size'),
         ('{toy} --cfg-options model.explode_at=2', 'not finite at iteration 2'),
         ('{toy} --cfg-options optim_wrapper=None', 'config has no optim_wrapper'),
-        ('{selsa} load_from=None {heads}=7', 'error: in_channels=256 is no multiple'),
     ],
 )
-def test_a_mistake_in_training_is_one_message(refused, repo, toy, tmp_path, argv, words):
-    selsa = f'{repo}/configs/sample/selsa_r18.py --cfg-options'
-    heads = 'model.detector.roi_head.bbox_head.aggregator.num_attention_blocks'
-    argv = argv.format(toy=toy, here=tmp_path, selsa=selsa, heads=heads).split()
+def test_a_mistake_in_training_is_one_message(refused, toy, tmp_path, argv, words):
+    argv = argv.format(toy=toy, here=tmp_path).split()
     said = refused('tools/train.py', *argv, '--work-dir', tmp_path / 'w')
     assert re.search(words, said, re.DOTALL), said
 
@@ -85,7 +81,6 @@ def checkpoint(toy, tmp_path_factory):
         ('c.py --eval bbox', 'give one checkpoint'),
         ('c.py f.pth', 'at least one of --out, --eval, --format-only, --show-dir'),
         ('c.py f.pth --out r.json', 'must end in .pkl'),
-        ('c.py f.pth --eval segm', 'bbox'),
         ('{toy} --cfg-options model.width=8', r'not fit.*conv1\.weight.*--allow-partial'),
         ('{toy} --eval-options scal=2', "no metric takes.*mean 'scale'"),
         ('{toy} --cfg-options test_dataloader=None', 'Cannot test.*test_dataloader'),
