@@ -1,7 +1,7 @@
 """One image at a time: what the literal video methods take from the detector itself.
 
-Proposals, region features and suppression are the detector's own; their oracles are in
-test_literal_faster_rcnn.py.
+Proposals, region features and suppression are the detector's own; test_golden.py and
+test_rendered_parity.py compare them with 1.x.
 """
 
 import torch

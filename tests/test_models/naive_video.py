@@ -1,7 +1,7 @@
 """SELSA, MAMBA and STPN written out: frames one by one, heads in loops.
 
-Proposals, their losses and region features are the detector's own, an image at a time; their
-oracles are in test_literal_faster_rcnn.py.
+Proposals, their losses and region features are the detector's own, an image at a time;
+test_golden.py and test_rendered_parity.py compare them with 1.x.
 """
 
 import torch
