@@ -195,6 +195,15 @@ def test_drop_path_grows_with_depth_and_drops_whole_images():
     assert kept.float().mean().item() == pytest.approx(0.7, abs=0.03)
 
 
+def test_frozen_parts_neither_learn_nor_train():
+    model = tiny(frozen_stages=1).train()
+    for name in ('patch_embed', 'stages.0', 'norm0', 'stages.1', 'norm1'):
+        module, learns = model.get_submodule(name), name.endswith('1')
+        assert module.training == learns
+        assert all(p.requires_grad == learns for p in module.parameters())
+    model(images(1, 3, 32, 32))[-1].sum().backward()
+
+
 def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r'expected \(3, 8\) or \(2, 3, 8\)'):
         prompted()(images(2, 3, 32, 32), torch.zeros(4, 8))
