@@ -1,7 +1,6 @@
 """The analysis of results through its command, on two videos of grey frames."""
 
 import csv
-import json
 import pickle
 import re
 from functools import partial
@@ -130,17 +129,6 @@ def test_a_drawn_video_and_frames_that_differ_most(folder):
     # one dog that only one of them finds, and one false positive more
     assert differences(ours, base).tolist() == [2, 2, 0, 0, 0, 2, 2, 0]
     assert find_worst(ours, base, scored, 2).compared.tolist() == [0, 5]  # of different videos
-
-
-def test_a_coco_json_without_track_ids(tool, folder):
-    write_annotations(folder / 'a.json', tracks=False)
-    entry = {'image_id': 1, 'category_id': 1, 'bbox': [20, 20, 40, 40], 'score': 0.9}
-    (folder / 'r<1>.json').write_text(json.dumps([entry]))
-    tool('r<1>.json', '--out', 'out', '--eval-options', 'metrics=vid', '--no-frames')
-    assert '<p>r&lt;1&gt;.json, on a.json' in (folder / 'out/index.html').read_text()
-    table = {(r['by'], r['name']): r['ours'] for r in rows_of('ap')}
-    assert table['motion', 'slow'] == 'n/a' and not any(by == 'size' for by, _ in table)
-    assert len(rows_of('missed')) == 15 and not (folder / 'out/missed').exists()
 
 
 def test_mistakes_are_one_sentence_and_nothing_is_written(tool, folder):

@@ -5,10 +5,9 @@ import json
 from functools import partial
 
 import cv2
-import numpy as np
 import pytest
 
-from mmdet.programs.analyse.training_logs import TrainingLog, load_training, smooth
+from mmdet.programs.analyse.training_logs import TrainingLog, load_training
 
 
 def train(step, loss, **more):
@@ -75,14 +74,6 @@ def test_table_points_and_curves(tool, capsys):
     image = cv2.imread('three.png').astype(int)  # a colour per run
     blue, orange = image[..., 0] - image[..., 2] > 100, image[..., 2] - image[..., 0] > 150
     assert blue.sum() > 300 and orange.sum() > 300
-
-
-def test_smoothing_is_the_mean_of_the_neighbours():
-    values = 1 + np.random.default_rng(0).random(59)
-    for window in (0, 1, 2, 5, 200):
-        half = window // 2
-        slow = [values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))]
-        np.testing.assert_allclose(smooth(values, window), slow, atol=1e-12)
 
 
 def test_mistakes_are_one_sentence(tool, runs):

@@ -17,6 +17,7 @@ from mmdet.apis.test import look_back_only
 from mmdet.engine.loops import use_plans
 from mmdet.registry import DATASETS
 from mmdet.structures import Detections
+from mmdet.video import sources as video_sources
 
 LENGTH, CUT = 23, 13
 FRAMES = scenes(LENGTH)
@@ -30,9 +31,11 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module', params=['selsa', 'window', 'mamba', 'tdvit'])
 def detector(request) -> VideoDetector:
-    if request.param == 'window':
-        return tiny_detector('selsa', **{'test_dataloader.dataset.ref_img_sampler': WINDOW})
-    return tiny_detector(request.param)
+    return windowed() if request.param == 'window' else tiny_detector(request.param)
+
+
+def windowed(**changes) -> VideoDetector:
+    return tiny_detector('selsa', **{'test_dataloader.dataset.ref_img_sampler': WINDOW | changes})
 
 
 def rgb(frames: list[np.ndarray]) -> list[np.ndarray]:
@@ -173,6 +176,23 @@ def test_sources_that_fail_end_alone(tmp_path):
 
 
 # ---- ends
+
+
+@pytest.mark.parametrize('ahead', [0, 3])
+def test_a_stream_with_a_window_decodes_no_frame_twice(folder, monkeypatch, ahead):
+    decoded, read = [], video_sources.read_image
+
+    def counted(path, *args, **kwargs):
+        decoded.append(int(Path(path).stem))
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(video_sources, 'read_image', counted)
+    detector = windowed(frame_range=[ahead - 6, ahead])
+    assert len(list(detector.stream(folder))) == LENGTH
+    assert decoded == list(range(LENGTH))
+    decoded.clear()
+    assert len(list(detector.stream(folder, stride=2, causal=True))) == 12
+    assert decoded == list(range(0, LENGTH, 2))
 
 
 @pytest.mark.parametrize('how', ['break', 'close', 'with', 'error'])

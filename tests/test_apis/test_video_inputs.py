@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,7 +15,6 @@ from mmdet.apis.video_run import run_video
 from mmdet.programs.convert.frame_folders import extract_frames
 from mmdet.video.sources import open_source
 from mmdet.video.video_file import VideoFile
-from mmdet.video.writer import VideoWriter
 
 COLOURS = {'R': (0, 0, 255), 'G': (0, 255, 0), 'B': (255, 0, 0), 'W': (255, 255, 255)}
 
@@ -77,20 +75,6 @@ def test_drawn_videos_keep_the_time_of_every_frame(tmp_path, ending):
     np.testing.assert_allclose(times, np.array(varied_ms) / 1000, atol=1e-3)
     told = [json.loads(line)['time_s'] for line in lines.read_text().splitlines()]
     np.testing.assert_allclose(told, times, atol=1e-3)
-
-
-def test_drawn_videos_keep_the_aspect_of_their_pixels(tmp_path):
-    path, out, aspect = tmp_path / 'a.mp4', tmp_path / 'o.mkv', Fraction(16, 11)
-    with VideoWriter(path, 25, pixel_aspect=aspect) as writer:
-        for image in scenes(4):
-            writer.write(image)
-    for turned in (False, True):
-        if turned:  # and so are its pixels
-            set_display_matrix(path, 0, 1, -1, 0)
-            aspect = 1 / aspect
-        run_video(tiny_detector('faster_rcnn').stream(path), {'out': str(out)})
-        with av.open(str(out)) as container:
-            assert container.streams.video[0].sample_aspect_ratio == aspect
 
 
 # ---- clocks

@@ -73,15 +73,6 @@ def test_mixup_scales_mirrors_and_cuts_the_other_one(seed):
             np.testing.assert_allclose(frame.boxes[1], seen, atol=1.5)
 
 
-def test_mixup_mirrors_and_leaves_out_what_is_outside():
-    other = plain_clip(0, bright_box=[2, 8, 30, 20])
-    other.key.boxes = np.array([[2, 8, 30, 20], [5, 40, 9, 50]], np.float32)  # below the image
-    other.key.labels = np.array([1, 2])
-    frame = mixed(MixUp(size=40, scale=(1, 1), flip_prob=1), plain_clip(200), [other]).key
-    assert frame.boxes.tolist() == [[4, 6, 20, 18], [10, 8, 38, 20]]
-    assert frame.labels.tolist() == [200, 1]
-
-
 @pytest.mark.parametrize('kind', [Mosaic, MixUp, RandomAffine])
 def test_turned_off_it_changes_nothing(kind):
     transform, clip = kind(), plain_clip(50)

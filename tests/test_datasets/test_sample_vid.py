@@ -53,20 +53,3 @@ def test_goes_through_the_converters_with_all_motion_bins(sample, tmp_path):
         counts = dict(slow=slow, medium=len(motion) - slow - fast, fast=fast)
         assert counts == dict(reports[split].motion)
         assert min(counts.values()) >= 0.15 * len(motion), counts
-
-
-def test_the_command_replaces_an_earlier_sample_but_nothing_else(run_tool, tmp_path):
-    def run(*options):
-        return run_tool('make_sample_vid.py', '-o', tmp_path, '--images', '1', *options)
-
-    assert run('--videos', '2', '1').returncode == 0
-    done = run('--videos', '1', '1', '--seed', '5')
-    assert done.returncode == 0, done.stderr
-    assert 'slow' in done.stdout and 'motion_blur' in done.stdout
-    assert json.loads((tmp_path / 'sample_vid.json').read_text())['seed'] == 5
-    assert len(list(tmp_path.glob('Data/VID/train/*/*'))) == 1
-    (tmp_path / 'sample_vid.json').unlink()
-    before = digest(tmp_path)
-    failed = run('--videos', '1', '1')
-    assert failed.returncode == 1 and 'exists and is not a sample' in failed.stderr
-    assert digest(tmp_path) == before

@@ -65,10 +65,3 @@ def test_what_an_environment_becomes(start, launcher, environment, expected):
 def test_an_environment_that_does_not_suffice(start, launcher, environment, said):
     with pytest.raises(LaunchError, match=said):
         start(launcher, environment)
-
-
-def test_more_processes_than_gpus(start, monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    with pytest.raises(LaunchError, match=r'finds only 2 GPU\(s\)'):
-        start('pytorch', BY_HAND | {'LOCAL_RANK': '2'}, use_gpu=True)

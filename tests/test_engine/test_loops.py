@@ -14,7 +14,7 @@ from toy_runs import CONFIG, ONE_EPOCH, log_of, train
 from mmdet import apis
 from mmdet.core.errors import ConfigError, NonFiniteLossError
 from mmdet.engine.loops import VideoTestLoop
-from mmdet.registry import DATASETS
+from mmdet.registry import DATASETS, MODELS
 
 
 @pytest.fixture(scope='module')
@@ -52,6 +52,19 @@ def test_no_data_worker_outlives_its_run(tmp_path, monkeypatch):
     monkeypatch.setattr(VideoTestLoop, 'run', lambda loop: seen.append(loop) or run(loop))
     apis.test(CONFIG, str(tmp_path / 'latest.pth'), work_dir=str(tmp_path), cfg_options=options)
     assert seen[0].dataloader.persistent_workers and not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize('causal', [False, True])
+def test_every_data_set_takes_the_models_plan_of_its_mode(tmp_path, monkeypatch, causal):
+    toy, clips, used = MODELS.get('ToyDetector'), DATASETS.get('ToyClips'), []
+    monkeypatch.setattr(clips, 'ref_img_sampler', dict(frame_range=3), raising=False)
+    monkeypatch.setattr(clips, 'use_plan', lambda self, plan: used.append(plan), raising=False)
+    monkeypatch.setattr(toy, 'plan', lambda self, mode, sampler: (mode, sampler), raising=False)
+    train(tmp_path, ONE_EPOCH)
+    checkpoint, options = str(tmp_path / 'epoch_1.pth'), {'test_cfg.causal': causal}
+    apis.test(CONFIG, checkpoint, work_dir=str(tmp_path), cfg_options=options)
+    modes = ['train', 'offline', 'causal' if causal else 'offline']
+    assert used == [(mode, dict(frame_range=3)) for mode in modes]
 
 
 def test_the_log_and_the_curves_have_what_one_looks_for(trained):

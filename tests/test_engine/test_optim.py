@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from engine_toy import ToyDetector
 from torch import nn
 from toy_runs import CONFIG, ONE_EPOCH, assert_same, train
 
@@ -42,6 +43,20 @@ def test_bf16_trains_tests_and_resumes_on_a_cpu_with_fp32_weights(tmp_path):
     options = dict(checkpoint=str(tmp_path / 'full/epoch_2.pth'), work_dir=str(tmp_path))
     plain, cast = (apis.test(CONFIG, amp=amp, **options)['toy/score'] for amp in (None, 'bf16'))
     assert plain != cast == pytest.approx(plain, abs=0.02)
+
+
+@pytest.mark.parametrize(('amp', 'expected'), [(None, None), ('bf16', torch.bfloat16)])
+def test_validation_runs_in_the_precision_of_training(tmp_path, monkeypatch, amp, expected):
+    seen, original = set(), ToyDetector.start
+
+    def start(self, clips, states):
+        on = torch.is_autocast_enabled('cpu')
+        seen.add(torch.get_autocast_dtype('cpu') if on else None)
+        return original(self, clips, states)
+
+    monkeypatch.setattr(ToyDetector, 'start', start)
+    train(tmp_path, ONE_EPOCH, amp=amp)
+    assert seen == {expected}
 
 
 def test_fp16_unscales_before_clipping():

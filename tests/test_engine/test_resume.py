@@ -2,6 +2,7 @@
 one sentence before anything is used, and deletes no file."""
 
 import copy
+import multiprocessing
 import os
 import signal
 
@@ -56,6 +57,20 @@ def test_a_resumed_run_equals_the_whole_one(tmp_path, whole, options, at, source
 
 def test_training_does_not_depend_on_validation(tmp_path, whole):
     assert_same(state_of(train(tmp_path, validate=False)), whole)
+
+
+def _train_and_die(work_dir):
+    torch.set_num_threads(1)  # a forked child has no pool of threads
+    with interrupted_at(10, signal.SIGKILL):
+        train(work_dir)
+
+
+def test_a_killed_process_resumes(tmp_path, whole):
+    child = multiprocessing.get_context('fork').Process(target=_train_and_die, args=(tmp_path,))
+    child.start()
+    child.join(600)  # the machine may be busy
+    assert child.exitcode == -signal.SIGKILL
+    assert_same(state_of(train(tmp_path, resume='auto')), whole)
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])

@@ -23,6 +23,10 @@ STEPS = {  # base learning rate, epochs, epochs before which it is divided by 10
     'fcos_9x': (1e-3, 9, [6], CONSTANT, 2),
     'centernet_80e': (1e-4, 80, [50], (1e-3, 1, 1000), 1),
 }
+COSINES = {  # rates at the begin and the end, warmup, epochs
+    'sample_2x': (4e-4, 4e-6, 30, 2),
+    'sample_5x': (2e-3, 2e-5, 50, 5),
+}
 UNCLIPPED = ('adamw_9x', 'sgd_c4_1x')
 
 
@@ -50,6 +54,17 @@ def run(repo, name, per_epoch):
             if not scheduler.by_epoch or iteration % per_epoch == 0:
                 scheduler.step()
     return np.array(rates), groups, cfg
+
+
+@pytest.mark.parametrize('name', COSINES)
+def test_the_rate_of_the_sample_videos_falls_to_its_end_with_the_run(repo, name):
+    begin, end, warmup, epochs = COSINES[name]
+    rates, _, _ = run(repo, name, per_epoch=270)
+    iteration = np.arange(epochs * 270)
+    turn = np.pi * (iteration - warmup) / (len(iteration) - warmup)
+    cosine = end + (begin - end) * (1 + np.cos(turn)) / 2
+    expected = np.where(iteration < warmup, begin * (0.1 + 0.9 * iteration / warmup), cosine)
+    np.testing.assert_allclose(rates, np.stack([expected] * rates.shape[1], axis=1), rtol=1e-6)
 
 
 @pytest.mark.parametrize('name', STEPS)

@@ -43,26 +43,6 @@ def test_a_shape_is_recorded_after_it_was_warmed_up_and_replayed_from_then_on(pa
     assert next(iter(part._graphs.values())).pool == 'the pool'
 
 
-@pytest.mark.parametrize(
-    'others',
-    [
-        [torch.ones(3, 2)],
-        [torch.ones(2, 3, dtype=torch.float64)],
-        [torch.ones(3, 2).t()],
-        [torch.ones(2, 3), torch.ones(1)],
-    ],
-    ids=['shape', 'type', 'layout', 'number'],
-)
-def test_inputs_of_another_kind_have_a_recording_of_their_own(part, others):
-    for _ in range(WARM_UP + 1):
-        part(torch.ones(2, 3))
-    for recorded in [[1]] * WARM_UP + [[1, 1]]:
-        part(*others)
-        assert replays(part) == recorded
-    part(torch.ones(2, 3))
-    assert replays(part) == [2, 1]
-
-
 def test_more_shapes_than_are_recorded_run_as_they_are(part):
     for size in range(1, MAX_GRAPHS + 4):
         for _ in range(WARM_UP + 2):

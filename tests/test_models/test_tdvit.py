@@ -131,27 +131,6 @@ def test_another_size_or_other_weights_start_anew():
 # ---- layout
 
 
-@pytest.mark.parametrize(
-    ('settings', 'third'),
-    [
-        (dict(depths=(2, 2, 6, 2)), 'sssttt'),
-        (dict(depths=(2, 2, 8, 2), extra_blocks=2), 'sssttttt'),
-        (dict(depths=(2, 2, 6, 2), scheme='factorised'), 'ststst'),
-    ],
-    ids=['t', 't_plus', 'factorised'],
-)
-def test_layouts_of_the_paper(settings, third):
-    """s: a spatial block, t: a temporal one."""
-    with torch.device('meta'):
-        model = TDViTTransformer(**settings)
-    found = [['s'] * len(stage.blocks) for stage in model.stages]
-    for place in model.temporal_blocks:
-        found[place.stage][place.index] = 't'
-    assert [''.join(stage) for stage in found] == ['st', 'st', third, 'st']
-    dilations = [4, 8, *[16] * third.count('t'), 32]
-    assert [p.dilation for p in model.temporal_blocks] == dilations
-
-
 # ---- weights
 
 

@@ -1,5 +1,6 @@
 """The launch scripts: argument orders, and two processes on a CPU equal one."""
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -126,6 +128,36 @@ def test_a_signal_to_one_rank_stops_and_saves_all(toy, whole, tmp_path):
     assert sorted(p.name for p in tmp_path.glob('*.pth')) == ['iter_3.pth', 'latest.pth']
     in_parallel(2, apis.train, **options, resume='auto')
     assert_same_weights(tmp_path, whole)
+
+
+def _train_and_note(work_dir, **options):
+    """Writes the losses of this rank's iterations beside the log."""
+    losses, original = [], VideoTrainLoop.run_iter
+
+    def run_iter(self, index, batch):
+        train_step = self.runner.model.train_step
+        self.runner.model.train_step = lambda *args, **kwargs: (
+            losses.append(train_step(*args, **kwargs)) or losses[-1]
+        )
+        original(self, index, batch)
+        self.runner.model.train_step = train_step
+
+    VideoTrainLoop.run_iter = run_iter
+    apis.train(work_dir=work_dir, **options)
+    values = [float(step['loss'].detach()) for step in losses]
+    Path(work_dir, f'rank_{os.environ["RANK"]}.json').write_text(json.dumps(values))
+
+
+@pytest.mark.dist
+def test_the_logged_loss_is_the_mean_over_ranks(toy, tmp_path):
+    options = dict(config=toy, work_dir=str(tmp_path), seed=3, validate=False)
+    in_parallel(2, _train_and_note, **options)
+    ranks = np.array([json.loads((tmp_path / f'rank_{r}.json').read_text()) for r in (0, 1)])
+    assert ranks.shape == (2, 8) and (abs(ranks[0] - ranks[1]) > 1e-3).all()
+    lines = [json.loads(line) for line in next(tmp_path.rglob('scalars.json')).open()]
+    assert [line['step'] for line in lines] == [1, 4, 8]
+    for line in lines:
+        assert line['loss'] == pytest.approx(ranks[:, : line['step']].mean(), rel=1e-6)
 
 
 def _train_with_a_bad_rank(work_dir, **options):

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mmdet.structures import Detections
-from mmdet.visualization import class_color, draw_boxes, draw_detections, fonts
+from mmdet.visualization import class_color, draw_boxes, draw_detections
 from mmdet.visualization.draw import Scale
-from mmdet.visualization.fonts import fit_text, readable_names, text_mask
+from mmdet.visualization.fonts import text_mask
 from mmdet.visualization.palette import text_color
 
 NAMES = [f'class_{i}' for i in range(30)]
@@ -81,40 +81,3 @@ def test_the_surest_lies_on_top_and_what_is_below_the_threshold_is_not_drawn():
     assert np.array_equal(drawn([0.4, 0.9], [1, 2], 0.5), alone)
     assert np.array_equal(drawn([0.29], [2]), image)
     assert not np.array_equal(drawn([0.3], [2]), image)
-
-
-def test_what_cannot_be_drawn():
-    image, nan = blank(50, 60), [[np.nan, 0, 10, 10], [0, 0, np.inf, 10]]
-    assert np.array_equal(draw_boxes(image, nan, ['a', 'b']), image)
-    with pytest.raises(ValueError, match=r'uint8 image \[H, W, 3\].*float64 \[50, 60, 3\]'):
-        draw_boxes(image.astype(float), [])
-    with pytest.raises(ValueError, match='Labels run from 2 to 31 but there are 30 class names'):
-        draw_detections(image, detections([[0, 0, 9, 9]] * 2, [0.9, 0.9], [2, 31]), NAMES)
-
-
-def test_a_name_without_a_font_is_its_number_and_one_warning(monkeypatch):
-    told = []
-    monkeypatch.setattr(fonts, 'print_log', lambda text, **_: told.append(text))
-    monkeypatch.setattr(fonts, '_system_fonts', lambda: ())  # there is none but ours
-    for forget in (fonts.font_for.cache_clear, text_mask.cache_clear, fonts._told.clear):
-        forget()
-    assert readable_names(['car', '車', '火']) == ('car', 'class 1', 'class 2')
-    assert readable_names(['火', 'car']) == ('class 0', 'car')
-    assert fonts.readable('cam 車/000001') == 'cam ?/000001'  # other text keeps what can be drawn
-    assert len(told) == 1 and '車' in told[0] and 'fonts-noto-cjk' in told[0]
-    image, found = blank(120, 160, 90), detections([[20, 40, 90, 90]], [0.9], [0])
-    drawn = [draw_detections(image, found, [name]) for name in ('車', 'class 0')]
-    assert np.array_equal(*drawn)
-    for forget in (fonts.font_for.cache_clear, text_mask.cache_clear, fonts._told.clear):
-        forget()
-
-
-def test_text_is_cut_at_the_border_and_shortened_to_a_width():
-    image = blank(20, 40)
-    for left, top in ((-5, -3), (35, 15), (100, 100), (-500, 0)):
-        fonts.put_text(image, 'gx', left, top, 12, (255, 255, 255))
-    assert image.any()
-    long = 'a_very_long_class_name 0.99'
-    assert fit_text(long, 12, 1000) == long and fit_text(long, 12, 2) == ''
-    short = fit_text(long, 12, 60)
-    assert short.endswith('…') and text_mask(short, 12).shape[1] <= 60
