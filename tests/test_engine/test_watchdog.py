@@ -33,7 +33,7 @@ MISFORTUNES = {  # where it happens (the name of a method, and in which call of 
     'stop': ((VideoTrainLoop, 'run_iter', 3), lambda: os.kill(os.getpid(), signal.SIGSTOP)),
     'die': ((VideoTestLoop, '_finish', 3), lambda: os.kill(os.getpid(), signal.SIGKILL)),
     'fail': ((Evaluator, 'evaluate', 1), fail),
-    'slow': ((VideoTrainLoop, 'run_iter', 3), lambda: time.sleep(2.5 * SILENCE_S)),
+    'slow': ((VideoTrainLoop, 'run_iter', 3), lambda: time.sleep(1.5 * SILENCE_S)),
 }
 
 

@@ -30,7 +30,7 @@ NAMES = {
     'rdn_base_r50': 'mega/rdn_r50_c4_1x.py',
     'rdn_adv_r50': 'mega/rdn_advanced_r50_c4_1x.py',
 }
-FRAMES = {'base_r50': 4, 'mega_r50': 8, 'rdn_base_r50': 4}  # that are compared
+FRAMES = {'base_r50': 4, 'mega_r50': 6, 'rdn_base_r50': 4}  # that are compared
 VIDEO = {'mega_r50': True, 'rdn_base_r50': True}
 
 
