@@ -44,13 +44,13 @@ class ClipMaker:
 
     Args:
         cfg: its `test_dataloader.dataset` gives `pipeline` and `ref_img_sampler`.
-        model: gives the plans and tells by `fixed_size` whether it takes frames of changing size;
-            where it is on a GPU, clips lie in memory that the GPU fetches them from.
+        model: gives the plans and tells by `fixed_size` whether it takes frames of changing size.
 
     Attributes:
         offline_plan: references from the whole video; None for a key frame alone.
         causal_plan: references from the past; None for a model that needs none, because it
             keeps a memory or looks at the frame only.
+        on_gpu: of the model; clips then lie in memory that the GPU fetches them from.
 
     Raises:
         ConfigError: the config has no test pipeline.
@@ -71,7 +71,7 @@ class ClipMaker:
         self.offline_plan: Plan | None = model.plan('offline', sampler)
         self.causal_plan: Plan | None = model.plan('causal', sampler)
         self.fixed_size = model.fixed_size
-        self.pin_memory = next(model.parameters()).is_cuda
+        self.on_gpu = next(model.parameters()).is_cuda
 
     def clips(
         self, source: FrameSource, stride: int, causal: bool, drop_late: bool, video_id: int
@@ -97,7 +97,7 @@ class ClipMaker:
                 if self.fixed_size:
                     _check_size(source, frame.index, frame.image, shape)
                 clip = self.clip(video, position, frame)
-                yield PreparedClip(frame, clip.pin_memory() if self.pin_memory else clip)
+                yield PreparedClip(frame, clip.pin_memory() if self.on_gpu else clip)
             if shape is None:
                 raise VideoError(f'No frame to look at: {source.broken or source.name}.')
         finally:

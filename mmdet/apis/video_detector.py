@@ -224,7 +224,7 @@ class VideoStream:
         self.causal, self.stride = causal, stride
         # frames that the model begins with before the result of an earlier one is asked for; with a
         # live source that would be a delay
-        self._ahead = 0 if source.live or not _on_gpu(detector.model) else 1
+        self._ahead = 0 if source.live or not detector.clip_maker.on_gpu else 1
         self._started: deque[tuple[PreparedClip, PendingResults]] = deque()
         self._finalizer = weakref.finalize(self, _release, clips, source)
 
@@ -287,10 +287,6 @@ def _release(clips: Prefetcher, source: FrameSource) -> None:
     clips.close()
     if not clips.started:  # else the thread closes the source, when it no longer reads from it
         source.close()
-
-
-def _on_gpu(model: torch.nn.Module) -> bool:
-    return next(model.parameters()).is_cuda
 
 
 def _numbered_classes(model: torch.nn.Module) -> tuple[str, ...]:

@@ -109,11 +109,11 @@ class VideoTrainLoop(BaseLoop):
             # data workers that got the signal, too, surface as a RuntimeError
             raise TrainingInterrupted(128 + self._signal) from error
         finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
             for loop in (self, self.runner._val_loop):
                 if isinstance(loop, BaseLoop):
                     end_workers(loop.dataloader)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
         return self.runner.model
 
     def run_epoch(self) -> None:

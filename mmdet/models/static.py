@@ -8,7 +8,6 @@ allocate outside of the graph's pool; inputs and outputs keep their addresses.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,17 +46,11 @@ def passing_shapes() -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-@dataclass
-class _Attempt:
-    result: Any = None
-
-
-@contextmanager
-def _attempt(name: str) -> Iterator[_Attempt]:
-    """For a recording: one that fails is told, leaves nothing behind, and has no result."""
-    stream, attempt = torch.cuda.current_stream(), _Attempt()
+def _recorded(name: str, record: Callable[[], Any]) -> Any:
+    """What `record` makes; None where it fails, which is told and leaves nothing behind."""
+    stream = torch.cuda.current_stream()
     try:
-        yield attempt
+        return record()
     except RuntimeError as error:
         torch.cuda.set_stream(stream)  # a failed recording does not go back to it itself
         torch.cuda.synchronize()
@@ -67,6 +60,7 @@ def _attempt(name: str) -> Iterator[_Attempt]:
             logger='current',
             level=logging.WARNING,
         )
+        return None
 
 
 class StaticPart:
@@ -95,13 +89,13 @@ class StaticPart:
         self._seen[shape] = self._seen.get(shape, 0) + 1
         if self._refused or self._seen[shape] <= WARM_UP or len(self._graphs) >= MAX_GRAPHS:
             return self.function(*inputs)
-        with _attempt(getattr(self.function, '__name__', 'a part of the model')) as attempt:
-            attempt.result = _Graph(self.function, inputs, self.pool)
-        if attempt.result is None:
+        name = getattr(self.function, '__name__', 'a part of the model')
+        graph = _recorded(name, lambda: _Graph(self.function, inputs, self.pool))
+        if graph is None:
             self._refused = True
             return self.function(*inputs)
-        self._graphs[shape] = attempt.result
-        return attempt.result.replay(inputs)
+        self._graphs[shape] = graph
+        return graph.replay(inputs)
 
     def clear(self) -> None:
         """Forget what was recorded: the weights have moved."""
@@ -151,9 +145,9 @@ class TrainingGraphs:
             self._seen[shape] = self._seen.get(shape, 0) + 1
             if self._seen[shape] <= WARM_UP or len(self._graphs) >= MAX_TRAINING_GRAPHS:
                 return _BackboneAndNeck(*self.parts)(images)
-            with _attempt('backbone and neck in training') as attempt:
-                attempt.result = self._record(images, dtype)
-            part = self._graphs[shape] = attempt.result or _BackboneAndNeck(*self.parts)
+            name = 'backbone and neck in training'
+            part = _recorded(name, lambda: self._record(images, dtype))
+            part = self._graphs[shape] = part or _BackboneAndNeck(*self.parts)
         return part(images)
 
     def _record(self, images: Tensor, dtype: torch.dtype | None) -> Callable:

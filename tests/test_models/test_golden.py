@@ -224,7 +224,7 @@ def check_losses(found: dict[str, Tensor], expected: dict, rtol: float) -> None:
 def test_training_step(golden_model, shared, monkeypatch):
     golden, model = golden_model
     if golden.training is None:
-        pytest.skip('nothing of its own')
+        pytest.skip('trains as the case before it')
     expected = load_json(shared / f'golden/{golden.training}.json')
     monkeypatch.setattr(  # statistics stand still
         nn.BatchNorm2d, 'train', lambda norm, mode=True: nn.Module.train(norm, False)

@@ -15,7 +15,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import Clip, Frame
 
 Size = tuple[int, int]  # height, width
-FLOOR = 0.25
+FLOOR = 0.25  # of the mean variance of a norm's channels: dead ones must not be magnified
 DARKNET_BLOCK = re.compile(r'blocks\.\d+\.conv2\.bn\.weight')
 
 
@@ -85,5 +85,5 @@ def _settle_norms(model: nn.Module, size: Size) -> None:
     look(feats, batch.img_shapes)
     for norm, settings in zip(norms, before, strict=True):
         norm.momentum, norm.eps = settings
-        norm.running_var.clamp_(min=FLOOR * float(norm.running_var.mean()))
+        norm.running_var.clamp_(min=max(FLOOR * float(norm.running_var.mean()), 1e-5))
         norm.eval()
